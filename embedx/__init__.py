@@ -1,0 +1,33 @@
+"""Labelled audio in, a classifier you can trust out.
+
+The face of the package: names are loaded when they are first used, so ``import embedx`` is fast and
+loads neither torch nor transformers, scikit-learn or h5py.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Dataset": "embedx.dataset",
+    "EmbedxError": "embedx.errors",
+    "Manifest": "embedx.manifest",
+    "Recipe": "embedx.recipe",
+    "Source": "embedx.manifest",
+    "read_manifest": "embedx.manifest",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'embedx' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

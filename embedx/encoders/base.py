@@ -1,0 +1,122 @@
+"""What every encoder offers, and the mean over real frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Encoder", "EncoderInfo", "Frames", "masked_mean"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderInfo:
+    """What is known of an encoder before its weights are loaded: enough to write a recipe.
+
+    Parameters
+    ----------
+    id : str
+        What the user named: a hub id, a folder, or a bundled name.
+    location : str
+        Folder that holds config and weights.
+    revision : str
+        Commit, ``"local"`` or ``"bundled"``.
+    weights_sha256 : str
+        Hash of the weights file(s).
+    model_type : str
+        transformers' name of the architecture, such as ``"wav2vec2"``.
+    n_layers : int
+        Layers that can be kept: transformer layers + 1.
+    dim : int
+        Width of a layer.
+    sample_rate : int
+        Hertz.
+    normalize : bool
+        Whether the checkpoint expects zero mean and unit variance per clip.
+    note : str
+        What a reader of a table has to know, such as that the weights are random; usually empty.
+    """
+
+    id: str
+    location: str
+    revision: str
+    weights_sha256: str
+    model_type: str
+    n_layers: int
+    dim: int
+    sample_rate: int = 16_000
+    normalize: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Hidden states of a batch.
+
+    Parameters
+    ----------
+    layers : sequence of tensor of shape (B, T, D)
+        One a kept layer, in the order of the recipe.
+    n_frames : sequence of int
+        Real frames of each clip; the rest is padding, whatever it holds.
+    """
+
+    layers: Sequence[torch.Tensor]
+    n_frames: Sequence[int]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns waveforms into frames; a clip's frames do not depend on the clips beside it."""
+
+    @property
+    def dim(self) -> int:
+        """Width D of a layer."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number L of layers that `encode` returns."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz of the waveforms that it takes."""
+
+    @property
+    def min_samples(self) -> int:
+        """Samples of one frame: a shorter waveform is refused with `ClipTooShortError`."""
+
+    def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
+        """Encode waveforms of shape (n_samples,), float32 in -1 to 1, of any lengths."""
+
+
+def masked_mean(frames: Frames) -> NDArray[np.float32]:
+    """Average every clip's real frames.
+
+    Parameters
+    ----------
+    frames : Frames
+        Hidden states; padding may hold anything, NaN included.
+
+    Returns
+    -------
+    ndarray of shape (B, L, D), float32
+        Summed in float32 whatever the encoder computed in.
+
+    Examples
+    --------
+    >>> import torch
+    >>> values = torch.tensor([[[1.0], [3.0]], [[5.0], [float("nan")]]])
+    >>> masked_mean(Frames([values], [2, 1])).tolist()
+    [[[2.0]], [[5.0]]]
+    """
+    clips = [
+        np.stack([layer[b, :n].float().mean(dim=0).cpu().numpy() for layer in frames.layers])  # (L, D)
+        for b, n in enumerate(frames.n_frames)
+    ]
+    return np.stack(clips)

@@ -1,0 +1,1 @@
+"""Classifiers on embeddings (and one on audio), interchangeable by name."""

@@ -1,0 +1,189 @@
+"""The recipe: everything that changes the numbers of an embedding, and nothing that does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from embedx.errors import RecipeMismatchError
+
+__all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources"]
+
+PREPROCESSING_VERSION = 1
+"""Raised whenever decoding, windowing, normalisation or pooling of embedx gives other numbers."""
+
+_NOT_IN_FINGERPRINT = frozenset({"compute_dtype"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that changes an embedding: a store and a model carry theirs, and refuse any other.
+
+    ``compute_dtype`` is recorded but left out of the fingerprint: bf16 and fp32 rows of one recipe
+    are comparable within the tolerance that the extraction tests hold, so another dtype warns.
+    Anything that only changes speed lives in `Resources`.
+
+    Parameters
+    ----------
+    encoder : str
+        Hub id, folder name or the name of a bundled encoder.
+    revision : str
+        Commit that the hub id was resolved to; ``"local"`` for a folder, ``"bundled"`` for package data.
+    weights_sha256 : str
+        Hash of the weights file(s).
+    layers : tuple of int
+        Layers that are kept; 0 is the input of the first transformer layer, as in transformers.
+    pooling : {'mean', 'mean+std'}
+        Statistics over the real frames of a window.
+    window_seconds, hop_seconds : float
+        Length and distance of the windows that a clip is cut into, in seconds.
+    min_tail_seconds : float
+        A last window shorter than this is dropped, unless it is the only one. Seconds.
+    offset : str
+        Where in the file reading starts: ``"start"``, ``"middle"`` or a number of seconds as text.
+    max_seconds : float or None
+        At most so many seconds of a clip are used.
+    sample_rate : int
+        Hertz.
+    mixdown : str
+        How several channels become one.
+    resampler, decoder : str
+        Name and version of our procedure around the library (the library's own version is
+        recorded per store in ``/environments``).
+    normalize : bool
+        Zero mean and unit variance per window over its real samples, as the checkpoint's preprocessor says.
+    compute_dtype, store_dtype : {'float32', 'bfloat16', 'float16'}
+        What the encoder computes in, and what the store keeps.
+    preprocessing_version : int
+        `PREPROCESSING_VERSION` at the time of the extraction.
+
+    Examples
+    --------
+    >>> recipe = Recipe(encoder="tiny", revision="bundled", weights_sha256="ab", layers=(0, 1))
+    >>> recipe.diff(recipe.replace(hop_seconds=5.0))
+    (('hop_seconds', 10.0, 5.0),)
+    >>> recipe.fingerprint() == recipe.replace(compute_dtype="bfloat16").fingerprint()
+    True
+    >>> Recipe.from_json(recipe.to_json()) == recipe
+    True
+    """
+
+    encoder: str
+    revision: str
+    weights_sha256: str
+    layers: tuple[int, ...]
+    pooling: str = "mean"
+    window_seconds: float = 10.0
+    hop_seconds: float = 10.0
+    min_tail_seconds: float = 1.0
+    offset: str = "start"
+    max_seconds: float | None = None
+    sample_rate: int = 16_000
+    mixdown: str = "mean"
+    resampler: str = "swr:1"
+    decoder: str = "pyav:1"
+    normalize: bool = True
+    compute_dtype: str = "float32"
+    store_dtype: str = "float16"
+    preprocessing_version: int = PREPROCESSING_VERSION
+
+    def fingerprint(self) -> str:
+        """Return 64 hexadecimal digits that are equal exactly for recipes that give the same numbers."""
+        return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()
+
+    def diff(self, other: Recipe) -> tuple[tuple[str, Any, Any], ...]:
+        """Return ``(field, mine, other's)`` for every field that changes the numbers and differs."""
+        mine, theirs = self._identity(), other._identity()
+        return tuple((name, mine[name], theirs[name]) for name in mine if mine[name] != theirs[name])
+
+    def require_same(self, other: Recipe, *, where: str, advice: str) -> None:
+        """Refuse another recipe.
+
+        Parameters
+        ----------
+        other : Recipe
+            What was asked for; ``self`` is what is recorded.
+        where : str
+            What holds the recorded recipe, for the message.
+        advice : str
+            The ways on, for the message.
+
+        Raises
+        ------
+        RecipeMismatchError
+            With every field that differs and both values.
+        """
+        differences = self.diff(other)
+        if differences:
+            listed = "; ".join(f"{name}: recorded {mine!r}, asked {theirs!r}" for name, mine, theirs in differences)
+            raise RecipeMismatchError(f"{where} was made by another recipe ({listed}). {advice}", differences)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """Return a copy with some fields changed."""
+        return Recipe(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
+
+    def to_json(self) -> str:
+        """Return the recipe as one JSON object, keys sorted."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            The text is no JSON object with exactly a recipe's fields and types.
+        """
+        record = json.loads(text)
+        if not isinstance(record, Mapping):
+            raise ValueError("a recipe is a JSON object")
+        known = {f.name for f in fields(cls)}
+        if set(record) != known:
+            raise ValueError(f"a recipe has the fields {sorted(known)}, not {sorted(record)}")
+        values = dict(record)
+        values["layers"] = tuple(values["layers"])
+        recipe = cls(**values)
+        recipe._check_types()
+        return recipe
+
+    def _identity(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key not in _NOT_IN_FINGERPRINT}
+
+    def _check_types(self) -> None:
+        texts = ("encoder", "revision", "weights_sha256", "pooling", "offset", "mixdown", "resampler", "decoder")
+        numbers = ("window_seconds", "hop_seconds", "min_tail_seconds", "sample_rate", "preprocessing_version")
+        good = (
+            all(isinstance(getattr(self, name), str) for name in (*texts, "compute_dtype", "store_dtype"))
+            and all(type(getattr(self, name)) in (int, float) for name in numbers)
+            and all(type(layer) is int and layer >= 0 for layer in self.layers)
+            and type(self.normalize) is bool
+            and (self.max_seconds is None or type(self.max_seconds) in (int, float))
+        )
+        if not good:
+            raise ValueError("a recipe field has a wrong type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What an extraction may use: changes speed, never a number, and is in no fingerprint.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    batch_seconds : float
+        Padded seconds of audio in one batch.
+    workers : int
+        Decoding workers; 0 decodes in the encoder's own process.
+    threads : int
+        Threads of the encoder on a CPU; 0 leaves torch's choice.
+    """
+
+    device: str = "auto"
+    batch_seconds: float = 120.0
+    workers: int = 2
+    threads: int = 0
