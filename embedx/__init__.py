@@ -23,7 +23,7 @@ _HOME = {
     "Resources": "embedx.recipe",
     "Source": "embedx.manifest",
     "compare": "embedx.comparison",
-    "extract": "embedx.extract.job",
+    "extract_embeddings": "embedx.extract.job",
     "fit_model": "embedx.model",
     "load_embeddings": "embedx.dataset",
     "read_manifest": "embedx.manifest",

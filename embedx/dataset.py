@@ -125,14 +125,14 @@ class Dataset:
 
         Returns
         -------
-        ndarray of shape (n, L * D), ndarray of shape (n, 128) or ndarray of shape (n,) of absolute paths' Sources
+        ndarray of shape (n, L * D), (n, 128) or, for heads on audio, (n,) of `Source` with absolute paths
         """
         if head.eats == "embeddings":
             return self.X
         if head.eats == "control":
             return self.control
         inputs = np.empty(len(self), dtype=object)
-        inputs[:] = self.sources
+        inputs[:] = [replace(source, uri=str(Path(self.root) / source.uri)) for source in self.sources]
         return inputs
 
     def labelled(self) -> Dataset:

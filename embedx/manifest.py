@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -269,7 +270,7 @@ def _csv_rows(place: Path) -> tuple[list[str], list[dict[str, str]]]:
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, restkey="", restval="")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
         rows = list(reader)
     except csv.Error as error:
         raise ManifestError(f"{place} cannot be read as CSV: {error}") from error

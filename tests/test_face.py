@@ -16,7 +16,7 @@ FACE = [
     "Source",
     "__version__",
     "compare",
-    "extract",
+    "extract_embeddings",
     "fit_model",
     "load_embeddings",
     "read_manifest",
