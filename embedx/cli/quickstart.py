@@ -30,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_sample()
-    print(
-        f"The sample: {len(manifest)} recordings of 5 s from ESC-10, four classes of 38 (authors and licences: clips.csv)\n"
-    )
+    print(f"The sample: {len(manifest)} clips of 5 s from ESC-10, four classes of 38 (licences: its clips.csv)\n")
     dataset = _extract(manifest, folder / "embeddings.h5")
     best = _compare(dataset, folder / "results", args.seed)
     _save_and_predict(dataset, best, folder / "model", args.seed)
