@@ -5,8 +5,8 @@ All of it is conditional on the fitted folds: the clips (or groups) are resample
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +17,10 @@ __all__ = [
     "Interval",
     "cluster_bootstrap",
     "cluster_permutation",
-    "draw_weights",
     "group_totals",
     "holm",
     "mcnemar_exact",
+    "resampled_sums",
     "wilson",
 ]
 
@@ -29,7 +29,9 @@ MIN_GROUPS = 10
 
 Interval = tuple[float, float]
 Alternative = Literal["greater", "two-sided"]
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _EXACT_GROUPS = 12
+_CHUNK_NUMBERS = 10_000_000
 
 
 def wilson(n_correct: float, n: float, *, confidence: float = 0.95) -> Interval:
@@ -179,53 +181,77 @@ def group_totals(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
     return totals
 
 
-def draw_weights(n_groups: int, *, n_draws: int = 2000, seed: int = 0) -> NDArray[np.float64]:
-    """Draw how often each group occurs in each bootstrap sample.
-
-    Returns
-    -------
-    ndarray of shape (n_draws, n_groups)
-        Counts; rows sum to ``n_groups``.
-    """
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_draws).astype(np.float64)
-
-
-def cluster_bootstrap(
-    totals: NDArray[np.float64],
-    statistic: Callable[[NDArray[np.float64]], NDArray[Any]],
-    *,
-    weights: NDArray[np.float64],
-    confidence: float = 0.95,
-) -> Interval:
-    """Return an interval of any statistic of sums, resampling whole groups.
-
-    The bias-corrected and accelerated bootstrap (Efron 1987), with the tail widened for few groups
-    as by the t distribution (the expanded percentile interval of Hesterberg 2015).
+def resampled_sums(totals: NDArray[np.float64], *, n_draws: int = 2000, seed: int = 0) -> NDArray[np.float64]:
+    """Return the sums of bootstrap samples of whole groups.
 
     Parameters
     ----------
     totals : ndarray of shape (G, ...)
-        Sums of every group, from `group_totals`.
-    statistic : callable
-        Maps sums (B, ...) to values (B,).
-    weights : ndarray of shape (B, G)
-        From `draw_weights`; the same for all heads, so that their intervals compare.
+        From `group_totals`.
+    n_draws : int
+        Samples of G groups each, drawn with replacement.
+    seed : int
+        One seed gives all heads the same samples, so that their intervals compare.
+
+    Returns
+    -------
+    ndarray of shape (n_draws, ...)
+    """
+    n, flat = len(totals), totals.reshape(len(totals), -1)
+    rng, shares = np.random.default_rng(seed), np.full(len(totals), 1 / len(totals))
+    chunk = max(1, _CHUNK_NUMBERS // n)
+    parts = [
+        rng.multinomial(n, shares, size=min(chunk, n_draws - start)).astype(np.float64) @ flat
+        for start in range(0, n_draws, chunk)
+    ]
+    return np.concatenate(parts).reshape(n_draws, *totals.shape[1:])
+
+
+def cluster_bootstrap(
+    totals: NDArray[np.float64],
+    statistics: Mapping[str, Statistic],
+    *,
+    n_draws: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Interval]:
+    """Return intervals of statistics of sums, resampling whole groups.
+
+    The bias-corrected and accelerated bootstrap (Efron 1987), with the tails widened for few groups
+    as by the t distribution (as in the expanded percentile interval of Hesterberg 2015).
+
+    Parameters
+    ----------
+    totals : ndarray of shape (G, ...)
+        Sums of every group, from `group_totals`; at least 2 groups.
+    statistics : mapping of str to callable
+        Each maps sums (B, ...) to values (B,).
+    n_draws, seed : int
+        See `resampled_sums`.
     confidence : float
         Coverage.
 
     Returns
     -------
-    (low, high)
+    dict of str to (low, high)
+
+    Examples
+    --------
+    >>> totals = group_totals([[1.0, 1], [0, 1], [1, 1], [1, 1]] * 10, np.arange(40))
+    >>> low, high = cluster_bootstrap(totals, {"mean": lambda t: t[:, 0] / t[:, 1]})["mean"]
+    >>> bool(0.55 < low < 0.65 and 0.84 < high < 0.90)
+    True
     """
-    n = len(totals)
-    flat = totals.reshape(n, -1)
-    drawn = statistic((weights @ flat).reshape(len(weights), *totals.shape[1:]))
-    whole = statistic(totals.sum(0)[None])[0]
-    left_out = statistic(totals.sum(0)[None] - totals)
-    low, high = _bca_levels(drawn, float(whole), left_out, n, confidence)
-    bounds = np.nanquantile(drawn, [low, high])
-    return float(bounds[0]), float(bounds[1])
+    drawn = resampled_sums(totals, n_draws=n_draws, seed=seed)
+    whole = totals.sum(0)[None]
+    left_out = whole - totals
+    return {name: _bca(of(drawn), float(of(whole)[0]), of(left_out), confidence) for name, of in statistics.items()}
+
+
+def _bca(drawn: NDArray[np.float64], whole: float, left_out: NDArray[np.float64], confidence: float) -> Interval:
+    levels = _bca_levels(drawn, whole, left_out, len(left_out), confidence)
+    low, high = np.nanquantile(drawn, levels)
+    return float(low), float(high)
 
 
 def _bca_levels(
