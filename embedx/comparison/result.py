@@ -214,7 +214,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions as plain values for JSON (``schema_version`` first)."""
-        plain = {
+        return {
             "schema_version": SCHEMA_VERSION,
             "best": self.best.name,
             "verdict": list(self.verdict),
@@ -226,4 +226,3 @@ class Comparison:
             "curves": self.curves,
             "facts": self.facts,
         }
-        return plain

@@ -158,7 +158,7 @@ def _plan(
         if dataset.split is None:
             raise DatasetError("folds were to come from a column, but not every clip has a value there")
         return plan_folds(labels, split=dataset.split)
-    if isinstance(folds, str) or isinstance(folds, bool):
+    if isinstance(folds, str | bool):
         raise ParameterError(f"folds={folds!r}: a number of folds, or 'split' for the clips' own")
     return plan_folds(labels, groups=groups, n_folds=int(folds), n_repeats=repeats, seed=seed)
 

@@ -137,7 +137,7 @@ def cluster_permutation(
     """
     totals = np.asarray(differences, dtype=np.float64)
     if groups is not None:
-        totals = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], weights=totals)
+        totals = group_totals(totals, groups)
     totals = totals[totals != 0]
     if not len(totals):
         return 1.0
@@ -151,12 +151,13 @@ def cluster_permutation(
 
 
 def _every_flip(n: int) -> NDArray[np.float64]:
-    return 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    return np.where(bits == 1, -1.0, 1.0)
 
 
 def _random_flips(n: int, n_permutations: int, seed: int) -> NDArray[np.float64]:
     bits = np.random.default_rng(seed).integers(0, 2, (n_permutations, n), dtype=np.int8)
-    return 1.0 - 2.0 * bits
+    return np.where(bits == 1, -1.0, 1.0)
 
 
 def group_totals(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
