@@ -177,7 +177,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each row, shape (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     def _check_parameters(self) -> None:
         rules: dict[str, tuple[bool, str]] = {
@@ -199,7 +200,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
 def _hold_out(
@@ -209,13 +210,12 @@ def _hold_out(
     everything = np.arange(len(codes))
     nothing = everything[:0]
     n_folds = round(1 / fraction) if fraction > 0 else 0
-    units = codes if groups is None else np.asarray(groups)
-    most = np.bincount(codes).min() if groups is None else len(np.unique(units))
+    most = np.bincount(codes).min() if groups is None else len(np.unique(groups))
     n_folds = min(n_folds, int(most))
     if n_folds < 2:
         return everything, nothing
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds = kind(n_folds, shuffle=True, random_state=seed).split(codes, codes, units)
+    folds = kind(n_folds, shuffle=True, random_state=seed).split(codes, codes, groups)
     for train, valid in folds:
         if len(np.unique(codes[train])) == len(np.unique(codes[valid])) == codes.max() + 1:
             return train, valid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class _Network(nn.Module):
         learned = settings.n_layers > 1
         self.layer_scores = nn.Parameter(torch.zeros(settings.n_layers)) if learned else None
         sizes = [n_features // settings.n_layers] + [settings.width] * settings.n_hidden
-        self.linears = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.linears = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(sizes)])
         norms = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
         self.norms = nn.ModuleList([norms[settings.norm](size) for size in sizes[1:]])
         self.dropout = nn.Dropout(settings.dropout)
@@ -133,7 +134,7 @@ def _one_epoch(settings, network, tensors, train, optimizer) -> float:  # type: 
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += float((each * weight).sum())
+        total += float((each.detach() * weight).sum())
         weights += float(weight.sum())
     return total / max(weights, 1e-12)
 
@@ -161,8 +162,8 @@ def _arrays(network: Any) -> dict[str, NDArray[np.float32]]:
         found["layers"] = network.layer_scores.softmax(0)
     for i, (linear, norm) in enumerate(zip(network.linears, network.norms, strict=True)):
         weight, bias = linear.weight, linear.bias
-        if isinstance(norm, nn.BatchNorm1d):
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        if isinstance(norm, nn.BatchNorm1d) and norm.running_var is not None:
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             weight, bias = weight * scale[:, None], (bias - norm.running_mean) * scale + norm.bias
         found[f"weight_{i}"], found[f"bias_{i}"] = weight, bias
         if isinstance(norm, nn.LayerNorm):
