@@ -22,6 +22,7 @@ __all__ = [
     "get_head",
     "make_head",
     "search_space",
+    "with_recipe",
 ]
 
 Eats = Literal["embeddings", "control", "sources"]
@@ -120,6 +121,20 @@ _ENTRIES = (
             "metric": Choice(("cosine", "euclidean")),
         },
     ),
+    HeadSpec(
+        name="finetune",
+        title="fine-tuned encoder",
+        factory=factories.finetune,
+        eats="sources",
+        space={
+            "learning_rate": Real(1e-5, 1e-3, log=True),
+            "epochs": Integer(5, 40, log=True),
+            "layer_decay": Real(0.6, 1.0),
+            "n_frozen_layers": Choice((0, 2, 4)),
+            "mask_time_prob": Choice((None, 0.0, 0.1, 0.2)),
+        },
+        layered=False,
+    ),
 )
 
 CATALOG: dict[str, HeadSpec] = {spec.name: spec for spec in _ENTRIES}
@@ -209,6 +224,33 @@ def _user_head(
     if _has_selector(head):
         return head
     return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), ("head", head)])
+
+
+def with_recipe(head: Any, recipe: Any) -> Any:
+    """Tell a head that learns from audio which encoder and windows the embeddings beside it have.
+
+    Parameters
+    ----------
+    head : str, HeadSpec or estimator
+        Any head.
+    recipe : Recipe
+        Of the embeddings that the other heads learn from.
+
+    Returns
+    -------
+    str, HeadSpec or estimator
+        An entry whose factory has the recipe; other heads as they are.
+
+    Examples
+    --------
+    >>> with_recipe("logreg", None)
+    'logreg'
+    """
+    spec = as_spec(head)
+    if spec.eats != "sources":
+        return head
+    factory = partial(spec.factory, recipe=recipe)
+    return HeadSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, "factory": factory})
 
 
 def search_space(head: Any, *, n_layers: int) -> dict[str, Dimension]:
