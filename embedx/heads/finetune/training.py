@@ -26,6 +26,8 @@ __all__ = ["State", "Training"]
 
 _CLIP_NORM = 1.0
 _COLLAPSED_SHARE = 0.1
+_ENOUGH_HELD_OUT = 20
+_N_SUMS = 6
 _COLLAPSED_EPOCHS = 5
 
 
@@ -42,7 +44,8 @@ class State:
     history : list of dict
         One a finished epoch: losses, accuracies, entropy of the predictions, rate, seconds.
     sums : list of float
-        Of the running epoch: loss, weight, hits, clips, then predictions of each class.
+        Of the running epoch: loss, weight, hits, clips, then the entropy of each step's predictions and of
+        its labels.
     best_epoch : int
         Epoch (from 0) of the best weights; -1 before the first.
     best_loss : float or None
@@ -155,7 +158,7 @@ class Training:
         epoch, first = divmod(self.state.step, self.feed.n_steps)
         self._thaw(epoch)
         if not self.state.sums:
-            self.state.sums = [0.0] * (4 + self.n_classes)
+            self.state.sums = [0.0] * _N_SUMS
         for step in range(first, self.feed.n_steps):
             self._set_rates()
             self._step(epoch, step)
@@ -204,7 +207,17 @@ class Training:
         self.processes.sum([*(p.grad for p in moving if p.grad is not None), sums])
         torch.nn.utils.clip_grad_norm_(moving, _CLIP_NORM)
         self.optimizer.step()
-        self.state.sums = [old + new for old, new in zip(self.state.sums, sums.tolist(), strict=True)]
+        self._add_up(sums.tolist(), batch)
+
+    def _add_up(self, sums: Sequence[float], batch: NDArray[np.intp]) -> None:
+        """Take a step's sums (4 + n_classes,) into the epoch's.
+
+        The entropy is taken step by step: a network that names one class at a time, another one after each step, has
+        collapsed too.
+        """
+        named, truth = np.array(sums[4:]), self.feed.targets[batch].sum(axis=0)
+        new = [*sums[:4], entropy(named), entropy(truth)]
+        self.state.sums = [old + more for old, more in zip(self.state.sums, new, strict=True)]
 
     def _clear_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -240,28 +253,23 @@ class Training:
 
     def _judge(self) -> dict[str, Any]:
         """Return what is known of the epoch that ended."""
-        loss, weight, hits, clips = self.state.sums[:4]
-        counts = np.array(self.state.sums[4:])
+        loss, weight, hits, clips, named, truth = self.state.sums
         entry: dict[str, Any] = {
             "epoch": self.state.step // self.feed.n_steps - 1,
             "attempt": self.state.attempt,
             "train_loss": loss / max(weight, 1e-9),
             "train_accuracy": hits / max(clips, 1),
             "learning_rate": self.optimizer.param_groups[-1]["lr"],
+            "entropy": named / self.feed.n_steps,
+            "label_entropy": truth / self.feed.n_steps,
         }
-        truth = self.feed.targets[self.feed.indices].sum(axis=0)
         if len(self.held_out):
             logits = clip_logits(
                 self.network, self.feed.library, self.held_out, budget=self.budget, processes=self.processes
             )
-            truth = self.feed.targets[self.held_out]
-            entry.update(held_out_scores(logits, truth))
-            guesses = np.bincount(logits.argmax(axis=1), minlength=self.n_classes)
-            counts = guesses if len(logits) >= max(20, 5 * self.n_classes) else guesses + counts
-            truth = truth.sum(axis=0)
-        entry["entropy"] = entropy(counts)
+            entry.update(held_out_scores(logits, self.feed.targets[self.held_out]))
         finite = math.isfinite(entry["train_loss"]) and math.isfinite(entry.get("valid_loss", 0.0))
-        entry["collapsed"] = not finite or entry["entropy"] < _COLLAPSED_SHARE * entropy(truth)
+        entry["collapsed"] = not finite or entry["entropy"] < _COLLAPSED_SHARE * entry["label_entropy"]
         self.state.sums = []
         return entry
 
@@ -335,7 +343,14 @@ def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing
 
 
 def held_out_scores(logits: NDArray[np.float32], targets: NDArray[np.float32]) -> dict[str, float]:
-    """Return the weighted loss and the accuracy of held-out clips."""
+    """Return the weighted loss and the accuracy of held-out clips, and, of enough of them, the entropies."""
     losses = soft_cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
-    hits = logits.argmax(axis=1) == targets.argmax(axis=1)
-    return {"valid_loss": float(losses) / float(targets.sum()), "valid_accuracy": float(hits.mean())}
+    guesses = logits.argmax(axis=1)
+    scores = {
+        "valid_loss": float(losses) / float(targets.sum()),
+        "valid_accuracy": float((guesses == targets.argmax(axis=1)).mean()),
+    }
+    if len(logits) >= _ENOUGH_HELD_OUT:
+        scores["entropy"] = entropy(np.bincount(guesses, minlength=logits.shape[1]))
+        scores["label_entropy"] = entropy(targets.sum(axis=0))
+    return scores
