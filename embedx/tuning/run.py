@@ -130,9 +130,7 @@ def tune(
     return _tuned(found, task, time.monotonic() - started)
 
 
-def _check(
-    metric: str, pruner: str, n_trials: int, n_folds: int, n_jobs: int, timeout_seconds: float | None
-) -> None:
+def _check(metric: str, pruner: str, n_trials: int, n_folds: int, n_jobs: int, timeout_seconds: float | None) -> None:
     if metric not in METRICS:
         raise ParameterError(unknown_name("metric", metric, METRICS))
     if pruner not in PRUNERS:
@@ -191,7 +189,9 @@ def _fingerprint(objective: Objective, dataset: Dataset) -> str:
     task = objective.task
     facts = {
         "recipe": dataset.recipe.fingerprint(),
-        "clips": [[s.id, s.label, s.group, bytes(h).hex()] for s, h in zip(dataset.sources, dataset.hashes, strict=True)],
+        "clips": [
+            [s.id, s.label, s.group, bytes(h).hex()] for s, h in zip(dataset.sources, dataset.hashes, strict=True)
+        ],
         "space": {name: repr(dimension) for name, dimension in objective.dimensions.items()},
         "head": repr(task.spec.factory) if task.spec.name not in _catalogue() else task.spec.name,
         "rest": [task.metric, task.seed, [fold.test.tolist() for fold in task.folds]],

@@ -24,7 +24,9 @@ WORKER = "worker"
 """Attribute of a trial that says which process runs it."""
 
 _JOURNAL_SUFFIXES = (".journal", ".jsonl", ".log")
-_RETRY = RetryHeartbeatStaleTrialCallback(max_retry=2)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    _RETRY = RetryHeartbeatStaleTrialCallback(max_retry=2)
 
 
 class NumberedSampler(BaseSampler):
