@@ -11,36 +11,25 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from embedx.errors import EmbedxError, MissingExtraError, ParameterError, RunnerError
-from embedx.extract.leases import Lease, LeaseBook
-from embedx.manifest import Source
-from embedx.store.rows import ClipResult, FileStamp
+from embedx.errors import EmbedxError, MissingExtraError, RunnerError
+from embedx.extract.leases import Lease, LeaseBook, UnitDone
+from embedx.extract.options import ClusterOptions
 
 __all__ = ["run_units_on_ray"]
 
-UNIT_TIMEOUT_SECONDS = 3_600.0
-PLACEMENT_TIMEOUT_SECONDS = 120.0
 LEASES_PER_WORKER = 2
 TICK_SECONDS = 5.0
 LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 
 
 def run_units_on_ray(
-    units: Sequence[Any],
-    runner: Callable[[Any], Sequence[ClipResult]],
-    *,
-    address: str | None = None,
-    gpus_per_worker: float | None = None,
-    cpus_per_worker: int = 1,
-    max_workers: int | None = None,
-    unit_timeout_seconds: float = UNIT_TIMEOUT_SECONDS,
-    placement_timeout_seconds: float = PLACEMENT_TIMEOUT_SECONDS,
-    stamp: Callable[[Source], FileStamp] | None = None,
-) -> Iterator[list[ClipResult]]:
+    units: Sequence[Any], runner: Callable[[Any], Sequence[Any]], *, options: ClusterOptions, root: Path | None = None
+) -> Iterator[UnitDone]:
     """Embed units on a Ray cluster, every unit exactly once, whatever dies on the way.
 
     Parameters
@@ -48,34 +37,23 @@ def run_units_on_ray(
     units : sequence of Unit
         What is to be done.
     runner : callable
-        ``runner(unit)`` gives one result a source. Picklable; every worker gets its own copy.
-    address : str, optional
-        ``"auto"`` (the cluster that this machine belongs to) or ``"HOST:PORT"``. None starts a cluster of
-        this machine alone, for as long as the iteration lasts.
-    gpus_per_worker : float, optional
-        GPUs of one worker; by default 1 where the cluster has any, else 0.
-    cpus_per_worker : int
-        CPUs of one worker.
-    max_workers : int, optional
-        At most so many workers; by default as many as the cluster has room for.
-    unit_timeout_seconds : float
-        A unit that takes longer counts as a death of its worker. Seconds.
-    placement_timeout_seconds : float
-        So long may it take until the first worker is ready (and, when all have died, the next). Seconds.
-    stamp : callable, optional
-        Gives the `FileStamp` of a clip that is blamed for deaths.
+        ``runner(unit)`` gives one result a source. Picklable; every worker gets its own copy. Where it has them,
+        ``wake()`` is called once in every worker and gives its environment, and ``keep(results)`` gets what
+        was computed and gives what travels.
+    options : ClusterOptions
+        Which cluster, and how much of it.
+    root : Path, optional
+        Folder that relative uris are relative to, for the stamp of a clip that kills its workers.
 
     Yields
     ------
-    list of ClipResult
-        The results of one unit, in the order in which units are completed.
+    UnitDone
+        One a unit, in the order in which units are completed.
 
     Raises
     ------
     MissingExtraError
         Ray is not installed.
-    ParameterError
-        A parameter that no cluster can honour.
     RunnerError
         No cluster answers, no node has room for one worker, or workers die whatever they work on.
         Everything that was yielded before remains valid.
@@ -87,57 +65,22 @@ def run_units_on_ray(
 
     .. [1] https://docs.ray.io/en/latest/ray-core/actors.html
     """
-    _check(address, cpus_per_worker, gpus_per_worker, unit_timeout_seconds, max_workers)
     _import_ray()
-    return _run(
-        list(units),
-        runner,
-        address=address,
-        shape=(cpus_per_worker, gpus_per_worker),
-        max_workers=max_workers,
-        unit_timeout_seconds=unit_timeout_seconds,
-        placement_timeout_seconds=placement_timeout_seconds,
-        stamp=stamp,
-    )
+    return _run(list(units), runner, options, root)
 
 
-def _run(
-    units: Sequence[Any],
-    runner: Any,
-    *,
-    address: str | None,
-    shape: tuple[int, float | None],
-    max_workers: int | None,
-    unit_timeout_seconds: float,
-    placement_timeout_seconds: float,
-    stamp: Callable[[Source], FileStamp] | None,
-) -> Iterator[list[ClipResult]]:
+def _run(units: Sequence[Any], runner: Any, options: ClusterOptions, root: Path | None) -> Iterator[UnitDone]:
     if not units:
         return
-    with _connected(address) as ray:
-        need = _Need.of(ray, *shape)
-        n_workers = min(len(units), max_workers or len(units))
-        crew = _Crew(ray, runner, need, n_workers=n_workers, timeout_seconds=placement_timeout_seconds)
-        book = LeaseBook(units, n_deaths_allowed=4 * min(n_workers, need.room(ray)) + 4, stamp=stamp)
+    with _connected(options.address) as ray:
+        need = _Need.of(ray, options)
+        n_workers = min(len(units), options.max_workers or len(units))
+        crew = _Crew(ray, runner, need, n_workers=n_workers, timeout_seconds=options.placement_timeout_seconds)
+        book = LeaseBook(units, n_deaths_allowed=4 * min(n_workers, need.room(ray)) + 4, root=root)
         try:
-            yield from _Driver(ray, crew, book, unit_timeout_seconds=unit_timeout_seconds).results()
+            yield from _Driver(ray, crew, book, unit_timeout_seconds=options.unit_timeout_seconds).results()
         finally:
             crew.dismiss()
-
-
-def _check(
-    address: str | None, cpus: int, gpus: float | None, unit_timeout_seconds: float, max_workers: int | None
-) -> None:
-    if address is not None and (not address or "://" in address):
-        raise ParameterError(f"the address of a Ray cluster is 'auto' or HOST:PORT, not {address!r}")
-    if cpus < 1:
-        raise ParameterError(f"a worker needs 1 CPU or more, not {cpus}")
-    if gpus is not None and gpus < 0:
-        raise ParameterError(f"a worker's GPUs are 0 or more, not {gpus:g}")
-    if not unit_timeout_seconds > 0:
-        raise ParameterError(f"a unit's time limit is more than 0 seconds, not {unit_timeout_seconds:g}")
-    if max_workers is not None and max_workers < 1:
-        raise ParameterError(f"a job needs 1 worker or more, not {max_workers}")
 
 
 def _import_ray() -> Any:
@@ -184,10 +127,11 @@ class _Need:
     gpus: float
 
     @classmethod
-    def of(cls, ray: Any, cpus: int, gpus: float | None) -> _Need:
+    def of(cls, ray: Any, options: ClusterOptions) -> _Need:
         """Fill in the GPUs and refuse what no node has."""
+        cpus, gpus = options.cpus_per_worker, options.gpus_per_worker
         if gpus is None:
-            gpus = 1.0 if any(node["Resources"].get("GPU", 0) >= 1 for node in _nodes(ray)) else 0.0
+            gpus = 1.0 if any(_count(node, "GPU") for node in _nodes(ray)) else 0.0
         need = cls(cpus, gpus)
         if not need.room(ray):
             have = "; ".join(f"{_count(node, 'CPU')} CPUs and {_count(node, 'GPU')} GPUs" for node in _nodes(ray))
@@ -219,15 +163,17 @@ class _Actor:
     def __init__(self, runner: Any) -> None:
         self._runner = runner
 
-    def where(self) -> str:
-        """Return the id of the node that this process runs on."""
+    def wake(self) -> tuple[str, Mapping[str, str]]:
+        """Return the id of the node that this process runs on, and its environment."""
         import ray
 
-        return ray.get_runtime_context().get_node_id()
+        wake = getattr(self._runner, "wake", dict)
+        return ray.get_runtime_context().get_node_id(), wake()
 
-    def run(self, unit: Any) -> list[ClipResult]:
-        """Embed one unit."""
-        return list(self._runner(unit))
+    def run(self, unit: Any, keep: bool) -> list[Any]:
+        """Embed one unit; what is no more than a probe is not kept."""
+        results = list(self._runner(unit))
+        return self._runner.keep(results) if keep and hasattr(self._runner, "keep") else results
 
 
 @dataclass(eq=False)
@@ -237,6 +183,7 @@ class _Worker:
     actor: Any
     ready: Any
     node: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     leases: deque[tuple[Any, Lease]] = field(default_factory=deque)
     since: float = 0.0
 
@@ -271,7 +218,7 @@ class _Crew:
             self._looked_at = time.monotonic()
         for _ in range(self._wanted - len(self.workers)):
             actor = self._kind.remote(self._runner)
-            self.workers.append(_Worker(actor, actor.where.remote()))
+            self.workers.append(_Worker(actor, actor.wake.remote()))
 
     def require_one(self) -> None:
         """Fail when nobody has been ready for too long."""
@@ -307,15 +254,15 @@ class _Driver:
     def __init__(self, ray: Any, crew: _Crew, book: LeaseBook, *, unit_timeout_seconds: float) -> None:
         self._ray, self._crew, self._book, self._timeout = ray, crew, book, unit_timeout_seconds
 
-    def results(self) -> Iterator[list[ClipResult]]:
+    def results(self) -> Iterator[UnitDone]:
         """Yield every unit's results once."""
         while not self._book.is_done:
             self._crew.hire()
             self._hand_out()
             for worker in self._heard():
-                results = self._listen(worker)
-                if results is not None:
-                    yield results
+                done = self._listen(worker)
+                if done is not None:
+                    yield done
             yield from self._end_the_late()
             self._crew.require_one()
 
@@ -330,7 +277,7 @@ class _Driver:
     def _hand_to(self, worker: _Worker, lease: Lease) -> None:
         if not worker.leases:
             worker.since = time.monotonic()
-        worker.leases.append((worker.actor.run.remote(lease.unit), lease))
+        worker.leases.append((worker.actor.run.remote(lease.unit, not lease.is_probe), lease))
 
     def _heard(self) -> list[_Worker]:
         awaited = {worker.awaited: worker for worker in self._crew.workers if worker.awaited is not None}
@@ -343,20 +290,20 @@ class _Driver:
             found = found + more
         return [awaited[ref] for ref in found]
 
-    def _listen(self, worker: _Worker) -> list[ClipResult] | None:
+    def _listen(self, worker: _Worker) -> UnitDone | None:
         starting = worker.node is None
         try:
             value = self._ray.get(worker.awaited)
         except self._ray.exceptions.RayError as error:
             return self._lost(worker, error)
         if starting:
-            worker.node = value
+            worker.node, worker.environment = value
             return None
         _, lease = worker.leases.popleft()
         worker.since = time.monotonic()
-        return self._book.finish(lease, value)
+        return self._book.finish(lease, value, worker.environment)
 
-    def _lost(self, worker: _Worker, error: Exception) -> list[ClipResult] | None:
+    def _lost(self, worker: _Worker, error: Exception) -> UnitDone | None:
         cause = getattr(error, "cause", None)
         if isinstance(cause, EmbedxError):
             raise RunnerError(f"a worker of the Ray cluster cannot work: {_first_line(cause)}") from error
@@ -366,7 +313,7 @@ class _Driver:
         away = (self._ray.exceptions.ActorUnavailableError, self._ray.exceptions.ObjectLostError)
         return isinstance(error, away) or not self._crew.node_lives(worker.node)
 
-    def _part_with(self, worker: _Worker, why: str, *, innocent: bool) -> list[ClipResult] | None:
+    def _part_with(self, worker: _Worker, why: str, *, innocent: bool) -> UnitDone | None:
         """Replace a worker; what it had not begun is given to others without blame."""
         self._crew.lose(worker)
         leases = [lease for _, lease in worker.leases]
@@ -380,15 +327,15 @@ class _Driver:
             self._book.count_death(why)
         return None
 
-    def _end_the_late(self) -> Iterator[list[ClipResult]]:
+    def _end_the_late(self) -> Iterator[UnitDone]:
         now = time.monotonic()
         for worker in list(self._crew.workers):
             limit = worker.leases[0][1].share * self._timeout if worker.leases else float("inf")
             if now - worker.since > limit:
                 why = f"it was not done after {limit:g} s (--unit-timeout sets the limit for a whole unit)"
-                results = self._part_with(worker, why, innocent=False)
-                if results is not None:
-                    yield results
+                done = self._part_with(worker, why, innocent=False)
+                if done is not None:
+                    yield done
 
 
 def _first_line(error: object) -> str:

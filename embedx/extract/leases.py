@@ -10,20 +10,32 @@ of the unit is computed once more in one piece, so its rows are those of a unit 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from embedx.errors import RunnerError
 from embedx.manifest import ClipKey, Source
-from embedx.store.rows import NO_STAMP, ClipResult, Failure, FileStamp
+from embedx.store.rows import NO_STAMP, Failure, FileStamp
 
-__all__ = ["Lease", "LeaseBook"]
+__all__ = ["Lease", "LeaseBook", "UnitDone"]
 
 DEATHS_OF_A_CLIP = 2
 """So often must a clip kill a worker, alone, before it is blamed."""
+
+
+class UnitDone(NamedTuple):
+    """A unit of the job, its results (one a source, in its order), and versions and device of who made them."""
+
+    unit: Any
+    results: list[Any]
+    environment: Mapping[str, str]
 
 
 @dataclass(eq=False)
@@ -46,6 +58,11 @@ class Lease:
     n_deaths: int = 0
     case: _Case | None = field(default=None, repr=False)
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether it only serves to find out who is to blame."""
+        return self.case is not None and self.case.n_open > 0
+
 
 @dataclass(eq=False)
 class _Case:
@@ -54,7 +71,8 @@ class _Case:
     unit: Any
     n_open: int = 0
     killers: dict[ClipKey, str] = field(default_factory=dict)
-    results: list[ClipResult] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class LeaseBook:
@@ -66,8 +84,9 @@ class LeaseBook:
         Pulled only as workers ask for them.
     n_deaths_allowed : int
         More deaths in a row without one finished lease end the run.
-    stamp : callable, optional
-        Gives the `FileStamp` of a clip that is blamed, so that a later run sees whether its file has changed.
+    root : Path, optional
+        Folder that relative uris are relative to: a clip that is blamed gets its file's stamp, so that a later
+        run sees whether the file has changed.
 
     Examples
     --------
@@ -75,21 +94,19 @@ class LeaseBook:
     >>> from embedx.extract.unit import Unit
     >>> book = LeaseBook([Unit(0, (Source("a.wav"),))], n_deaths_allowed=8)
     >>> lease = book.take(idle=True)
-    >>> book.finish(lease, [Failure(lease.unit.sources[0], NO_STAMP, "decode", "no audio")])[0].reason
+    >>> book.finish(lease, [Failure(lease.unit.sources[0], NO_STAMP, "decode", "no audio")]).results[0].reason
     'decode'
     >>> book.is_done
     True
     """
 
-    def __init__(
-        self, units: Iterable[Any], *, n_deaths_allowed: int, stamp: Callable[[Source], FileStamp] | None = None
-    ) -> None:
+    def __init__(self, units: Iterable[Any], *, n_deaths_allowed: int, root: Path | None = None) -> None:
         self._units = iter(units)
         self._waiting: deque[Lease] = deque()
         self._n_out = 0
         self._n_deaths = 0
         self._allowed = n_deaths_allowed
-        self._stamp = stamp
+        self._root = root
 
     @property
     def is_done(self) -> bool:
@@ -122,13 +139,16 @@ class LeaseBook:
         self._n_out += 1
         return self._waiting.popleft()
 
-    def finish(self, lease: Lease, results: Sequence[ClipResult]) -> list[ClipResult] | None:
-        """Take a lease's results; returns the whole unit's results once they are complete."""
+    def finish(
+        self, lease: Lease, results: Sequence[Any], environment: Mapping[str, str] = MappingProxyType({})
+    ) -> UnitDone | None:
+        """Take a lease's results; returns the unit once it is complete."""
         self._n_out -= 1
         self._n_deaths = 0
         case = lease.case
         if case is None:
-            return list(results)
+            return UnitDone(lease.unit, list(results), environment)
+        case.environment = environment
         if case.n_open:
             case.results.extend(results)
             return self._probe_ended(case)
@@ -139,8 +159,8 @@ class LeaseBook:
         self._n_out -= 1
         self._put(lease)
 
-    def died(self, lease: Lease, why: str) -> list[ClipResult] | None:
-        """Note that a worker died over a lease; returns the unit's results if that settles its last clip.
+    def died(self, lease: Lease, why: str) -> UnitDone | None:
+        """Note that a worker died over a lease; returns the unit if that settles its last clip.
 
         Raises
         ------
@@ -151,7 +171,8 @@ class LeaseBook:
         self._n_out -= 1
         lease.n_deaths += 1
         if lease.case is None:
-            return self._whole_died(lease)
+            self._whole_died(lease)
+            return None
         if not lease.case.n_open:
             return self._rest_died(lease, lease.case)
         return self._probe_died(lease, lease.case, why)
@@ -183,7 +204,7 @@ class LeaseBook:
             return
         self._split(lease, _Case(lease.unit))
 
-    def _probe_died(self, lease: Lease, case: _Case, why: str) -> list[ClipResult] | None:
+    def _probe_died(self, lease: Lease, case: _Case, why: str) -> UnitDone | None:
         sources = lease.unit.sources
         if len(sources) > 1:
             case.n_open -= 1
@@ -204,7 +225,7 @@ class LeaseBook:
             share = max(len(part) / len(case.unit.sources), 0.25)
             self._put(Lease(replace(lease.unit, sources=part), True, share, case=case))
 
-    def _probe_ended(self, case: _Case) -> list[ClipResult] | None:
+    def _probe_ended(self, case: _Case) -> UnitDone | None:
         case.n_open -= 1
         if case.n_open:
             return None
@@ -214,19 +235,29 @@ class LeaseBook:
         self._put(Lease(replace(case.unit, sources=rest), True, case=case))
         return None
 
-    def _rest_died(self, lease: Lease, case: _Case) -> list[ClipResult] | None:
+    def _rest_died(self, lease: Lease, case: _Case) -> UnitDone | None:
         """The clips live apart and die together: keep what they gave apart."""
         if lease.n_deaths < DEATHS_OF_A_CLIP:
             self._put(lease)
             return None
         return self._in_order(case, case.results)
 
-    def _in_order(self, case: _Case, results: Sequence[ClipResult]) -> list[ClipResult]:
-        found: dict[ClipKey, ClipResult] = {result.source.key: result for result in results}
+    def _in_order(self, case: _Case, results: Sequence[Any]) -> UnitDone:
+        found = {result.source.key: result for result in results}
         found |= {s.key: self._blame(s, case.killers[s.key]) for s in case.unit.sources if s.key in case.killers}
-        return [found[source.key] for source in case.unit.sources if source.key in found]
+        in_order = [found[source.key] for source in case.unit.sources if source.key in found]
+        return UnitDone(case.unit, in_order, case.environment)
 
     def _blame(self, source: Source, why: str) -> Failure:
-        stamp = self._stamp(source) if self._stamp else NO_STAMP
+        stamp = NO_STAMP if self._root is None else _read_stamp(self._root / source.uri)
         text = f"the process that worked on it died {DEATHS_OF_A_CLIP} times, with nothing else at work: {why}"
         return Failure(source, stamp, "worker_died", text)
+
+
+def _read_stamp(path: Path) -> FileStamp:
+    try:
+        with open(path, "rb") as file:
+            facts = os.fstat(file.fileno())
+            return FileStamp(hashlib.file_digest(file, "sha256").digest(), facts.st_size, facts.st_mtime_ns)
+    except OSError:
+        return NO_STAMP

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from embedx.errors import ParameterError, RunnerError
+from embedx.errors import RunnerError
 from embedx.extract.cluster import run_units_on_ray
+from embedx.extract.options import ClusterOptions
 from embedx.store.rows import Failure
 
 pytestmark = pytest.mark.ray
@@ -18,10 +19,10 @@ def run(ray_cluster, runners):
 
     def run(n_units=6, n_sources=4, *, options=None, **does):
         units = runners.make_units(n_units, n_sources)
-        results = run_units_on_ray(
-            units, runners.FakeRunner(**does), address=ray_cluster.address, **{"cpus_per_worker": 1, **(options or {})}
-        )
-        return [result for unit in results for result in unit]
+        chosen = ClusterOptions(address=ray_cluster.address, **(options or {}))
+        done = list(run_units_on_ray(units, runners.FakeRunner(**does), options=chosen))
+        assert sorted(unit.number for unit, _, _ in done) == list(range(n_units))
+        return [result for _, results, _ in done for result in results]
 
     return run
 
@@ -71,8 +72,3 @@ def test_what_no_node_has_is_refused_at_once(run):
         run(options={"cpus_per_worker": 64})
     with pytest.raises(RunnerError, match="1 CPUs and 1 GPUs"):
         run(options={"gpus_per_worker": 1})
-
-
-def test_addresses_that_cannot_be_meant():
-    with pytest.raises(ParameterError, match="HOST:PORT"):
-        run_units_on_ray([], len, address="ray://head:10001")
