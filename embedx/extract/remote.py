@@ -14,7 +14,7 @@ from embedx.manifest import Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Embedded
 
-__all__ = ["RemoteRunner", "Written"]
+__all__ = ["RemoteRunner", "Written", "seconds_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,15 @@ class RemoteRunner:
         return [_receipt(result) if isinstance(result, Embedded) else result for result in results]
 
 
+def seconds_of(result: Embedded | Written) -> float:
+    """Return the seconds of audio that were embedded, overlaps counted as often as they were computed."""
+    if isinstance(result, Written):
+        return result.seconds
+    return float((result.end_seconds - result.start_seconds).sum())
+
+
 def _receipt(result: Embedded) -> Written:
-    return Written(result.source, len(result.embeddings), float((result.end_seconds - result.start_seconds).sum()))
+    return Written(result.source, len(result.embeddings), seconds_of(result))
 
 
 def _find_again(info: EncoderInfo) -> EncoderInfo:
