@@ -167,7 +167,7 @@ class LeaseBook:
         RunnerError
             Too many deaths in a row: the reason is in no clip.
         """
-        self.count_death(why)
+        self.count_death(why, lease)
         self._n_out -= 1
         lease.n_deaths += 1
         if lease.case is None:
@@ -177,7 +177,7 @@ class LeaseBook:
             return self._rest_died(lease, lease.case)
         return self._probe_died(lease, lease.case, why)
 
-    def count_death(self, why: str) -> None:
+    def count_death(self, why: str, lease: Lease | None = None) -> None:
         """Count a death that no lease is to blame for, such as that of a worker that never started.
 
         Raises
@@ -187,9 +187,10 @@ class LeaseBook:
         """
         self._n_deaths += 1
         if self._n_deaths > self._allowed:
+            where = f", the last over {_span(lease.unit.sources)}" if lease else ""
             raise RunnerError(
-                f"{self._n_deaths} workers died in a row without finishing anything, so no clip is to blame: "
-                f"{why}. What was reported as done is kept; correct the cause and run the same command again"
+                f"{self._n_deaths} workers died in a row without finishing anything{where}, so no single clip is to "
+                f"blame: {why}. What was reported as done is kept; correct the cause and run the same command again"
             )
 
     def _put(self, lease: Lease) -> None:
@@ -252,6 +253,10 @@ class LeaseBook:
         stamp = NO_STAMP if self._root is None else _read_stamp(self._root / source.uri)
         text = f"the process that worked on it died {DEATHS_OF_A_CLIP} times, with nothing else at work: {why}"
         return Failure(source, stamp, "worker_died", text)
+
+
+def _span(sources: Sequence[Source]) -> str:
+    return sources[0].id if len(sources) == 1 else f"{sources[0].id} to {sources[-1].id}"
 
 
 def _read_stamp(path: Path) -> FileStamp:
