@@ -92,13 +92,13 @@ def _shard(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
     """Extract, and say what was done; 3 when clips failed."""
     from embedx.cli.progress import ProgressBar
-    from embedx.extract.job import extract
+    from embedx.extract.job import extract_embeddings
     from embedx.recipe import Resources
 
     manifest = _read_sources(args)
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     with ProgressBar("extract", unit="clips") as bar:
-        report = extract(
+        report = extract_embeddings(
             manifest,
             args.output,
             encoder=args.encoder,

@@ -22,7 +22,7 @@ from embedx.manifest import ClipKey, Manifest, Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Failure
 
-__all__ = ["ENGINES", "ExtractReport", "embed", "extract"]
+__all__ = ["ENGINES", "ExtractReport", "embed", "extract_embeddings"]
 
 ENGINES = ("local", "ray")
 
@@ -65,7 +65,7 @@ class ExtractReport:
     note: str = ""
 
 
-def extract(
+def extract_embeddings(
     manifest: Manifest,
     output: str | os.PathLike[str],
     *,
@@ -170,7 +170,7 @@ def embed(
     recipe : Recipe, optional
         The recipe to follow, such as a saved model's; options that differ from it are refused.
     encoder, revision, resources, progress, **options
-        As in `extract`.
+        As in `extract_embeddings`.
 
     Returns
     -------
