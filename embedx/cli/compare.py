@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from embedx.comparison import Comparison
     from embedx.dataset import Dataset
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "write_results"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     print(render_markdown(comparison))
-    _write(comparison, Path(args.output))
+    write_results(comparison, Path(args.output))
     return 0
 
 
@@ -92,7 +92,7 @@ def _names(paths: list[str]) -> dict[str, str]:
     return dict(zip(stems if unique else paths, paths, strict=True))
 
 
-def _write(comparison: Comparison, folder: Path) -> None:
+def write_results(comparison: Comparison, folder: Path) -> None:
     from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
     folder.mkdir(parents=True, exist_ok=True)
