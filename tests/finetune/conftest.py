@@ -68,9 +68,9 @@ def plain(small_encoder):
     return {
         "encoder": small_encoder,
         "epochs": 2,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "head_learning_rate": 3e-3,
+        "batch_size": 4,
+        "learning_rate": 3e-3,
+        "head_learning_rate": 3e-2,
         "dropout": 0.0,
         "augmentation": Augmentation.off(),
         "validation_fraction": 0.0,
