@@ -154,8 +154,8 @@ class Dataset:
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise DatasetError(
-                f"{len(missing)} of {len(paths)} audio files are missing, the first is {missing[0]}: a head that learns "
-                "from audio needs them all; say where they lie with --root"
+                f"{len(missing)} of {len(paths)} audio files are missing, the first is {missing[0]}: a head that "
+                "learns from audio needs them all; say where they lie with --root"
             )
         changed = [path for path, digest in paths.items() if hash_file(path) != digest]
         if changed:

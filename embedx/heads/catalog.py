@@ -311,7 +311,14 @@ def make_head(head: Any, *, n_layers: int, random_state: int = 0, **parameters: 
 
 
 def fit_head(
-    estimator: Any, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None, on_epoch: Any = None
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    sample_weight: Any = None,
+    on_epoch: Any = None,
+    progress: Any = None,
 ) -> Any:
     """Fit a head; groups and weights go to the last step if it takes them.
 
@@ -327,6 +334,8 @@ def fit_head(
         Refused by heads that cannot use it.
     on_epoch : callable, optional
         For heads that train by epochs; called with epoch and held-out loss.
+    progress : callable, optional
+        For heads that take long; called as ``progress(done, total, **facts)``.
 
     Raises
     ------
@@ -341,7 +350,7 @@ def fit_head(
     taken = inspect.signature(last.fit).parameters
     if sample_weight is not None and "sample_weight" not in taken:
         raise ParameterError(f"{type(last).__name__} takes no sample_weight: use another head, or leave it out")
-    extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch}
+    extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch, "progress": progress}
     given = {f"{prefix}{name}": value for name, value in extras.items() if value is not None and name in taken}
     with config_context(enable_metadata_routing=False):
         return estimator.fit(X, y, **given)

@@ -100,7 +100,8 @@ def test_conv_is_frozen_by_default_and_layers_from_below(small_encoder, settings
 def test_rates_fall_from_the_head_down(network, settings):
     from dataclasses import replace
 
-    groups = list(parameter_groups(network, replace(settings, learning_rate=1e-3, head_learning_rate=None, layer_decay=0.5)))
+    changed = replace(settings, learning_rate=1e-3, head_learning_rate=None, layer_decay=0.5)
+    groups = list(parameter_groups(network, changed))
     rates = {group["depth"]: group["lr"] for group in groups}
     assert rates == pytest.approx({0: 1.25e-4, 1: 2.5e-4, 2: 5e-4, 3: 1e-3, 4: 1e-2})
     held = sum(p.numel() for group in groups for p in group["params"])

@@ -104,7 +104,7 @@ def fit_network(
     """
     processes = Processes(means.device)
     network = build_network(info, targets.labels, settings, checkpointing=means.gradient_checkpointing)
-    library = ClipLibrary(targets.sources, recipe, min_samples=network.min_samples)
+    library = ClipLibrary(targets.sources, recipe, min_samples=network.min_samples).require_all()
     identity = {"recipe": recipe.fingerprint(), "data": targets.hash, **settings.record()}
     checkpoints = Checkpoints(means.checkpoint_folder, identity, writes=processes.is_first)
     found = checkpoints.load() if means.resume else None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,9 +18,8 @@ from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
 from embedx.errors import ParameterError, RecipeMismatchError, unknown_name
 from embedx.heads.finetune.attempts import Means, fit_network
 from embedx.heads.finetune.card import gather_facts
-from embedx.heads.finetune.clips import ClipLibrary, as_sources
-from embedx.heads.finetune.processes import Processes
-from embedx.heads.finetune.scoring import clip_logits
+from embedx.heads.finetune.clips import as_sources
+from embedx.heads.finetune.prediction import clip_logits, judge_clips
 from embedx.heads.finetune.settings import Augmentation, Settings
 from embedx.heads.finetune.targets import read_targets
 from embedx.recipe import Recipe
@@ -252,15 +252,28 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         Windows are weighted by the seconds that each adds, as extraction pools them.
         """
         check_is_fitted(self, "network_")
-        sources = as_sources(X)
-        library = ClipLibrary(sources, self.recipe_, min_samples=self.network_.min_samples, cache_bytes=0)
-        means, processes = self._means(), Processes(self.device)
-        budget = means.budget(processes, sample_rate=self.recipe_.sample_rate)
-        self.network_.model.to(processes.device)
-        try:
-            return clip_logits(self.network_, library, range(len(library)), budget=budget, processes=processes)
-        finally:
-            self.network_.model.to("cpu")
+        return clip_logits(self, as_sources(X))
+
+    def judge(
+        self, X: Any, *, progress: Callable[..., None] | None = None
+    ) -> tuple[NDArray[np.float64], tuple[str | None, ...]]:
+        """Return probabilities, a row of NaN where a clip cannot be used, and why not, clip by clip.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) of Source, str or path-like
+            The clips.
+        progress : callable, optional
+            Called with clips done and clips in all.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes), float64
+        errors : tuple of (str or None)
+        """
+        check_is_fitted(self, "network_")
+        logits, errors = judge_clips(self, as_sources(X), progress=progress)
+        return softmax(logits.astype(np.float64), axis=1), errors
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return probabilities of shape (n, n_classes), columns in the order of ``classes_``.
@@ -275,9 +288,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         DecodeError, ClipTooShortError
             A clip cannot be used; the error carries it.
         """
-        logits = self.decision_function(X).astype(np.float64)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
+        return softmax(self.decision_function(X).astype(np.float64), axis=1)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each clip, shape (n,)."""
@@ -316,6 +327,16 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         from embedx.heads.finetune.saving import load_classifier
 
         return load_classifier(cls, folder)
+
+    def starting_recipe(self) -> Recipe:
+        """Return how audio would be read, and the encoder that training would begin from.
+
+        Raises
+        ------
+        EncoderError
+            There is no such encoder.
+        """
+        return self._resolve()[1]
 
     def _resolve(self) -> tuple[EncoderInfo, Recipe]:
         """Find the encoder, and see that it is the one that the recipe names."""

@@ -74,7 +74,7 @@ class ClipLibrary:
     """The clips of one training or prediction.
 
     Every clip is read once when the library is made, so a file that is missing, damaged or too short is
-    named before anything is trained.
+    known before anything is computed.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ class ClipLibrary:
     cache_bytes : int
         Audio that is kept in memory; what is beyond is decoded again whenever it is needed.
 
-    Raises
-    ------
-    DecodeError
-        A clip cannot be read; the message names the first and counts them.
-    ClipTooShortError
-        A clip holds less than one frame.
+    Attributes
+    ----------
+    clips : list of Clip
+        One a source; without samples where it cannot be used.
+    errors : dict of int to SourceError
+        Why a clip cannot be used.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class ClipLibrary:
     ) -> None:
         self.recipe, self.min_samples = recipe, min_samples
         self._room = cache_bytes
-        self.clips = [self._read(source) for source in sources]
+        self.errors: dict[int, SourceError] = {}
+        self.clips = [self._read_or_note(index, source) for index, source in enumerate(sources)]
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -130,6 +131,29 @@ class ClipLibrary:
         for first, last in plan_windows(clip.n_samples, self.recipe):
             yield first / rate, last / rate, clip.samples[first:last]
 
+    def require_all(self) -> ClipLibrary:
+        """Return the library if every clip can be used.
+
+        Raises
+        ------
+        DecodeError, ClipTooShortError
+            What is wrong with the first clip that cannot, and how many there are.
+        """
+        if not self.errors:
+            return self
+        first = self.errors[min(self.errors)]
+        raise type(first)(
+            f"{len(self.errors)} of {len(self)} clips cannot be used, the first: {first}. Leave them out, or mend them",
+            first.source,
+        )
+
+    def _read_or_note(self, index: int, source: Source) -> Clip:
+        try:
+            return self._read(source)
+        except SourceError as error:
+            self.errors[index] = error
+            return Clip(source, 0.0, 0, None)
+
     def _read(self, source: Source) -> Clip:
         """Read a clip whole if there is room for it, else count its samples window by window."""
         pieces: list[NDArray[np.float32]] = []
@@ -152,7 +176,7 @@ class ClipLibrary:
         if n_samples < self.min_samples:
             raise ClipTooShortError(
                 f"{source.id} holds {n_samples} samples, less than one frame of the encoder "
-                f"({self.min_samples} samples): leave it out",
+                f"({self.min_samples} samples)",
                 source,
             )
 
@@ -166,8 +190,4 @@ def _events(source: Source, recipe: Recipe) -> Iterator[ClipWindow]:
         if isinstance(event, ClipWindow):
             yield event
         elif isinstance(event, ClipEnd) and event.reason:
-            raise _failure(event, source)
-
-
-def _failure(end: ClipEnd, source: Source) -> SourceError:
-    return DecodeError(end.message, source)
+            raise DecodeError(event.message, source)

@@ -130,6 +130,8 @@ class Network:
         try:
             with quiet_transformers():
                 self.model.save_pretrained(folder)
+            for path in Path(folder).glob("*.safetensors"):
+                path.chmod((Path(folder) / "config.json").stat().st_mode)  # safetensors lets nobody else read
         finally:
             for name in self.own_masks:
                 setattr(config, name, 0.0)

@@ -15,14 +15,14 @@ from embedx.heads.finetune.memory import Budget
 from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.processes import Processes
 
-__all__ = ["clip_logits", "entropy"]
+__all__ = ["entropy", "library_logits"]
 
 _WINDOWS_AHEAD = 4
 
 _Window = tuple[int, float, float, NDArray[np.float32]]  # clip, start and end in seconds, samples
 
 
-def clip_logits(
+def library_logits(
     network: Network,
     library: ClipLibrary,
     indices: Sequence[int] | NDArray[np.intp],

@@ -19,7 +19,7 @@ from embedx.heads.finetune.feed import Example, Feed
 from embedx.heads.finetune.memory import Budget
 from embedx.heads.finetune.network import Network, parameter_groups
 from embedx.heads.finetune.processes import Processes
-from embedx.heads.finetune.scoring import clip_logits, entropy
+from embedx.heads.finetune.scoring import entropy, library_logits
 from embedx.heads.finetune.settings import Settings
 
 __all__ = ["State", "Training"]
@@ -137,7 +137,8 @@ class Training:
             self._remember(entry)
             self._save()
             if on_epoch is not None:
-                on_epoch(entry["epoch"], entry["valid_loss"] if len(self.held_out) else entry["train_loss"])
+                done = len(self.state.earlier) + len(self.state.history)
+                on_epoch(done - 1, entry["valid_loss"] if len(self.held_out) else entry["train_loss"])
         self._restore(self.best)
         self.network.model.eval()
         return self.state
@@ -264,7 +265,7 @@ class Training:
             "label_entropy": truth / self.feed.n_steps,
         }
         if len(self.held_out):
-            logits = clip_logits(
+            logits = library_logits(
                 self.network, self.feed.library, self.held_out, budget=self.budget, processes=self.processes
             )
             entry.update(held_out_scores(logits, self.feed.targets[self.held_out]))
