@@ -1,11 +1,5 @@
 """``embedx extract --engine ray`` gives the file that ``embedx extract`` gives, whoever dies meanwhile."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 
