@@ -92,7 +92,7 @@ def read_audio(args: argparse.Namespace) -> Dataset:
 
     columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("label", "group", "split")}
     manifest = read_manifest(args.embeddings, **columns)
-    chosen = {"encoder": getattr(args, "encoder", None) or DEFAULT_ENCODER}
+    chosen: dict[str, Any] = {"encoder": getattr(args, "encoder", None) or DEFAULT_ENCODER}
     if getattr(args, "window_seconds", None) is not None:
         chosen["window_seconds"] = args.window_seconds
     return list_audio(manifest, recipe=FineTuneClassifier(**chosen).starting_recipe())
