@@ -30,7 +30,7 @@ def make_manifest(folder: Path, n: int = 12) -> Manifest:
     """Write n files and list them."""
     names = [f"{'dog' if i % 2 else 'cat'}/{i:03}.wav" for i in range(n)]
     make_audio(folder, names)
-    return listed(folder, names)
+    return listed(folder, sorted(names))
 
 
 def load_manifest(folder: Path) -> Manifest:
