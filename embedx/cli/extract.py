@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+_MOST_NAMED = 5
+"""Failures of one reason that are named before the rest is counted."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -180,7 +183,10 @@ def _print_report(report: ExtractReport) -> None:
 def _print_failures(report: ExtractReport) -> None:
     if not report.failures:
         return
-    print(f"{len(report.failures)} clips failed:")
+    print(f"{len(report.failures)} clips failed and have no rows:")
     for reason, count in Counter(failure.reason for failure in report.failures).most_common():
-        first = next(failure for failure in report.failures if failure.reason == reason)
-        print(f"  {count:>6}  {reason:<12} e.g. {first.message}")
+        named = [failure for failure in report.failures if failure.reason == reason][:_MOST_NAMED]
+        for failure in named:
+            print(f"  {reason:<12} {failure.source.id}: {failure.message}")
+        if count > len(named):
+            print(f"  {reason:<12} and {count - len(named)} more: embedx info {report.output} --failures")

@@ -21,7 +21,7 @@ def clips(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("clips")
     for i in range(130):
-        write_wav(str(root / f"{i:03}.wav"), make_tone(200 + 5 * i, seconds=0.3 + 0.01 * (i % 30), seed=i))
+        write_wav(str(root / f"{i:03}.wav"), make_tone(200 + 5 * i, seconds=0.1 + 0.005 * (i % 30), seed=i))
     (root / "text.wav").write_text("this is no audio")
     write_wav(str(root / "short.wav"), make_tone(440, seconds=0.01))
     return root
