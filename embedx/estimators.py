@@ -4,195 +4,197 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from embedx.dataset import Dataset, build_dataset, load_embeddings
-from embedx.errors import DecodeError, ParameterError, SourceError, StoreBusyError
-from embedx.heads.catalog import as_spec, fit_head, make_head
+from embedx.errors import DecodeError, ParameterError, StoreBusyError
+from embedx.heads.layers import LayerSelector
 from embedx.manifest import Manifest
+from embedx.model import Model, fit_model
 from embedx.recipe import Resources
 from embedx.store.rows import Failure
 
 __all__ = ["AudioClassifier", "AudioEmbedder"]
 
-_BUSY_SECONDS = 120.0
+_BUSY_SECONDS = 60.0
 
 
 class AudioEmbedder(TransformerMixin, BaseEstimator):
-    """Turn paths of audio files into embeddings, as the first step of a scikit-learn pipeline.
+    """Turn paths of audio files into embeddings, as the first step of a pipeline of your own.
+
+    Nothing is learned: ``fit`` only looks at the paths. Long files are cut into windows and pooled.
 
     Parameters
     ----------
     encoder : str
         Hub id, folder, or ``"tiny"`` (bundled).
-    layers : 'all', int or tuple of int
-        Layers that are kept; they lie side by side in a row of the output.
+    layer : int or str
+        What `transform` gives of the encoder's layers: a position (-1 is the last), ``"mean"`` of all,
+        ``"2-4"`` for the mean of a range, or ``"all"`` side by side. A good thing to search over.
+    pooling : {'mean', 'mean+std'}
+        Statistics over the frames of a clip.
     store : path-like, optional
-        HDF5 file that keeps the embeddings, so that cross-validation and later runs embed each clip once.
+        HDF5 file that keeps all layers of every clip, so that a cross-validation or a search embeds each
+        clip once. The same file works for `embedx.load_embeddings` and on the command line.
     root : path-like
         Folder that relative paths are relative to.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     workers : int
-        Decoding processes; 0 decodes in this one.
-    recipe_options : mapping, optional
-        Other fields of the recipe, such as ``{"window_seconds": 5.0}``.
+        Decoding workers; 0 decodes in this process.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Columns of what `transform` returned last.
 
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> pipeline = make_pipeline(AudioEmbedder("tiny", store="emb.h5"), LogisticRegression())
-    >>> pipeline.fit(paths, labels)  # doctest: +SKIP
+    >>> pipeline = make_pipeline(AudioEmbedder(encoder="tiny"), LogisticRegression())
+    >>> pipeline.fit(paths, labels).predict(["new.wav"])  # doctest: +SKIP
     """
 
     def __init__(
         self,
         encoder: str = "facebook/wav2vec2-base",
         *,
-        layers: Any = "all",
-        store: Any = None,
-        root: Any = ".",
+        layer: int | str = "mean",
+        pooling: str = "mean",
+        store: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] = ".",
         device: str = "auto",
         workers: int = 0,
-        recipe_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.encoder = encoder
-        self.layers = layers
+        self.layer = layer
+        self.pooling = pooling
         self.store = store
         self.root = root
         self.device = device
         self.workers = workers
-        self.recipe_options = recipe_options
 
     def fit(self, X: Any, y: object = None) -> AudioEmbedder:
-        """Check that X holds paths; nothing is learned and nothing is decoded."""
-        _paths(X)
-        return self
-
-    def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return embeddings.
+        """Check that X holds paths; nothing is learned.
 
         Parameters
         ----------
-        X : sequence of path-like
-            Audio files; one may be named twice.
+        X : list or array of path-like, shape (n,) or (n, 1)
+            Audio files.
+        y : ignored
+        """
+        self.n_paths_ = len(as_paths(X))
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Embed files.
+
+        Parameters
+        ----------
+        X : list or array of path-like, shape (n,) or (n, 1)
+            Audio files; one that stands there twice is embedded once.
 
         Returns
         -------
-        ndarray of shape (n, L * D), float32
-            In the order of the paths.
+        ndarray of shape (n, D), float32
+            One row a path, in the order of X; (n, L * D) for ``layer="all"``.
 
         Raises
         ------
-        SourceError
-            A file cannot be used: scikit-learn has no way to leave a row out.
+        DecodeError
+            A file cannot be used: scikit-learn has no way to leave a row out, so it is named.
         """
-        return self.embed(X).X.astype(np.float32)
+        dataset = self.embed(X)
+        selector = LayerSelector(n_layers=dataset.n_layers, layer=self.layer)
+        embedded = selector.fit_transform(dataset.X.astype(np.float32))
+        self.n_features_out_ = embedded.shape[1]
+        return embedded
 
     def embed(self, X: Any) -> Dataset:
-        """Return the embeddings as a `Dataset` (with layers and log-mel statistics), in the order of the paths."""
-        paths = _paths(X)
+        """Return the clips with every layer and the log-mel control, one a path, in the order of X."""
+        paths = as_paths(X)
+        wanted = [Manifest.from_paths([path], root=self.root)[0].key for path in paths]
         manifest = Manifest.from_paths(paths, root=self.root)
-        dataset = self._in_memory(manifest) if self.store is None else self._through_store(manifest)
-        rows = {source.key: row for row, source in enumerate(dataset.sources)}
-        keys = {path: Manifest.from_paths([path], root=self.root)[0].key for path in set(paths)}
-        return dataset.take([rows[keys[path]] for path in paths])
+        dataset = self._computed(manifest) if self.store is None else self._stored(manifest, Path(self.store))
+        where = {source.key: i for i, source in enumerate(dataset.sources)}
+        return dataset.take([where[key] for key in wanted])
 
-    def _options(self) -> dict[str, Any]:
-        layers = (self.layers,) if isinstance(self.layers, int) else self.layers
-        return {"encoder": self.encoder, "layers": layers, **(self.recipe_options or {})}
+    def _computed(self, manifest: Manifest) -> Dataset:
+        from embedx.extract.job import embed
+
+        results, recipe = embed(manifest, encoder=self.encoder, pooling=self.pooling, resources=self._resources())
+        _refuse(failure for failure in results if isinstance(failure, Failure))
+        return build_dataset(results, recipe=recipe, root=manifest.root)
+
+    def _stored(self, manifest: Manifest, store: Path) -> Dataset:
+        from embedx.extract.job import extract_embeddings
+
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                report = extract_embeddings(
+                    manifest,
+                    store,
+                    encoder=self.encoder,
+                    pooling=self.pooling,
+                    resources=self._resources(),
+                    retry_failed=True,
+                )
+                break
+            except StoreBusyError:  # another process of the same search is writing its clips
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        _refuse(report.failures)
+        return load_embeddings(store)
 
     def _resources(self) -> Resources:
         return Resources(device=self.device, workers=self.workers)
 
-    def _in_memory(self, manifest: Manifest) -> Dataset:
-        from embedx.extract.job import embed
-
-        results, recipe = embed(manifest, resources=self._resources(), **self._options())
-        for result in results:
-            if isinstance(result, Failure):
-                raise _failure(result.reason, result.message, result.source)
-        return build_dataset(results, recipe=recipe, root=manifest.root)
-
-    def _through_store(self, manifest: Manifest) -> Dataset:
-        from embedx.extract.job import extract
-        from embedx.store.store import read_store
-
-        waited_until = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                extract(manifest, self.store, resources=self._resources(), **self._options())
-                break
-            except StoreBusyError:  # another process of the same search is writing it
-                if time.monotonic() > waited_until:
-                    raise
-                time.sleep(0.2)
-        wanted = {source.key for source in manifest}
-        table = read_store(self.store)
-        for source, error in zip(table.sources, table.errors, strict=True):
-            if error is not None and source.key in wanted:
-                raise _failure("decode", error, source)
-        dataset = load_embeddings(self.store)
-        return dataset.take([row for row, source in enumerate(dataset.sources) if source.key in wanted])
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        tags.input_tags.string = True
+        tags.input_tags.one_d_array = tags.input_tags.string = True
         tags.requires_fit = False
         return tags
 
 
-def _failure(reason: str, message: str, source: Any) -> SourceError:
-    kinds = {kind.reason: kind for kind in SourceError.__subclasses__()}
-    text = message if source.uri in message else f"{source.id}: {message}"
-    return kinds.get(reason, DecodeError)(f"{text}. Take it out of X", source)
-
-
-def _paths(X: Any) -> list[str]:
-    if isinstance(X, str | bytes | os.PathLike):
-        raise ParameterError(f"X is one path ({os.fspath(X)!r}): give a list of paths")
-    values = np.asarray(X, dtype=object)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1 or not len(values) or not all(isinstance(value, str | os.PathLike) for value in values):
-        raise ParameterError(f"X of shape {values.shape} is no list of paths: give one path of an audio file a clip")
-    return [os.fspath(value) for value in values]
-
-
 class AudioClassifier(ClassifierMixin, BaseEstimator):
-    """Label audio files: embedder and head in one scikit-learn classifier.
+    """Label audio files: encoder and head in one scikit-learn classifier.
 
     Parameters
     ----------
-    head : str, HeadSpec or estimator
-        A head of the catalogue, or a classifier of your own.
-    encoder, layers, store, root, device, workers, recipe_options
+    head : str or estimator
+        A head of the catalogue (``"logreg"``, ``"lgbm"``, ``"mlp"``, ``"knn"``, ...) or a classifier of your own.
+    encoder, pooling, store, root, device, workers
         As in `AudioEmbedder`.
     parameters : mapping, optional
-        Parameters of the head.
-    n_trials : int
-        Trials of tuning inside `fit`, on the training files alone; 0 keeps the head's defaults.
+        Parameters of the head, ``layer`` among them.
     random_state : int
-        Seed of head and tuning.
+        Seed of the head.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, as they were given.
-    head_ : estimator
-        The fitted head on embeddings.
-    parameters_ : dict
-        What the head was made with.
+        Labels as they were given to `fit`, sorted.
+    model_ : Model
+        What was trained; `save` writes it.
+
+    Examples
+    --------
+    >>> classifier = AudioClassifier(head="lgbm", encoder="tiny")
+    >>> classifier.fit(paths, labels).save("model/")  # doctest: +SKIP
     """
 
     def __init__(
@@ -200,82 +202,107 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         head: Any = "logreg",
         *,
         encoder: str = "facebook/wav2vec2-base",
-        layers: Any = "all",
-        store: Any = None,
-        root: Any = ".",
+        pooling: str = "mean",
+        store: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] = ".",
         device: str = "auto",
         workers: int = 0,
-        recipe_options: Mapping[str, Any] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        n_trials: int = 0,
+        parameters: Any = None,
         random_state: int = 0,
     ) -> None:
         self.head = head
         self.encoder = encoder
-        self.layers = layers
+        self.pooling = pooling
         self.store = store
         self.root = root
         self.device = device
         self.workers = workers
-        self.recipe_options = recipe_options
         self.parameters = parameters
-        self.n_trials = n_trials
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> AudioClassifier:
-        """Embed the files and fit the head.
+    def fit(self, X: Any, y: Iterable[Any], groups: Iterable[Any] | None = None) -> AudioClassifier:
+        """Embed files and train the head.
 
         Parameters
         ----------
-        X : sequence of path-like
+        X : list or array of path-like, shape (n,) or (n, 1)
             Audio files.
         y : array-like of shape (n,)
-            Labels.
+            Labels: text, numbers or booleans.
         groups : array-like of shape (n,), optional
-            What tuning and early stopping must not cut apart.
-        sample_weight : array-like of shape (n,), optional
-            Weight of each clip, for heads that take it.
+            What must not be cut apart, for heads that hold out a part of the training data.
+
+        Raises
+        ------
+        ParameterError
+            X, y and groups differ in length, or X holds no paths.
+        DatasetError
+            A single class, or a class of one clip.
         """
-        spec = as_spec(self.head)
-        labels = column_or_1d(y)
-        check_consistent_length(_paths(X), labels)
-        dataset = self._embedder().embed(X)
-        self.parameters_ = {**self._tuned(spec, dataset, labels, groups), **(self.parameters or {})}
-        head = make_head(spec, n_layers=dataset.n_layers, random_state=self.random_state, **self.parameters_)
-        inputs = dataset.inputs_for(spec)
-        self.head_ = fit_head(head, inputs, labels, groups=groups, sample_weight=sample_weight)
-        self.classes_ = self.head_.classes_
-        self.eats_ = spec.eats
+        labels = np.asarray(y)
+        texts = _as_texts(labels, "labels", len(as_paths(X)))
+        parts = None if groups is None else _as_texts(np.asarray(groups), "groups", len(texts))
+        dataset = self._embedder().embed(X).relabel(texts, groups=parts)
+        self.model_: Model = fit_model(dataset, self.head, params=self.parameters, seed=self.random_state)
+        originals = {str(label): label for label in np.unique(labels)}
+        named = np.array([originals[name] for name in self.model_.classes])
+        self._order = np.argsort(named, kind="stable")
+        self.classes_ = named[self._order]
         return self
 
-    def _tuned(self, spec: Any, dataset: Dataset, labels: NDArray[Any], groups: Any) -> dict[str, Any]:
-        if not self.n_trials:
-            return {}
-        from embedx.tuning import tune
-
-        names = [None] * len(labels) if groups is None else [str(group) for group in groups]
-        triples = zip(dataset.sources, labels, names, strict=True)
-        known = dataset.with_sources([replace(s, label=str(y), group=g) for s, y, g in triples])
-        return tune(spec, known, n_trials=self.n_trials, seed=self.random_state).params
-
-    def predict_proba(self, X: Any) -> NDArray[np.floating]:
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return probabilities of shape (n, n_classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
-        dataset = self._embedder().embed(X)
-        return self.head_.predict_proba(dataset.X if self.eats_ == "embeddings" else dataset.control)
+        return self.model_.predictions(self._embedder().embed(X)).proba[:, self._order]
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each file, shape (n,)."""
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
+        """Return labels of shape (n,)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the trained model to a folder that `Model.load` and ``embedx predict`` read; no pickle."""
+        check_is_fitted(self)
+        return self.model_.save(folder)
 
     def _embedder(self) -> AudioEmbedder:
-        names = ("encoder", "layers", "store", "root", "device", "workers", "recipe_options")
+        names = ("encoder", "pooling", "store", "root", "device", "workers")
         return AudioEmbedder(**{name: getattr(self, name) for name in names})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = True
-        tags.input_tags.string = True
+        tags.input_tags.one_d_array = tags.input_tags.string = True
         return tags
+
+
+def as_paths(X: Any) -> list[str]:
+    """Return the paths in X as text, or say what is wrong with it.
+
+    Raises
+    ------
+    ParameterError
+        X is one path, is empty, or holds something else than paths.
+    """
+    if isinstance(X, str | os.PathLike):
+        raise ParameterError(f"X is one path ({os.fspath(X)!r}): give a list of paths")
+    values = np.asarray(X, dtype=object)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or not len(values) or not all(isinstance(value, str | os.PathLike) for value in values):
+        raise ParameterError(f"X has shape {values.shape}: it must be a list of one or more paths of audio files")
+    return [os.fspath(value) for value in values]
+
+
+def _as_texts(values: NDArray[Any], name: str, n_paths: int) -> list[str]:
+    if values.shape != (n_paths,):
+        raise ParameterError(f"{n_paths} paths but {name} of shape {values.shape}: give one a path")
+    return [str(value) for value in values]
+
+
+def _refuse(failures: Iterable[Failure]) -> None:
+    for failure in failures:
+        raise DecodeError(
+            f"{failure.source.id}: {failure.message}. Leave it out of the list, or look at all files first "
+            "with embedx extract, which skips and reports what it cannot read",
+            failure.source,
+        )
