@@ -33,6 +33,8 @@ JSON_NAME, ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "model.json", "arrays.safeten
 MAX_JSON_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
 _CURVE = "calibration."
+_OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifier")
+"""Types in a user's pipeline that need no trust of their own: they only store and compute."""
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -274,8 +276,9 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
     from skops.io import get_untrusted_types, loads
 
     content = _read(folder / SKOPS_NAME, MAX_FILE_BYTES)
+    allowed = [*_OWN_TYPES, *trusted]
     try:
-        unknown = [name for name in get_untrusted_types(data=content) if name not in trusted]
+        unknown = [name for name in get_untrusted_types(data=content) if name not in allowed]
     except Exception as error:  # a hostile archive may raise anything
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
     if unknown:
@@ -284,7 +287,7 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
             "If you trust them, name each one: Model.load(folder, trusted=[...]) or --trust NAME"
         )
     try:
-        return loads(content, trusted=list(trusted))
+        return loads(content, trusted=allowed)
     except Exception as error:
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
 
