@@ -82,7 +82,7 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     from embedx.manifest import read_manifest
 
     column = args.split_column or (None if args.folds.isdigit() or args.folds == "split" else args.folds)
-    if args.labels is None and (args.label_column or args.group_column or column):
+    if args.labels is None and (args.label_column or args.group_column):
         raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
     labels = None
     if args.labels is not None:

@@ -14,7 +14,7 @@ from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold, plan_folds
 from embedx.evaluation.statistics import cluster_permutation, holm
 from embedx.heads.catalog import fit_head, make_head
-from embedx.inspection.finding import Finding
+from embedx.inspection.finding import Finding, Level
 
 __all__ = ["find_confounds", "find_wrong_labels"]
 
@@ -83,8 +83,8 @@ def find_confounds(dataset: Dataset, *, seed: int = 0) -> Finding:
         text = f"Neither {' nor '.join(judged) or 'duration nor loudness'} alone tells the class better than guessing."
         return Finding(check="confounds", title="Confounds", level="good", text=text, items=items, facts=facts)
     text = f"The class can be told from {' and from '.join(strong)} alone. A head may use that instead of the sound"
-    text += ": keep groups apart in the folds." if strong == ["group"] else ", and fail where it no longer holds."
-    level: Any = "note" if strong == ["group"] else "bad"
+    text += ": keep groups apart in the folds." if strong == ["group"] else ", and fail where that no longer holds."
+    level: Level = "bad" if "duration" in strong else "note"
     return Finding(check="confounds", title="Confounds", level=level, text=text, items=items, facts=facts)
 
 

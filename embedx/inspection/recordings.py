@@ -11,7 +11,7 @@ import numpy as np
 from embedx.audio.decode import decode
 from embedx.dataset import Dataset
 from embedx.errors import EmbedxError
-from embedx.inspection.finding import Finding
+from embedx.inspection.finding import Finding, Level
 
 __all__ = ["describe_balance", "find_bad_recordings", "find_outliers"]
 
@@ -27,7 +27,7 @@ class _Level:
 
 
 def find_bad_recordings(dataset: Dataset, *, progress: Callable[..., None] | None = None) -> Finding:
-    """Find clips that are silent (below -60 dBFS), clipped (1 of 1,000 samples at full scale) or under half a second."""
+    """Find clips below -60 dBFS, with 1 of 1,000 samples at full scale, or under half a second."""
     items, n_heard = [], 0
     for i, source in enumerate(dataset.sources):
         level = _level(dataset, i)
@@ -42,7 +42,9 @@ def find_bad_recordings(dataset: Dataset, *, progress: Callable[..., None] | Non
         text = f"No clip is silent, clipped or shorter than {SHORT_SECONDS} s.{heard}"
         return Finding(check="audio", title="Recordings", level="good" if not heard else "note", text=text)
     text = f"{len(items)} clips are silent, clipped or very short.{heard}"
-    return Finding(check="audio", title="Recordings", level="bad", text=text, items=tuple(items))
+    only_clipped = all("clipped" in item.rpartition(": ")[2] for item in items)
+    level: Level = "note" if only_clipped else "bad"
+    return Finding(check="audio", title="Recordings", level=level, text=text, items=tuple(items))
 
 
 def _level(dataset: Dataset, i: int) -> _Level | None:
@@ -107,7 +109,7 @@ def describe_balance(dataset: Dataset) -> Finding:
         items.append(f"{name or 'no label'}: {count} clips{of}, {own.sum():.0f} s (median {np.median(own):.1f} s)")
         facts[str(name)] = {"clips": int(count), "seconds": float(own.sum()), "groups": len(groups)}
     ratio = counts.max() / counts.min()
-    level = "good" if ratio <= 1.5 else "note"
+    level: Level = "good" if ratio <= 1.5 else "note"
     text = f"The largest class has {ratio:.1f} times the clips of the smallest."
     if ratio > 3:
         text += " Look at balanced accuracy rather than accuracy, or draw with --per-class."
