@@ -120,6 +120,12 @@ class Dataset:
             raise DatasetError("the sources are not the same clips in the same order")
         return replace(self, sources=tuple(sources))
 
+    def relabel(self, labels: Sequence[str], *, groups: Sequence[str] | None = None) -> Dataset:
+        """Return the same clips with these labels (n,) and groups (n,)."""
+        parts: Sequence[str | None] = [source.group for source in self.sources] if groups is None else groups
+        named = zip(self.sources, labels, parts, strict=True)
+        return replace(self, sources=tuple(replace(s, label=label, group=group) for s, label, group in named))
+
     def inputs_for(self, head: _Eater) -> Any:
         """Return what a head eats: the only place where heads on audio and on embeddings differ.
 
