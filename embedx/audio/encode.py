@@ -40,7 +40,9 @@ def encode_opus(samples: NDArray[np.float32], *, sample_rate: int = 16_000, bit_
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
     out = io.BytesIO()
     with av.open(out, mode="w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=sample_rate, layout="mono", options={"vbr": "on"})
+        stream = container.add_stream(
+            "libopus", rate=sample_rate, layout="mono", options={"vbr": "on", "compression_level": "3"}
+        )
         stream.bit_rate = bit_rate
         frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
         frame.sample_rate = sample_rate

@@ -141,7 +141,7 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
             n_jobs=args.jobs,
         )
     pruned = f", {tuned.n_pruned} given up early" if tuned.n_pruned else ""
-    default = next((t["value"] for t in tuned.history if t["value"] is not None and t["state"] == "complete"), None)
+    default = next((t["value"] for t in tuned.history if t["value"] is not None), None)
     against = "" if default is None else f" (defaults {default:.4f})"
     print(f"tuned {args.head}: {tuned.n_trials} trials{pruned} in {tuned.seconds:.1f} s")
     print(f"  inner {tuned.metric} {tuned.value:.4f}{against}: {shown_parameters(tuned.params, dataset)}")

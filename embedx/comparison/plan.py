@@ -104,7 +104,10 @@ def plan_cut(
         return tuple(Fold("holdout" if repeats == 1 else f"r{i + 1}:holdout", *cut, i) for i, cut in enumerate(cuts))
     if folds == "split":
         if dataset.split is None:
-            raise DatasetError("the folds were to come from a column, but not every clip has a value there")
+            raise DatasetError(
+                "the folds were to come from a column, but not every clip has a value there: "
+                "give --labels CSV with the column, or a number of folds"
+            )
         if repeats > 1:
             raise ParameterError("predefined folds are cut once: leave --repeats out, or give a number of folds")
         return plan_folds(labels, split=dataset.split)

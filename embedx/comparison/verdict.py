@@ -144,7 +144,7 @@ def _more_data(curves: Mapping[str, Any]) -> list[str]:
             continue
         now, ahead = curve["points"][-1], forecast["accuracy"]
         bounds = forecast.get("interval")
-        between = f" (95 % interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
+        between = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
         where = f" on {store}" if store else ""
         said.append(
             f"More data? {curves['title']}{where} has {now['accuracy']:.1%} from {now['n_train']:.0f} clips; if its "

@@ -104,7 +104,8 @@ def _headline(comparison: Comparison) -> str:
     test = comparison.test(best.name, comparison.rows[0].name)
     if test is None or not test.is_real:
         return "No head is better than guessing by more than chance"
-    return f"{best.title} tells {len(comparison.classes)} classes apart with {best.scores['accuracy']:.1%} accuracy"
+    title = best.title[:1].upper() + best.title[1:]
+    return f"{title} tells {len(comparison.classes)} classes apart with {best.scores['accuracy']:.1%} accuracy"
 
 
 def _subline(comparison: Comparison) -> str:
@@ -132,7 +133,7 @@ def _folds_text(comparison: Comparison) -> str:
 def _table_hint(comparison: Comparison) -> str:
     what = "clips" if comparison.groups is None else "whole groups"
     intervals = (
-        f"Shaded: 95 % intervals from resampling {what}, conditional on the fitted folds."
+        f"Shaded: 95% intervals from resampling {what}, conditional on the fitted folds."
         if any(row.intervals for row in comparison.rows)
         else "Too few groups for intervals: the small dots are the folds."
     )

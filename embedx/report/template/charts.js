@@ -1,6 +1,6 @@
 function drawConfusion() {
   const one = row(state.head), k = D.classes.length, matrix = one.confusion;
-  const side = Math.max(16, Math.min(64, 380 / k)), left = 116, top = 8, bottom = k > 5 ? 92 : 40, size = side * k;
+  const side = Math.max(16, Math.min(64, 380 / k)), left = 116, top = 8, tilted = Math.max(...D.classes.map((name) => name.length)) * 6.6 > side, bottom = tilted ? 92 : 34, size = side * k;
   const node = plot(left + size + 8, top + size + bottom, `Confusion matrix of ${one.title}`);
   matrix.forEach((line, i) => {
     const total = line.reduce((a, b) => a + b, 0) || 1;
@@ -14,7 +14,7 @@ function drawConfusion() {
   });
   D.classes.forEach((name, j) => {
     const x = left + side * (j + 0.5), y = top + size + 16;
-    node.append(svg("text", k > 5 ? { x, y: y - 4, "text-anchor": "end", transform: `rotate(-45 ${x} ${y - 4})` } : { x, y, "text-anchor": "middle" }, cut(name, k > 5 ? 15 : Math.floor(side / 6))));
+    node.append(svg("text", tilted ? { x, y: y - 4, "text-anchor": "end", transform: `rotate(-45 ${x} ${y - 4})` } : { x, y, "text-anchor": "middle" }, cut(name, 15)));
   });
   node.style.maxWidth = Math.max(300, (left + size + 8) * 1.15) + "px";
   figure("confusion", "Confusion matrix", "Rows: what it is. Columns: what the head heard. Shade: share of the row.", node);
@@ -82,7 +82,7 @@ function drawLayers(store, points) {
   });
   points.forEach((point, i) => node.append(titled(svg(point.layer === "mean" ? "rect" : "circle", point.layer === "mean" ? { x: x(i) - 5, y: y(point.accuracy) - 5, width: 10, height: 10, rx: 2, fill: "var(--c1)" } : { cx: x(i), cy: y(point.accuracy), r: 5, fill: "var(--accent)" }), `${point.layer === "mean" ? "mean of all layers" : "layer " + point.layer}: ${pct(point.accuracy)}, log-loss ${num(point.log_loss)}`), svg("text", { x: x(i), y: box.bottom + 17, "text-anchor": "middle" }, String(point.layer))));
   node.append(svg("text", { x: (box.left + box.right) / 2, y: h - 6, "text-anchor": "middle" }, "layer of the encoder"));
-  return figure(el("figure", { class: "plot-layers" }), "Another layer?" + (store ? " " + store : ""), `Accuracy of ${D.curves.title} on each layer, percent, with 95 % intervals.`, node);
+  return figure(el("figure", { class: "plot-layers" }), "Another layer?" + (store ? " " + store : ""), `Accuracy of ${D.curves.title} on each layer, percent, with 95% intervals.`, node);
 }
 
 function drawLearning(store, curve) {
@@ -96,7 +96,7 @@ function drawLearning(store, curve) {
   let end = -99; for (const n of wanted) if (x(n) - end > 30) { end = x(n); node.append(svg("text", { x: end, y: box.bottom + 17, "text-anchor": "middle" }, Math.round(n))); }
   if (curve.forecast) node.append(titled(svg("circle", { cx: x(curve.forecast.n_train), cy: y(curve.forecast.accuracy), r: 5.5, fill: "var(--card)", stroke: "var(--accent)", "stroke-width": 2 }), `forecast for ${Math.round(curve.forecast.n_train)} clips: ${pct(curve.forecast.accuracy)}`));
   node.append(svg("text", { x: (box.left + box.right) / 2, y: h - 6, "text-anchor": "middle" }, "clips learned from, log scale"));
-  const note = curve.law ? `Power law: error = ${curve.law.a.toFixed(3)} + ${curve.law.b.toFixed(2)} n^-${curve.law.c.toFixed(2)}. Dashed: if it holds` + (curve.low ? ", with 95 % interval." : ".") : curve.reason;
+  const note = curve.law ? `Power law: error = ${curve.law.a.toFixed(3)} + ${curve.law.b.toFixed(2)} n^-${curve.law.c.toFixed(2)}. Dashed: if it holds` + (curve.low ? ", with 95% interval." : ".") : curve.reason;
   return figure(el("figure", { class: "plot-learning" }), "More data?" + (store ? " " + store : ""), `Accuracy of ${D.curves.title}, percent. ${note}`, node);
 }
 

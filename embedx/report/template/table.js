@@ -17,12 +17,12 @@ function drawTop() {
 
 const COLUMNS = [
   ["accuracy", "accuracy", true, true], ["balanced_accuracy", "balanced", true, true], ["macro_f1", "macro F1", true, true],
-  ["log_loss", "log-loss", false, false], ["brier", "Brier", false, false], ["ece", "calibration error", false, false],
+  ["log_loss", "log-loss", false, false], ["brier", "Brier", false, false], ["ece", "calibration", false, false],
 ];
 let sorting = null;
 
 function intervalCell(one, low) {
-  const w = 170, h = 26, x = (value) => 4 + ((value - low) / (1 - low)) * (w - 8);
+  const w = 116, h = 26, x = (value) => 4 + ((value - low) / (1 - low)) * (w - 8);
   const node = plot(w, h, `accuracy ${pct(one.scores.accuracy)}`);
   node.style.width = w + "px";
   for (let tick = Math.ceil(low * 10) / 10; tick < 1.001; tick += 0.2) node.append(svg("line", { class: "gridline", x1: x(tick), x2: x(tick), y1: 0, y2: h }));
@@ -32,7 +32,7 @@ function intervalCell(one, low) {
   if (bounds) node.append(svg("line", { x1: x(bounds[0]), x2: x(bounds[1]), y1: h / 2, y2: h / 2, stroke: color, "stroke-width": 5, "stroke-linecap": "round", opacity: 0.35 }));
   else for (const fold of one.folds) node.append(svg("circle", { cx: x(Math.max(low, fold.accuracy)), cy: h / 2, r: 2.5, fill: color, opacity: 0.45 }));
   node.append(svg("circle", { cx: x(Math.max(low, one.scores.accuracy)), cy: h / 2, r: 5, fill: color }));
-  titled(node, bounds ? `95 % interval ${pct(bounds[0])} to ${pct(bounds[1])}; the dashed line is guessing` : "small dots are folds; the dashed line is guessing");
+  titled(node, bounds ? `95% interval ${pct(bounds[0])} to ${pct(bounds[1])}; the dashed line is guessing` : "small dots are folds; the dashed line is guessing");
   return node;
 }
 
@@ -41,8 +41,8 @@ function drawTable() {
   const low = Math.max(0, Math.floor(10 * Math.min(D.guess, ...all)) / 10 - 0.0001);
   const rows = [...D.rows];
   if (sorting) rows.sort((a, b) => sorting.sign * (sorting.value(a) - sorting.value(b)));
-  const head = el("tr", {}, el("th", { scope: "col" }, "head"), el("th", { scope: "col", class: "left" }, "accuracy, 95 % interval"));
-  const sortable = [...COLUMNS.map(([key, title, more]) => [title, more, (one) => one.scores[key]]), ["seconds", false, (one) => one.seconds], ["peak memory", false, (one) => one.peak_bytes || 0]];
+  const head = el("tr", {}, el("th", { scope: "col" }, "head"), el("th", { scope: "col", class: "left" }, "accuracy, 95% interval"));
+  const sortable = [...COLUMNS.map(([key, title, more]) => [title, more, (one) => one.scores[key]]), ["seconds", false, (one) => one.seconds], ["memory", false, (one) => one.peak_bytes || 0]];
   for (const [title, more, value] of sortable) {
     const active = sorting && sorting.title === title;
     const press = () => { sorting = { title, value, sign: active ? -sorting.sign : more ? -1 : 1 }; drawTable(); $("table").querySelector(`th button[data-key="${CSS.escape(title)}"]`).focus(); };
@@ -55,7 +55,7 @@ function drawTable() {
       const bounds = one.intervals[key];
       const text = percent ? (100 * one.scores[key]).toFixed(1) : num(one.scores[key]);
       const around = bounds ? (percent ? `${(100 * bounds[0]).toFixed(1)} to ${(100 * bounds[1]).toFixed(1)}` : `${num(bounds[0])} to ${num(bounds[1])}`) : null;
-      line.append(el("td", { title: around ? "95 % interval " + around : null }, text, around && key === "accuracy" ? el("small", {}, " " + around) : null));
+      line.append(el("td", { title: around ? "95% interval " + around : null }, text, around && key === "accuracy" ? el("small", { class: "under" }, around) : null));
     }
     line.append(el("td", { title: `${seconds(one.seconds_fit)} fitting, ${seconds(one.seconds_predict)} predicting, all folds` }, seconds(one.seconds)), el("td", {}, bytes(one.peak_bytes)));
     return line;
@@ -65,7 +65,7 @@ function drawTable() {
 }
 
 function drawTests() {
-  const head = ["pair", "difference", "95 % interval", "p", "p (Holm)", "", "test"];
+  const head = ["pair", "difference", "95% interval", "p", "p (Holm)", "", "test"];
   const lines = D.tests.map((test) => el("tr", {},
     el("td", {}, `${row(test.a).title} against ${test.family === "baseline" ? "guessing" : row(test.b).title}`),
     el("td", {}, (test.difference >= 0 ? "+" : "") + (100 * test.difference).toFixed(1)),
