@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
 
-__all__ = ["add_finetune_arguments", "finetune_parameters", "is_audio", "is_first_process", "read_audio"]
+__all__ = [
+    "add_finetune_arguments",
+    "finetune_parameters",
+    "is_audio",
+    "is_first_process",
+    "read_audio",
+    "refuse_other_encoder",
+]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PARAMETERS = ("epochs", "learning_rate", "freeze", "lora_rank", "batch_seconds", "device")
@@ -73,6 +80,22 @@ def is_audio(args: argparse.Namespace) -> bool:
             return file.read(len(_HDF5)) != _HDF5
     except OSError:
         return place.suffix.lower() not in (".h5", ".hdf5")
+
+
+def refuse_other_encoder(args: argparse.Namespace) -> None:
+    """A store says itself which encoder and windows it has.
+
+    Raises
+    ------
+    ParameterError
+        One of them was given beside a store.
+    """
+    for name in ("encoder", "window_seconds"):
+        if args.head == "finetune" and getattr(args, name, None) is not None:
+            from embedx.errors import ParameterError
+
+            flag = "--" + name.replace("_", "-")
+            raise ParameterError(f"{flag}: {args.embeddings} is a store and names its own; leave it out, or give audio")
 
 
 def read_audio(args: argparse.Namespace) -> Dataset:
