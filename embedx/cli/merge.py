@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
         type=Path,
-        help="folder that the relative paths of all inputs are relative to, for stores made on other machines (by default paths go on naming the files that they named)",
+        help="folder that the relative paths of all inputs are relative to, for stores made on other machines "
+        "(by default, paths go on naming the files they named)",
     )
     parser.add_argument(
         "--last-wins", action="store_true", help="where two stores hold different content for one path, take the later"
