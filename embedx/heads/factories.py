@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-__all__ = ["knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
+__all__ = ["finetune", "knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
 
 
 def majority(*, n_layers: int = 1, random_state: int = 0) -> Any:
@@ -124,6 +124,33 @@ def mlp(
         random_state=random_state,
     )
     return _on_layers(n_layers, "all" if layer == "learned" else layer, head)
+
+
+def finetune(
+    *,
+    n_layers: int = 1,
+    random_state: int = 0,
+    recipe: Any = None,
+    epochs: int = 20,
+    learning_rate: float = 1e-4,
+    layer_decay: float = 0.9,
+    n_frozen_layers: int = 0,
+    mask_time_prob: float | None = None,
+    **parameters: Any,
+) -> Any:
+    """The whole encoder with a classification layer, trained end to end on the audio."""
+    from embedx.heads.finetune.factory import make_finetune
+
+    return make_finetune(
+        random_state=random_state,
+        recipe=recipe,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        layer_decay=layer_decay,
+        n_frozen_layers=n_frozen_layers,
+        mask_time_prob=mask_time_prob,
+        **parameters,
+    )
 
 
 def _logistic(C: float, class_weight: str | None) -> Any:

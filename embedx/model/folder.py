@@ -52,6 +52,8 @@ def save(model: Model, folder: Path) -> Path:
         place.mkdir(parents=True)
         for name, content in parts.items():
             (place / name).write_bytes(content)
+        if model.eats == "sources":
+            model.estimator.save(place)
         _replace(place, folder)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -80,8 +82,11 @@ def _parts_of(model: Model) -> dict[str, bytes]:
 
     parts: dict[str, bytes] = {}
     arrays = _calibration_arrays(model.calibration)
-    state = dump_head(model.estimator) if model.head in CATALOG else None
-    if state is None:
+    own = model.head in CATALOG and model.eats != "sources"
+    state = dump_head(model.estimator) if own else None
+    if model.eats == "sources":
+        pass  # a head on audio writes its own files beside these
+    elif state is None:
         parts[SKOPS_NAME] = _dump_skops(model)
     else:
         arrays.update(state.arrays)
@@ -209,7 +214,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     classes = record["classes"]
     if not (isinstance(classes, list) and len(set(classes)) == len(classes) >= 2 and _all(classes, str)):
         raise ValueError("classes are no list of two or more different texts")
-    if record["eats"] not in ("embeddings", "control") or not isinstance(record["head"], str):
+    if record["eats"] not in ("embeddings", "control", "sources") or not isinstance(record["head"], str):
         raise ValueError("head or eats is not known")
     for name in ("n_features", "seed"):
         if type(record[name]) is not int or not 0 <= record[name] < 2**32:
@@ -263,6 +268,8 @@ def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], t
         return _load_skops(folder, trusted)
     if facts["head"] not in CATALOG:
         raise ValueError(f"head {facts['head'][:60]!r} is not in the catalogue of this embedx")
+    if facts["eats"] == "sources":
+        return _load_audio_head(folder, facts)
     n_layers = len(facts["recipe"].layers)
     head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
     texts = {}
@@ -270,6 +277,15 @@ def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], t
         texts["head"] = _read(folder / BOOSTER_NAME, MAX_FILE_BYTES).decode("ascii")
     classes = np.array(facts["classes"])
     return restore_head(head, HeadState(arrays, texts), classes=classes, n_features=facts["n_features"])
+
+
+def _load_audio_head(folder: Path, facts: Mapping[str, Any]) -> Any:
+    from embedx.heads.finetune import FineTuneClassifier
+
+    head = FineTuneClassifier.load(folder)
+    if tuple(map(str, head.classes_)) != facts["classes"] or head.recipe_ != facts["recipe"]:
+        raise ValueError(f"{JSON_NAME} and the network beside it belong to different models")
+    return head
 
 
 def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, ParameterError, unknown_name
 from embedx.evaluation.splits import plan_folds
-from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space
+from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
 from embedx.heads.space import Choice, Dimension
 from embedx.tuning.objective import Objective, Task
 
@@ -121,7 +121,8 @@ def tune(
     """
     started = time.monotonic()
     _check(metric, pruner, n_trials, n_folds, n_jobs, timeout_seconds)
-    task = _task(as_spec(head, space=space), dataset, metric=metric, n_folds=n_folds, seed=seed)
+    spec = as_spec(with_recipe(head, dataset.recipe), space=space)
+    task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)
     dimensions = search_space(task.spec, n_layers=task.n_layers)
     deadline = None if timeout_seconds is None else started + timeout_seconds
     objective = Objective(task, dimensions, n_jobs=n_jobs, epochs=pruner != "hyperband", deadline=deadline)
