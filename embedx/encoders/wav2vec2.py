@@ -24,7 +24,7 @@ from embedx.encoders.frontend import ConvFrontend
 from embedx.encoders.stack import LayerStack
 from embedx.errors import ClipTooShortError, EncoderError
 
-__all__ = ["DTYPES", "Wav2Vec2Encoder", "normalize"]
+__all__ = ["DTYPES", "Wav2Vec2Encoder", "frames_with_gradients", "least_samples", "load_network", "normalize"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,6 +42,14 @@ def normalize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     centred = samples - samples.mean(dtype=np.float64)
     return (centred / np.sqrt(np.mean(np.square(centred), dtype=np.float64) + 1e-7)).astype(np.float32)
+
+
+def least_samples(config: Any) -> int:
+    """Return the samples of one frame of an encoder with this config."""
+    needed = int(getattr(config, "squeeze_factor", 1))
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed
 
 
 class Wav2Vec2Encoder:
@@ -122,11 +130,7 @@ class Wav2Vec2Encoder:
     @property
     def min_samples(self) -> int:
         """Samples of one frame (25 ms for wav2vec2)."""
-        needed = getattr(self._config, "squeeze_factor", 1)
-        pairs = zip(reversed(self._config.conv_kernel), reversed(self._config.conv_stride), strict=True)
-        for kernel, stride in pairs:
-            needed = (needed - 1) * stride + kernel
-        return needed
+        return least_samples(self._config)
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode waveforms of any lengths; a clip's frames do not depend on its neighbours.
@@ -252,7 +256,70 @@ def _exact_float32() -> Iterator[None]:
         yield
 
 
-def _load_model(info: EncoderInfo) -> Any:
+def load_network(info: EncoderInfo, **config: Any) -> Any:
+    """Load an encoder's weights for training: float32, gradients on, fields of its config replaced.
+
+    Parameters
+    ----------
+    info : EncoderInfo
+        What and where it is.
+    **config
+        Fields of the checkpoint's config, such as ``layerdrop``.
+
+    Raises
+    ------
+    EncoderError
+        The weights cannot be read or do not fit.
+    """
+    return _load_model(info, **config)
+
+
+def frames_with_gradients(
+    model: Any, waves: Sequence[torch.Tensor], *, masks: Sequence[NDArray[np.bool_] | None] | None = None
+) -> list[torch.Tensor]:
+    """Compute the last layer of clips of any lengths as extraction does, with gradients.
+
+    Only clips of one length share a batch, so there is no padding and nothing to mask.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        What `load_network` returned.
+    waves : sequence of tensor of shape (n_samples,)
+        Normalised waveforms on the model's device.
+    masks : sequence of ndarray of shape (n_frames,), bool, or None
+        Frames of each clip that are replaced by the learned mask (SpecAugment).
+
+    Returns
+    -------
+    list of tensor of shape (n_frames, D)
+    """
+    by_length: dict[int, list[int]] = {}
+    for i, wave in enumerate(waves):
+        by_length.setdefault(len(wave), []).append(i)
+    frames: list[Any] = [None] * len(waves)
+    for members in by_length.values():
+        values = torch.stack([waves[i] for i in members])
+        hidden = _equal_masks(masks, members, values.device)
+        output = model(values, mask_time_indices=hidden).last_hidden_state
+        for i, clip in zip(members, output, strict=True):
+            frames[i] = clip
+    return frames
+
+
+def _equal_masks(
+    masks: Sequence[NDArray[np.bool_] | None] | None, members: Sequence[int], device: torch.device
+) -> torch.Tensor | None:
+    """Stack the masks of clips of one length; None when none of them hides anything."""
+    chosen = [None if masks is None else masks[i] for i in members]
+    known = next((mask for mask in chosen if mask is not None), None)
+    if known is None:
+        return None
+    filled = [np.zeros_like(known) if mask is None else mask for mask in chosen]
+    return torch.from_numpy(np.stack(filled)).to(device)
+
+
+def _load_model(info: EncoderInfo, **config: Any) -> Any:
     """Load weights without running anybody's code, and refuse a checkpoint that leaves layers random."""
     from transformers import AutoModel
     from transformers.utils import logging
@@ -271,6 +338,7 @@ def _load_model(info: EncoderInfo) -> Any:
                 output_loading_info=True,
                 attn_implementation="sdpa" if info.model_type != "wavlm" else "eager",
                 dtype=torch.float32,
+                **config,
             )
     except Exception as error:
         raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {error}") from error
