@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yt_dlp
 from yt_dlp.downloader import get_suitable_downloader
@@ -25,9 +26,10 @@ from yt_dlp.utils import GeoRestrictedError, UnsupportedError, YoutubeDLError
 from embedx.download.formats import choose_formats, is_plain, known_facts
 from embedx.download.guard import GuardedConnections, PrivateAddressError, Watch
 from embedx.download.plan import Ask
-from embedx.download.reader import Budget, RangeReader
+from embedx.download.reader import PAGE_BYTES, Budget, RangeReader
 from embedx.download.section import Section, cut_section
 from embedx.download.status import StatusError, classify_http, classify_message, clean_message, read_retry_after
+from embedx.manifest import AUDIO_SUFFIXES
 
 __all__ = ["FetchOptions", "Fetched", "Fetcher", "fetch_versions"]
 
@@ -104,10 +106,10 @@ class Fetcher:
 
     def fetch(self, ask: Ask) -> Fetched:
         """Return the seconds asked for, or raise `StatusError` with the status of the row."""
-        budget = Budget(self.options.max_bytes, time.monotonic() + self.options.deadline_seconds, self._is_stopped)
+        budget = self._budget()
         if ask.row.link.is_local:
             return Fetched(self._cut(ask.url, ask, budget), {"extractor": "file", "bytes_fetched": 0})
-        with self._guarded(budget):
+        with _Deadline(self._watch, budget):
             info = self._checked(self._extract(ask.url))
             part = self._fetch_part if is_plain(info) else self._fetch_whole
             section = part(info, ask, budget)
@@ -115,8 +117,8 @@ class Fetcher:
 
     def search(self, words: str, *, n_results: int = 10) -> list[str]:
         """Return the ids of videos that a site's own search gives for these words."""
-        budget = Budget(self.options.max_bytes, time.monotonic() + self.options.deadline_seconds, self._is_stopped)
-        with self._guarded(budget):
+        budget = self._budget()
+        with _Deadline(self._watch, budget):
             answer = self._extract(f"{self.options.search}{n_results}:{clean_message(words)}", n_entries=n_results)
         return [str(entry.get("id")) for entry in answer.get("entries") or () if entry]
 
@@ -124,17 +126,20 @@ class Fetcher:
         """End what another thread is reading right now."""
         self._watch.cut()
 
-    def _guarded(self, budget: Budget) -> _Deadline:
-        return _Deadline(self._watch, budget)
+    def _budget(self) -> Budget:
+        self._session()  # loads yt-dlp's extractors once, which is not the clip's time
+        return Budget(self.options.max_bytes, time.monotonic() + self.options.deadline_seconds, self._is_stopped)
 
     def _extract(self, url: str, *, n_entries: int = 2) -> dict[str, Any]:
         session = self._session()
         session.params["playlistend"] = n_entries
+        session.is_probing = Path(urlsplit(url).path).suffix.lower() in AUDIO_SUFFIXES
         try:
             return session.extract_info(url, download=False) or {}
         except YoutubeDLError as error:
             raise self._translated(error) from error
         finally:
+            session.is_probing = False
             session.close_answers()
 
     def _checked(self, info: dict[str, Any]) -> dict[str, Any]:
@@ -190,6 +195,7 @@ class Fetcher:
             seconds=ask.seconds,
             duration=duration,
             max_duration=self.options.max_duration_seconds,
+            head=file.head() if isinstance(file, RangeReader) else b"",
             check=budget.check,
         )
         if isinstance(file, RangeReader) and file.error is not None:
@@ -221,11 +227,12 @@ class _Deadline:
     """Cuts the connections of one clip when its time is up, and says so."""
 
     def __init__(self, watch: Watch, budget: Budget) -> None:
-        self._budget = budget
+        self._watch, self._budget = watch, budget
         self._timer = threading.Timer(max(0.0, budget.deadline - time.monotonic()) + 0.05, watch.cut)
         self._timer.daemon = True
 
     def __enter__(self) -> None:
+        self._watch.begin()
         self._timer.start()
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -262,6 +269,7 @@ class _Session(yt_dlp.YoutubeDL):
     def __init__(self, options: FetchOptions, watch: Watch) -> None:
         self._guard = {"allow_private": options.allow_private, "watch": watch}
         self._answers: list[Any] = []
+        self.is_probing = False
         super().__init__(
             {
                 "quiet": True,
@@ -288,6 +296,8 @@ class _Session(yt_dlp.YoutubeDL):
         return super().build_request_director([type("GuardedRH", (_GuardedRH,), {"guard": self._guard})])
 
     def urlopen(self, req: Any) -> Any:
+        if self.is_probing and isinstance(req, Request):  # a media file: its type is wanted, not its bytes
+            req.headers.setdefault("Range", f"bytes=0-{PAGE_BYTES - 1}")
         answer = super().urlopen(req)
         self._answers.append(answer)
         return answer

@@ -33,6 +33,8 @@ JSON_NAME, ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "model.json", "arrays.safeten
 MAX_JSON_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
 _CURVE = "calibration."
+_OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifier")
+"""Types in a user's pipeline that need no trust of their own: they only store and compute."""
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -50,6 +52,8 @@ def save(model: Model, folder: Path) -> Path:
         place.mkdir(parents=True)
         for name, content in parts.items():
             (place / name).write_bytes(content)
+        if model.eats == "sources":
+            model.estimator.save(place)
         _replace(place, folder)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -78,8 +82,11 @@ def _parts_of(model: Model) -> dict[str, bytes]:
 
     parts: dict[str, bytes] = {}
     arrays = _calibration_arrays(model.calibration)
-    state = dump_head(model.estimator) if model.head in CATALOG else None
-    if state is None:
+    own = model.head in CATALOG and model.eats != "sources"
+    state = dump_head(model.estimator) if own else None
+    if model.eats == "sources":
+        pass  # a head on audio writes its own files beside these
+    elif state is None:
         parts[SKOPS_NAME] = _dump_skops(model)
     else:
         arrays.update(state.arrays)
@@ -207,7 +214,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     classes = record["classes"]
     if not (isinstance(classes, list) and len(set(classes)) == len(classes) >= 2 and _all(classes, str)):
         raise ValueError("classes are no list of two or more different texts")
-    if record["eats"] not in ("embeddings", "control") or not isinstance(record["head"], str):
+    if record["eats"] not in ("embeddings", "control", "sources") or not isinstance(record["head"], str):
         raise ValueError("head or eats is not known")
     for name in ("n_features", "seed"):
         if type(record[name]) is not int or not 0 <= record[name] < 2**32:
@@ -261,6 +268,8 @@ def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], t
         return _load_skops(folder, trusted)
     if facts["head"] not in CATALOG:
         raise ValueError(f"head {facts['head'][:60]!r} is not in the catalogue of this embedx")
+    if facts["eats"] == "sources":
+        return _load_audio_head(folder, facts)
     n_layers = len(facts["recipe"].layers)
     head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
     texts = {}
@@ -270,12 +279,22 @@ def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], t
     return restore_head(head, HeadState(arrays, texts), classes=classes, n_features=facts["n_features"])
 
 
+def _load_audio_head(folder: Path, facts: Mapping[str, Any]) -> Any:
+    from embedx.heads.finetune import FineTuneClassifier
+
+    head = FineTuneClassifier.load(folder)
+    if tuple(map(str, head.classes_)) != facts["classes"] or head.recipe_ != facts["recipe"]:
+        raise ValueError(f"{JSON_NAME} and the network beside it belong to different models")
+    return head
+
+
 def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
     from skops.io import get_untrusted_types, loads
 
     content = _read(folder / SKOPS_NAME, MAX_FILE_BYTES)
+    allowed = [*_OWN_TYPES, *trusted]
     try:
-        unknown = [name for name in get_untrusted_types(data=content) if name not in trusted]
+        unknown = [name for name in get_untrusted_types(data=content) if name not in allowed]
     except Exception as error:  # a hostile archive may raise anything
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
     if unknown:
@@ -284,7 +303,7 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
             "If you trust them, name each one: Model.load(folder, trusted=[...]) or --trust NAME"
         )
     try:
-        return loads(content, trusted=list(trusted))
+        return loads(content, trusted=allowed)
     except Exception as error:
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
 
