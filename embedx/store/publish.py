@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.errors import EmbedxWarning, StoreFormatError
+from embedx.errors import EmbedxWarning, StoreError, StoreFormatError
 from embedx.manifest import ClipKey, Source
 from embedx.recipe import Recipe
 from embedx.store.file import CHUNK_ROWS, Clip, Rows, StoreFile, write_store_file
@@ -83,7 +83,7 @@ def read_index(parts: PartsFolder, recipe: Recipe, root: Path | None) -> Index:
     root : Path or None
         What the keys of the index are to be relative to; None leaves them as they were written.
     """
-    while True:
+    for _ in range(100):
         pending = parts.parts()  # before the published file: what leaves the folder is in the next one
         try:
             index = Index()
@@ -92,8 +92,9 @@ def read_index(parts: PartsFolder, recipe: Recipe, root: Path | None) -> Index:
             for part in pending:
                 _add_part(index, parts, part, recipe, root)
             return index
-        except FileNotFoundError:
+        except FileNotFoundError:  # another process published meanwhile
             continue
+    raise StoreError(f"{parts.path} changes too fast to be read: does another program delete files there?")
 
 
 def _add_part(index: Index, parts: PartsFolder, part: Path, recipe: Recipe, root: Path | None) -> None:

@@ -125,6 +125,14 @@ def test_odd_paths(lab: ModuleType, tmp_path: Path, output: Path, uri: str) -> N
     assert lab.extract(output, manifest) == 0
 
 
+@pytest.mark.parametrize("name", ["emb", "späce ünï #1.h5", "new\nline.h5", "deep/er/emb.h5", "%s{}*?.h5", "-o.h5"])
+def test_odd_outputs(lab: ModuleType, manifest: Manifest, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "out" / name
+    assert lab.extract(output, manifest) == len(manifest)
+    assert lab.extract(output, manifest) == 0
+    assert os.listdir(output.parent) == [output.name]
+
+
 def test_segments_of_one_file_are_clips(lab: ModuleType, output: Path) -> None:
     segments = [Source("a.wav"), Source("a.wav", stop_seconds=2), Source("a.wav", start_seconds=1.25)]
     store_one(lab, output, [embedded(lab, source, n=i) for i, source in enumerate(segments)])
