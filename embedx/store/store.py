@@ -124,6 +124,7 @@ class EmbeddingStore:
                 ComputeDtypeWarning,
                 stacklevel=4,
             )
+        self.recipe = recorded  # what the store says of itself; what each row was computed in is in its environment
 
     def __enter__(self) -> EmbeddingStore:
         return self
