@@ -12,12 +12,22 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "AudioClassifier": "embedx.estimators",
+    "AudioEmbedder": "embedx.estimators",
+    "Comparison": "embedx.comparison",
     "Dataset": "embedx.dataset",
     "EmbedxError": "embedx.errors",
     "Manifest": "embedx.manifest",
+    "Model": "embedx.model",
     "Recipe": "embedx.recipe",
+    "Resources": "embedx.recipe",
     "Source": "embedx.manifest",
+    "compare": "embedx.comparison",
+    "extract_embeddings": "embedx.extract.job",
+    "fit_model": "embedx.model",
+    "load_embeddings": "embedx.dataset",
     "read_manifest": "embedx.manifest",
+    "tune": "embedx.tuning",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

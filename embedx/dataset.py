@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import DatasetError, SkippedSourcesWarning
-from embedx.manifest import Source
+from embedx.manifest import Manifest, Source, read_manifest, with_labels
+from embedx.pooling import pool_windows
 from embedx.recipe import Recipe
+from embedx.store.rows import ClipResult, Embedded
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "build_dataset", "load_embeddings"]
 
 
 class _Eater(Protocol):
@@ -121,14 +125,14 @@ class Dataset:
 
         Returns
         -------
-        ndarray of shape (n, L * D), ndarray of shape (n, 128) or ndarray of shape (n,) of absolute paths' Sources
+        ndarray of shape (n, L * D), (n, 128) or, for heads on audio, (n,) of `Source` with absolute paths
         """
         if head.eats == "embeddings":
             return self.X
         if head.eats == "control":
             return self.control
         inputs = np.empty(len(self), dtype=object)
-        inputs[:] = self.sources
+        inputs[:] = [replace(source, uri=str(Path(self.root) / source.uri)) for source in self.sources]
         return inputs
 
     def labelled(self) -> Dataset:
@@ -204,3 +208,125 @@ class Dataset:
                 )
             chosen.extend(rng.choice(members, per_class, replace=False).tolist())
         return dataset.take(sorted(chosen))
+
+
+def load_embeddings(
+    path: str | PathLike[str],
+    *,
+    layers: Sequence[int] | None = None,
+    labels: str | PathLike[str] | Manifest | None = None,
+) -> Dataset:
+    """Load what can be learned from a store, one row a clip.
+
+    A clip of several windows is their mean, weighted by the seconds that each adds.
+
+    Parameters
+    ----------
+    path : path-like
+        A store written by ``embedx extract``.
+    layers : sequence of int, optional
+        Layer numbers to read; all that the store holds by default. The others are not read from disk.
+    labels : path-like or Manifest, optional
+        Labels, groups and splits to use instead of those that the store saw.
+
+    Returns
+    -------
+    Dataset
+        The clips that have rows; failed ones are left out with a `SkippedSourcesWarning`.
+
+    Raises
+    ------
+    StoreFormatError
+        The file is no store, or a damaged one.
+    DatasetError
+        The store holds no embedding, or ``labels`` names none of its clips.
+    """
+    from embedx.store.store import read_store
+
+    table = read_store(path, layers=layers)
+    kept = np.flatnonzero((table.status == 0) & (table.n_rows > 0))
+    _warn_left_out(len(table.sources) - len(kept), len(table.sources), str(path))
+    if not len(kept):
+        raise DatasetError(f"{path} holds no embedding: all {len(table.sources)} clips failed (embedx info --failures)")
+    order = kept[np.argsort(table.row0[kept], kind="stable")]
+    counts = table.n_rows[order]
+    pooled = pool_windows(
+        table.embeddings, table.control, table.start_seconds, table.end_seconds, counts, pooling=table.recipe.pooling
+    )
+    dataset = Dataset(
+        X=pooled[0],
+        control=pooled[1],
+        sources=tuple(table.sources[i] for i in order),
+        recipe=table.recipe,
+        root=str(table.root),
+        seconds=pooled[2],
+        hashes=table.hashes[order],
+    )
+    return dataset if labels is None else _relabelled(dataset, labels)
+
+
+def build_dataset(results: Iterable[ClipResult], *, recipe: Recipe, root: str | PathLike[str]) -> Dataset:
+    """Make a dataset from an extraction that was kept in memory.
+
+    Parameters
+    ----------
+    results : iterable of Embedded or Failure
+        In any order; the dataset keeps it.
+    recipe : Recipe
+        What they were computed by.
+    root : path-like
+        Folder that relative uris are relative to.
+
+    Returns
+    -------
+    Dataset
+        Failures are left out with a `SkippedSourcesWarning`.
+
+    Raises
+    ------
+    DatasetError
+        There is no embedding among the results.
+    """
+    everything = list(results)
+    clips = [result for result in everything if isinstance(result, Embedded) and len(result.embeddings)]
+    _warn_left_out(len(everything) - len(clips), len(everything), "the extraction")
+    if not clips:
+        raise DatasetError(f"no embedding: all {len(everything)} clips failed")
+    counts = np.array([len(clip.embeddings) for clip in clips])
+    joined = [
+        np.concatenate([getattr(clip, name) for clip in clips])
+        for name in ("embeddings", "control", "start_seconds", "end_seconds")
+    ]
+    x, control, seconds = pool_windows(joined[0], joined[1], joined[2], joined[3], counts, pooling=recipe.pooling)
+    return Dataset(
+        X=x,
+        control=control,
+        sources=tuple(clip.source for clip in clips),
+        recipe=recipe,
+        root=str(root),
+        seconds=seconds,
+        hashes=np.stack([np.frombuffer(clip.stamp.sha256, dtype=np.uint8) for clip in clips]),
+    )
+
+
+def _warn_left_out(n_left_out: int, n_all: int, where: str) -> None:
+    if n_left_out and n_left_out < n_all:
+        warnings.warn(
+            f"{where}: {n_left_out} of {n_all} clips have no embedding and are left out",
+            SkippedSourcesWarning,
+            stacklevel=3,
+        )
+
+
+def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dataset:
+    manifest = labels if isinstance(labels, Manifest) else read_manifest(labels, must_exist=False)
+    absolute = Manifest(tuple(replace(source, uri=str(manifest.path_of(source))) for source in manifest), manifest.root)
+    root = Path(dataset.root)
+    located = [replace(source, uri=str(root / source.uri)) for source in dataset.sources]
+    found = with_labels(located, absolute)
+    if all(source.label is None for source in found):
+        raise DatasetError(
+            f"the labels name none of the {len(dataset)} clips (first clip: {located[0].uri}, "
+            f"first label row: {absolute[0].uri}): their paths must lead to the same files"
+        )
+    return dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])

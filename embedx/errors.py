@@ -31,10 +31,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from embedx.manifest import Source
+from typing import Any
 
 __all__ = [
     "ClipTooShortError",
@@ -85,7 +82,7 @@ class SourceError(EmbedxError):
 
     reason = "error"
 
-    def __init__(self, message: str, source: Source | None = None) -> None:
+    def __init__(self, message: str, source: Any = None) -> None:
         super().__init__(message)
         self.source = source
 

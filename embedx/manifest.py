@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -155,18 +156,23 @@ class Manifest(Sequence[Source]):
             Lengths differ, or one path has two labels.
         """
         names = [os.fspath(path) for path in paths]
-        columns = {"label": labels, "group": groups}
-        given = {name: [str(value) for value in values] for name, values in columns.items() if values is not None}
-        for name, values in given.items():
-            if len(values) != len(names):
-                raise ManifestError(f"{len(names)} paths but {len(values)} {name}s: give one {name} a path")
         base = Path(os.path.abspath(root))
+        columns = (_as_texts(labels, "label", len(names)), _as_texts(groups, "group", len(names)))
         rows = (
-            (str(i), replace(Source(_relative(name, base)), **{key: values[i] for key, values in given.items()}))
-            for i, name in enumerate(names)
+            (str(i), Source(_relative(name, base), label=label, group=group))
+            for i, (name, label, group) in enumerate(zip(names, *columns, strict=True))
         )
         sources, n_repeats = _unique(rows, "paths", "item")
         return cls(sources, base, n_repeats=n_repeats)
+
+
+def _as_texts(values: Iterable[object] | None, name: str, n_paths: int) -> list[str | None]:
+    if values is None:
+        return [None] * n_paths
+    texts: list[str | None] = [str(value) for value in values]
+    if len(texts) != n_paths:
+        raise ManifestError(f"{n_paths} paths but {len(texts)} {name}s: give one {name} a path")
+    return texts
 
 
 def read_manifest(
@@ -264,7 +270,7 @@ def _csv_rows(place: Path) -> tuple[list[str], list[dict[str, str]]]:
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, restkey="", restval="")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
         rows = list(reader)
     except csv.Error as error:
         raise ManifestError(f"{place} cannot be read as CSV: {error}") from error

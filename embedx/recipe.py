@@ -144,8 +144,9 @@ class Recipe:
         known = {f.name for f in fields(cls)}
         if set(record) != known:
             raise ValueError(f"a recipe has the fields {sorted(known)}, not {sorted(record)}")
-        values = dict(record)
-        values["layers"] = tuple(values["layers"])
+        if not isinstance(record["layers"], list):
+            raise ValueError("a recipe's layers are a list of numbers")
+        values = {**record, "layers": tuple(record["layers"])}
         recipe = cls(**values)
         recipe._check_types()
         return recipe

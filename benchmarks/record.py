@@ -1,0 +1,76 @@
+"""What every measurement is written down with: machine, versions, date, and tables ready to be drawn."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("embedx", "torch", "transformers", "numpy", "scikit-learn", "lightgbm", "h5py", "av", "optuna", "ray")
+
+
+def machine() -> dict[str, Any]:
+    """Return the processor, its cores and the memory: what a number means nothing without."""
+    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "avx512_bf16": "avx512_bf16" in flags,
+        "memory_gib": round(memory / 2**20, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "gpu": _gpu(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the numbers depend on; packages that are not installed are left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, note: str = "") -> dict[str, Any]:
+    """Return a table that `benchmarks.render` draws as it is."""
+    return {"columns": list(columns), "rows": [list(row) for row in rows], "note": note}
+
+
+def write_result(name: str, *, tables: Mapping[str, Any], **details: Any) -> Path:
+    """Write ``benchmarks/results/NAME.json`` and return its path."""
+    record = {
+        "benchmark": name,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "tables": dict(tables),
+        **details,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return path
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _gpu() -> str | None:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

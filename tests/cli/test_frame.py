@@ -1,0 +1,45 @@
+"""The frame of the command line: overview, version, unknown words, what an error looks like."""
+
+import pytest
+
+from embedx import __version__
+from embedx.cli import COMMANDS, main
+
+
+def test_the_overview_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    assert all(name in capsys.readouterr().out for name in COMMANDS)
+
+
+def test_no_command_is_a_usage_error(capsys):
+    assert main([]) == 2
+    assert "usage: embedx COMMAND" in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"embedx {__version__}\n"
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    assert main(["extrct"]) == 2
+    assert "unknown command 'extrct': did you mean 'extract'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: embedx {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_option_is_one_line(command, capsys):
+    assert main([command, "--no-such-option"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"see embedx {command} --help" in error
+
+
+def test_python_m_embedx_is_the_command(run_embedx):
+    done = run_embedx("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"embedx {__version__}")

@@ -1,0 +1,75 @@
+"""What every test stands on: no network but loopback, slow kinds by marker, missing things skipped by name."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GUARD = Path(__file__).resolve().parent / "guard"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+runpy.run_path(str(GUARD / "sitecustomize.py"))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(GUARD), str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is longer than CI allows unless it is asked for by ``-m full``."""
+    if "full" in (config.option.markexpr or ""):
+        return
+    kept = [item for item in items if item.get_closest_marker("full") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full") is not None])
+    items[:] = kept
+
+
+def pytest_runtest_setup(item):
+    """A GPU test skips by name without a GPU, and fails with EMBEDX_REQUIRE_GPU=1."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    if os.environ.get("EMBEDX_REQUIRE_GPU") == "1":
+        pytest.fail("EMBEDX_REQUIRE_GPU=1, but there is no CUDA device")
+    pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The real audio sets beside the project's checkout; users have none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs ../shared/data (ESC-10, FSDD), which only the developers have")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def run_embedx():
+    """Run the command line in a process of its own: ``run_embedx("info", path)`` -> CompletedProcess."""
+
+    def run(*words, cwd=None, timeout=240, **options):
+        command = [sys.executable, "-m", "embedx", *map(str, words)]
+        return subprocess.run(command, cwd=cwd, timeout=timeout, capture_output=True, text=True, check=False, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tone_folder(tmp_path_factory):
+    """A folder of real WAV files: three classes (pitches) of eight clips of a second, four groups."""
+    from embedx.testing import make_tone, write_wav
+
+    root = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    for name, pitch in (("high", 1_500.0), ("low", 200.0), ("middle", 600.0)):
+        (root / name).mkdir()
+        for i in range(8):
+            samples = make_tone(pitch * rng.uniform(0.9, 1.1), seconds=rng.uniform(0.6, 1.4), noise=0.05, seed=i)
+            write_wav(str(root / name / f"{i}.wav"), samples)
+    return root

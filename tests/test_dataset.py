@@ -1,0 +1,138 @@
+"""One order for everything, slices without audio, and one line for labels that nothing can be learned from."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from embedx import Dataset, Manifest, Recipe, Source
+from embedx.dataset import build_dataset
+from embedx.errors import DatasetError, SkippedSourcesWarning
+from embedx.pooling import pool_windows
+from embedx.store.rows import NO_STAMP, Embedded, Failure
+
+RECIPE = Recipe(encoder="tiny", revision="bundled", weights_sha256="0" * 64, layers=(0, 3))
+
+
+def embedded(name, label=None, *, value=0.0, n_windows=1, group=None):
+    starts = np.arange(n_windows, dtype=float) * 10
+    return Embedded(
+        Source(name, label=label, group=group),
+        NO_STAMP,
+        np.full((n_windows, 2, 3), value, np.float32) + np.arange(n_windows, dtype=np.float32)[:, None, None],
+        np.zeros((n_windows, 128), np.float32),
+        starts,
+        starts + 10,
+    )
+
+
+def dataset_of(labels, groups=None):
+    groups = groups or [None] * len(labels)
+    results = [
+        embedded(f"{i}.wav", label, value=i, group=group)
+        for i, (label, group) in enumerate(zip(labels, groups, strict=True))
+    ]
+    return build_dataset(results, recipe=RECIPE, root="/data")
+
+
+def test_a_slice_keeps_everything_in_one_order():
+    taken = dataset_of(["a", "b", "c"], ["x", "y", "z"]).take([2, 0])
+    assert taken.y.tolist() == ["c", "a"]
+    assert taken.groups.tolist() == ["z", "x"]
+    assert taken.X[:, 0].tolist() == [2.0, 0.0]
+    assert [source.uri for source in taken.sources] == ["2.wav", "0.wav"]
+
+
+def test_x_is_layer_after_layer():
+    dataset = dataset_of(["a", "b"])
+    assert (dataset.X.shape, dataset.n_layers, dataset.dim, dataset.layers) == ((2, 6), 2, 3, (0, 3))
+
+
+def test_the_one_branch_gives_each_head_what_it_eats():
+    dataset = dataset_of(["a", "b"])
+    assert dataset.inputs_for(SimpleNamespace(eats="embeddings")) is dataset.X
+    assert dataset.inputs_for(SimpleNamespace(eats="control")) is dataset.control
+    sources = dataset.inputs_for(SimpleNamespace(eats="sources"))
+    assert [source.uri for source in sources] == ["/data/0.wav", "/data/1.wav"]
+
+
+def test_failures_are_left_out_and_said():
+    results = [embedded("a.wav", "x"), Failure(Source("b.wav"), NO_STAMP, "decode", "no audio")]
+    with pytest.warns(SkippedSourcesWarning, match="1 of 2 clips"):
+        assert len(build_dataset(results, recipe=RECIPE, root="/d")) == 1
+    with pytest.raises(DatasetError, match="all 1 clips failed"):
+        build_dataset(results[1:], recipe=RECIPE, root="/d")
+
+
+def test_windows_are_pooled_to_clips():
+    results = [embedded("a.wav", "x", n_windows=3), embedded("b.wav", "y", value=7)]
+    dataset = build_dataset(results, recipe=RECIPE, root="/d")
+    assert dataset.X[:, 0].tolist() == [1.0, 7.0]
+    assert dataset.seconds.tolist() == [30.0, 10.0]
+
+
+def test_overlap_is_not_counted_twice():
+    rows = np.array([[[0.0]], [[3.0]]], np.float32)
+    x, _, seconds = pool_windows(
+        rows, np.zeros((2, 2), np.float32), np.array([0.0, 5.0]), np.array([10.0, 15.0]), np.array([2]), pooling="mean"
+    )
+    assert x[0, 0] == pytest.approx(1.0)
+    assert seconds[0] == 15.0
+
+
+def test_moments_are_those_of_the_whole_clip():
+    rng = np.random.default_rng(0)
+    halves = rng.normal(size=(2, 500)), rng.normal(3.0, 2.0, size=(2, 500))
+    rows = np.stack([np.concatenate([h.mean(1), h.std(1)]) for h in halves])[:, None].astype(np.float32)
+    bounds = np.array([0.0, 10.0]), np.array([10.0, 20.0])
+    x, control, _ = pool_windows(rows, rows[:, 0], *bounds, np.array([2]), pooling="mean+std")
+    whole = np.concatenate(halves, axis=1)
+    expected = np.concatenate([whole.mean(1), whole.std(1)])
+    np.testing.assert_allclose(x[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(control[0], expected, rtol=1e-5)
+
+
+def test_a_clip_without_a_group_is_a_group_of_its_own():
+    assert dataset_of(["a", "b"]).groups is None
+    assert dataset_of(["a", "b", "b"], ["g", None, None]).groups.tolist() == ["g", "clip:1.wav", "clip:2.wav"]
+
+
+def test_clips_without_a_label_are_left_out_and_said():
+    with pytest.warns(SkippedSourcesWarning, match="1 of 3 clips have no label"):
+        assert dataset_of(["a", None, "b"]).labelled().y.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([None, None], "none of the 2 clips has a label"),
+        (["a", "a"], "every clip is labelled 'a'"),
+        (["a", "a", "b"], r"a class needs at least 2 clips, these have fewer: 'b' \(1\)"),
+    ],
+)
+def test_labels_that_nothing_can_be_learned_from(labels, message):
+    with pytest.raises(DatasetError, match=message):
+        dataset_of(labels).require_learnable()
+
+
+def test_balancing_draws_the_same_number_and_the_same_clips():
+    dataset = dataset_of(["a"] * 9 + ["b"] * 5)
+    drawn = dataset.balanced(4, seed=1)
+    assert sorted(drawn.y.tolist()) == ["a"] * 4 + ["b"] * 4
+    assert drawn.sources == dataset.balanced(4, seed=1).sources != dataset.balanced(4, seed=2).sources
+    with pytest.raises(DatasetError, match="class 'b' has 5 clips, 6 were asked for"):
+        dataset.balanced(6)
+
+
+def test_other_labels_must_be_for_the_same_clips():
+    dataset = dataset_of(["a", "b"])
+    renamed = dataset.with_sources([Source("0.wav", label="x"), Source("1.wav", label="y")])
+    assert renamed.y.tolist() == ["x", "y"]
+    with pytest.raises(DatasetError, match="not the same clips"):
+        dataset.with_sources([Source("1.wav"), Source("0.wav")])
+
+
+def test_repr_says_what_is_inside():
+    assert repr(dataset_of(["a", "b"])) == "Dataset(2 clips, 2 layers x 3, 2 classes, encoder='tiny')"
+    assert isinstance(dataset_of(["a"]), Dataset)
+    assert Manifest.from_paths([]).sources == ()

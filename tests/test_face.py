@@ -1,0 +1,46 @@
+"""The public names: adding or removing one is a decision, so it shows here."""
+
+import embedx
+import embedx.testing
+
+FACE = [
+    "AudioClassifier",
+    "AudioEmbedder",
+    "Comparison",
+    "Dataset",
+    "EmbedxError",
+    "Manifest",
+    "Model",
+    "Recipe",
+    "Resources",
+    "Source",
+    "__version__",
+    "compare",
+    "extract_embeddings",
+    "fit_model",
+    "load_embeddings",
+    "read_manifest",
+    "tune",
+]
+
+
+def test_the_names_are_these():
+    assert sorted(embedx.__all__) == FACE
+
+
+def test_every_name_loads_and_is_documented():
+    for name in FACE:
+        thing = getattr(embedx, name)
+        assert name == "__version__" or thing.__doc__
+
+
+def test_dir_lists_the_names():
+    assert set(FACE) <= set(dir(embedx))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(embedx, "nothing_of_this_name")
+
+
+def test_the_testing_names_exist():
+    assert all(hasattr(embedx.testing, name) for name in embedx.testing.__all__)

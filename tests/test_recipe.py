@@ -1,0 +1,71 @@
+"""The recipe decides what may be mixed: every field but compute_dtype."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from embedx import Recipe
+from embedx.errors import RecipeMismatchError
+
+RECIPE = Recipe(encoder="tiny", revision="bundled", weights_sha256="0" * 64, layers=(0, 1, 2))
+OTHER = {
+    "encoder": "base",
+    "revision": "abc",
+    "weights_sha256": "1" * 64,
+    "layers": (0, 1),
+    "pooling": "mean+std",
+    "window_seconds": 5.0,
+    "hop_seconds": 5.0,
+    "min_tail_seconds": 0.5,
+    "offset": "middle",
+    "max_seconds": 30.0,
+    "sample_rate": 8_000,
+    "mixdown": "first",
+    "resampler": "soxr:1",
+    "decoder": "pyav:2",
+    "normalize": False,
+    "store_dtype": "float32",
+    "preprocessing_version": 2,
+}
+
+
+def test_every_field_is_in_this_test():
+    assert {f.name for f in fields(Recipe)} == set(OTHER) | {"compute_dtype"}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_each_field_alone_changes_the_fingerprint_and_shows_in_the_diff(name):
+    changed = RECIPE.replace(**{name: OTHER[name]})
+    assert changed.fingerprint() != RECIPE.fingerprint()
+    assert RECIPE.diff(changed) == ((name, getattr(RECIPE, name), OTHER[name]),)
+    with pytest.raises(RecipeMismatchError, match=name) as caught:
+        RECIPE.require_same(changed, where="emb.h5", advice="Do this.")
+    assert repr(OTHER[name]) in str(caught.value)
+
+
+def test_the_compute_dtype_is_recorded_but_not_compared():
+    changed = RECIPE.replace(compute_dtype="bfloat16")
+    assert changed.fingerprint() == RECIPE.fingerprint()
+    assert json.loads(changed.to_json())["compute_dtype"] == "bfloat16"
+
+
+def test_a_recipe_survives_json():
+    assert Recipe.from_json(RECIPE.to_json()) == RECIPE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "nonsense",
+        json.dumps({**json.loads(RECIPE.to_json()), "extra": 1}),
+        json.dumps({**json.loads(RECIPE.to_json()), "layers": ["a"]}),
+        json.dumps({**json.loads(RECIPE.to_json()), "encoder": 7}),
+        json.dumps({**json.loads(RECIPE.to_json()), "layers": 3}),
+    ],
+)
+def test_what_is_no_recipe_is_refused(text):
+    with pytest.raises(ValueError, match=r"recipe|Expecting"):
+        Recipe.from_json(text)
