@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tiny_encoder.hearing import all_streams  # noqa: E402
-from tiny_encoder.pool import Pool, build_pool  # noqa: E402
-from tiny_encoder.training import Plan, Trainer  # noqa: E402
+from tiny_encoder.architecture import fresh_model
+from tiny_encoder.hearing import all_streams
+from tiny_encoder.peers import Peers
+from tiny_encoder.pool import Pool, build_pool, second_targets
+from tiny_encoder.training import Plan, Trainer
 
 BEGAN = time.time()
 
@@ -30,26 +33,60 @@ def say(what: str, **facts: Any) -> None:
 
 
 def first_pool(args: argparse.Namespace) -> Pool:
-    """Read the pool of the first iteration, or build it."""
+    """Build the pool of the first iteration, unless it is there."""
     path = args.run / "pool.npz"
     if not path.exists():
         streams = all_streams(args.data, seed=args.seed, speech_minutes=args.speech_minutes)
         say("collected", streams=len(streams))
         build_pool(streams, n_clusters=args.clusters, seed=args.seed, say=say).save(path)
-    pool = Pool.load(path)
-    say("heard", **pool.seconds())
-    return pool
+    return Pool.load(path)
 
 
-def trained(pool: Pool, args: argparse.Namespace, *, name: str, minutes: float, start: Any = None) -> Trainer:
-    """Train one iteration in its folder, going on where it stopped."""
+def second_pool(args: argparse.Namespace, pool: Pool) -> Pool:
+    """Build the pool of the second iteration from what the first one learned, unless it is there."""
+    path = args.run / "second.npz"
+    if not path.exists():
+        encoder = fresh_model(args.seed).eval()
+        encoder.load_state_dict(first_state(args))
+        targets = second_targets(pool, encoder, layer=args.layer, n_clusters=2 * args.clusters, seed=args.seed)
+        replace(pool, targets=targets).save(path)
+        say("clustered what the first iteration learned", layer=args.layer)
+    return Pool.load(path)
+
+
+def first_state(args: argparse.Namespace) -> dict[str, torch.Tensor]:
+    """Read the averaged encoder of the first iteration."""
+    return torch.load(args.run / "first" / "encoder.pt", map_location="cpu", weights_only=True)
+
+
+def train_iteration(rank: int, args: argparse.Namespace, name: str, minutes: float) -> None:
+    """Train one iteration in its folder, going on where it stopped; one of `args.processes` processes."""
+    torch.set_num_threads(args.threads)
     folder = args.run / name
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(pool, Plan(minutes=minutes, peak_rate=args.rate, seed=args.seed, weights=tuple(args.weights)), device=args.device, start=start)
+    pool = Pool.load(args.run / ("pool.npz" if name == "first" else "second.npz"))
+    peers = Peers(rank, args.processes, meeting=folder / "meeting")
+    start = first_state(args) if name == "second" else None
+    trainer = Trainer(pool, plan_of(args, name, minutes), device=args.device, peers=peers, start=start)
     if trainer.resume(folder / "trainer.pt"):
         say("resumed", step=trainer.step, minutes=round(trainer.seconds / 60, 1))
-    trainer.train(folder, say)
-    return trainer
+    trainer.train(folder, say if rank == 0 else lambda *_, **__: None)
+    if rank == 0:
+        torch.save(trainer.encoder_state(), folder / "encoder.pt")
+
+
+def plan_of(args: argparse.Namespace, name: str, minutes: float) -> Plan:
+    """Return the plan of an iteration: the second one starts from a trained encoder, more gently."""
+    rate = args.rate if name == "first" else 0.6 * args.rate
+    return Plan(minutes=minutes, peak_rate=rate, seed=args.seed + (name == "second"), weights=tuple(args.weights))
+
+
+def iterate(args: argparse.Namespace, name: str, minutes: float) -> None:
+    """Run one iteration in as many processes as asked for."""
+    folder = args.run / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meeting").unlink(missing_ok=True)
+    if not (folder / "encoder.pt").exists():
+        torch.multiprocessing.spawn(train_iteration, (args, name, minutes), nprocs=args.processes)
 
 
 def parsed() -> argparse.Namespace:
@@ -57,13 +94,15 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with esc10/ and fsdd/")
     parser.add_argument("--run", type=Path, required=True, help="folder for the pool and the checkpoints")
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, nargs=2, default=(40, 40), help="of the first and second iteration")
+    parser.add_argument("--layer", type=int, default=3, help="that the second iteration's targets come from")
     parser.add_argument("--speech-minutes", type=float, default=60)
     parser.add_argument("--clusters", type=int, default=256)
     parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 0.2, 1.0, 1.0), help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2 if not torch.cuda.is_available() else 1)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -72,7 +111,12 @@ def main() -> None:
     args = parsed()
     args.run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
-    trained(first_pool(args), args, name="first", minutes=args.minutes)
+    pool = first_pool(args)
+    say("heard", **pool.seconds())
+    iterate(args, "first", args.minutes[0])
+    if args.minutes[1]:
+        second_pool(args, pool)
+        iterate(args, "second", args.minutes[1])
 
 
 if __name__ == "__main__":

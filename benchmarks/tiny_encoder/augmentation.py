@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from scipy.fft import next_fast_len
 
 from .hearing import RATE
 
@@ -41,17 +42,18 @@ def _level(batch: int, low_decibels: float, high_decibels: float, generator: tor
 
 def _noise(batch: int, n: int, generator: torch.Generator) -> torch.Tensor:
     """Draw noise between white and brown, of unit variance."""
-    spectrum = torch.fft.rfft(torch.randn(batch, n, generator=generator))
+    length = next_fast_len(n, real=True)
+    spectrum = torch.fft.rfft(torch.randn(batch, length, generator=generator))
     slope = torch.rand(batch, 1, generator=generator)
     ramp = torch.arange(1, spectrum.shape[-1] + 1, dtype=torch.float32)
-    return _unit(torch.fft.irfft(spectrum * ramp ** -slope, n))
+    return _unit(torch.fft.irfft(spectrum * ramp**-slope, length)[:, :n])
 
 
 def _filtered(audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Give every crop the colour of a random microphone, some a narrow band, some a room: one product of spectra."""
     batch, n = audio.shape
     reach = RATE // 2
-    length = n + reach
+    length = next_fast_len(n + reach, real=True)
     response = torch.fft.rfft(_room(batch, reach, generator), length) * _colour(batch, length, generator)
     return torch.fft.irfft(torch.fft.rfft(audio, length) * response, length)[:, :n]
 

@@ -17,38 +17,14 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from .vocabulary import ACCENTS, DIGITS, LANGUAGES, ONSETS, VARIANTS, VOWELS, WORDS
+
 RATE, HOP, FIELD = 16000, 320, 400  # Hz, samples between two frames, samples that one frame sees
 DOMAINS = ("sounds", "digits", "synthesised")
 SAMPLE_CLASSES = frozenset({"dog_bark", "rooster", "baby_cry", "person_sneeze"})
 HEARD_FOLDS = frozenset({"1", "2", "3", "4"})
 HEARD_SPEAKERS = ("jackson", "nicolas")
 SPEEDS = (1.0, 0.8, 0.9, 1.12, 1.25)
-ACCENTS = "en-us en-gb en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us-nyc en-029".split()
-LANGUAGES = (
-    "af ca cs cy da de es es-419 et eu fi fr-fr ga hr hu id is it la lt lv ms nb nl pl pt pt-br ro sk sl sq sv sw tr"
-).split()
-VARIANTS = (
-    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Andy Annie Diogo Gene Hugo Jacky Lee Marco Mario Michael Mike Storm "
-    "adam anika announcer antonio aunty belinda benjamin boris caleb david ed edward grandma grandpa gustave iven "
-    "john kaukovalta klatt klatt2 klatt3 linda marcelo max michel norbert pablo paul pedro quincy rob robert sandro "
-    "shelby steph travis victor zac"
-).split()
-DIGITS = "zero one two three four five six seven eight nine".split()
-WORDS = (
-    "the of and to in is you that it he was for on are as with his they at be this have from or had by word but what "
-    "some we can out other were all there when up use your how said an each she which do their time if will way about "
-    "many then them write would like so these her long make thing see him look more day could go come did number sound "
-    "no most people my over know water than call first who may down side been now find any new work part take get place "
-    "made live where after back little only round man year came show every good me give our under name very through "
-    "just form sentence great think say help low line differ turn cause much mean before move right boy old too same "
-    "tell does set want air well also play small end put home read hand port large spell add even land here must big "
-    "high such follow act why ask men change went light kind off need house picture try us again animal point mother "
-    "world near build self earth father head stand own page should country found answer school grow study still learn "
-    "plant cover food sun thought let keep eye never last door between city tree cross since hard start might story saw "
-    "far sea draw left late run while press close night real life few stop open seem together next white children begin"
-).split()
-ONSETS = "b d f g h j k l m n p r s t v w z ch sh th br dr gr kl pl st tr sp".split()
-VOWELS = "a e i o u ee oo ai ou".split()
 
 
 @dataclass(frozen=True)
@@ -71,7 +47,7 @@ def read_audio(path: Path | io.BytesIO) -> np.ndarray:
 
 def resampled(samples: np.ndarray, speed: float) -> np.ndarray:
     """Play `samples` `speed` times as fast: shorter, higher, and with the formants of a smaller speaker."""
-    up, down = 100, int(round(100 * speed))
+    up, down = 100, round(100 * speed)
     return resample_poly(samples, up, down).astype(np.float32)
 
 
@@ -97,7 +73,9 @@ def sound_streams(folder: Path, rng: np.random.Generator) -> Iterator[Stream]:
         yield Stream(read_audio(folder / row["path"]), 0, row["source_id"] in held_out)
 
 
-def digit_streams(folder: Path, rng: np.random.Generator, *, n_passes: int = 2, seconds: float = 5.0) -> Iterator[Stream]:
+def digit_streams(
+    folder: Path, rng: np.random.Generator, *, n_passes: int = 2, seconds: float = 5.0
+) -> Iterator[Stream]:
     """Yield one speaker's digits at a time, strung together in random orders; one clip in ten is held out."""
     rows = heard_digits(folder)
     held_out = {row["path"] for row in np.array(rows)[rng.permutation(len(rows))[: len(rows) // 10]]}
@@ -136,7 +114,7 @@ def _word(rng: np.random.Generator) -> str:
 
 
 def speech_streams(minutes: float, rng: np.random.Generator) -> Iterator[Stream]:
-    """Yield speech that espeak-ng synthesises with random voices, accents, rates and pitches; one in twenty held out."""
+    """Yield speech that espeak-ng synthesises with random voices, rates and pitches; one in twenty is held out."""
     seconds = 0.0
     while seconds < minutes * 60:
         language = rng.choice(ACCENTS) if rng.random() < 0.6 else rng.choice(LANGUAGES)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import Wav2Vec2Model
 
 from .hearing import DOMAINS, FIELD, HOP, RATE, Stream
-from .targets import cluster, content_features, inherited, log_mel, n_frames
+from .targets import cluster, content_features, inherited, learned_features, log_mel, n_frames
 
 SHARE = (0.4, 0.25, 0.35)  # of the training crops, by domain
 
@@ -60,7 +61,9 @@ class Pool:
 
     def examination(self, frames: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         """Cut the held-out streams into crops that never change."""
-        chosen = [(s, f) for s in np.flatnonzero(self.held_out) for f in range(0, self.n_frames[s] - frames + 1, frames)]
+        chosen = [
+            (s, f) for s in np.flatnonzero(self.held_out) for f in range(0, self.n_frames[s] - frames + 1, frames)
+        ]
         streams, first = (np.array(column) for column in zip(*chosen, strict=True))
         return *self.crops(streams, first, frames), self.domain[streams]
 
@@ -74,33 +77,54 @@ def build_pool(streams: list[Stream], *, n_clusters: int, seed: int, say: Callab
     """Lay the streams out and find their targets."""
     mels = [log_mel(_unit(stream.samples)) for stream in streams]
     say("clustering", frames=sum(map(len, mels)))
-    content = content_labels([content_features(mel) for mel in mels], streams, n_clusters=n_clusters, seed=seed)
     lengths = np.array([n_frames(len(stream.samples)) for stream in streams])
     sizes = np.array([len(stream.samples) for stream in streams])
+    origin = {
+        "domain": np.array([stream.domain for stream in streams]),
+        "speed": np.array([stream.speed for stream in streams]),
+        "base": np.array([stream.base for stream in streams]),
+    }
+    labels = content_labels(lambda i: content_features(mels[i]), **origin, n=lengths, n_clusters=n_clusters, seed=seed)
     return Pool(
         samples=np.concatenate([_int16(stream.samples) for stream in streams]),
-        targets=np.concatenate(content),
+        targets=labels,
         sample_start=np.cumsum(sizes) - sizes,
         frame_start=np.cumsum(lengths) - lengths,
         n_frames=lengths,
-        domain=np.array([stream.domain for stream in streams]),
         held_out=np.array([stream.held_out for stream in streams]),
-        speed=np.array([stream.speed for stream in streams]),
-        base=np.array([stream.base for stream in streams]),
+        **origin,
     )
 
 
 def content_labels(
-    features: list[np.ndarray], streams: list[Stream], *, n_clusters: int, seed: int
-) -> list[np.ndarray]:
-    """Cluster the frames of the streams at their own speed; resampled speech inherits, resampled sounds do not."""
-    inherits = [stream.base >= 0 and stream.domain != 0 for stream in streams]
-    own = [index for index, inherit in enumerate(inherits) if not inherit]
-    labels = dict(zip(own, cluster([features[i] for i in own], n_clusters=n_clusters, seed=seed), strict=True))
-    for i, stream in enumerate(streams):
-        if inherits[i]:
-            labels[i] = inherited(labels[stream.base], speed=stream.speed, n=len(features[i]))
-    return [labels[i] for i in range(len(streams))]
+    features: Callable[[int], np.ndarray],
+    base: np.ndarray,
+    domain: np.ndarray,
+    speed: np.ndarray,
+    n: np.ndarray,
+    *,
+    n_clusters: int,
+    seed: int,
+) -> np.ndarray:
+    """Cluster the frames of `features(stream)`; resampled speech inherits, resampled sounds speak for themselves."""
+    inherits = (base >= 0) & (domain != 0)
+    own = np.flatnonzero(~inherits)
+    labels = dict(zip(own, cluster([features(i) for i in own], n_clusters=n_clusters, seed=seed), strict=True))
+    for i in np.flatnonzero(inherits):
+        labels[i] = inherited(labels[base[i]], speed=speed[i], n=n[i])
+    return np.concatenate([labels[i] for i in range(len(base))])
+
+
+def second_targets(pool: Pool, encoder: Wav2Vec2Model, *, layer: int, n_clusters: int, seed: int) -> np.ndarray:
+    """Find the targets of a second iteration: clusters of what a first encoder makes of the clean streams."""
+    sizes = np.diff(np.append(pool.sample_start, len(pool.samples)))
+
+    def features(stream: int) -> np.ndarray:
+        start = pool.sample_start[stream]
+        samples = pool.samples[start : start + sizes[stream]].astype(np.float32) / 32768
+        return learned_features(encoder, samples, layer=layer)
+
+    return content_labels(features, pool.base, pool.domain, pool.speed, pool.n_frames, n_clusters=n_clusters, seed=seed)
 
 
 def _int16(samples: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torchaudio
 from sklearn.cluster import MiniBatchKMeans
+from transformers import Wav2Vec2Model
 
 from .hearing import FIELD, HOP, RATE
 
@@ -18,7 +19,7 @@ def n_frames(n_samples: int) -> int:
 
 
 def log_mel(audio: torch.Tensor) -> torch.Tensor:
-    """Return (..., frames, 40) log-mel energies of unit-variance audio (..., samples), on exactly the encoder's frames."""
+    """Return (..., frames, 40) log-mel energies of unit-variance audio (..., samples), on the encoder's frames."""
     frames = audio.unfold(-1, FIELD, HOP) * torch.hann_window(FIELD)
     power = torch.fft.rfft(frames, 512).abs().square()
     bank = torchaudio.functional.melscale_fbanks(257, 40.0, 7600.0, N_MELS, RATE)
@@ -35,11 +36,21 @@ def content_features(mel: torch.Tensor) -> np.ndarray:
     return (torch.cat([cepstra.T, first[0], second[0]]).T * weights).numpy()
 
 
+@torch.inference_mode()
+def learned_features(encoder: Wav2Vec2Model, samples: np.ndarray, *, layer: int) -> np.ndarray:
+    """Return (frames, dim) of a layer of an encoder, with the stream's own mean taken out: for a second iteration."""
+    wave = torch.from_numpy((samples - samples.mean()) / (samples.std() + 1e-5))[None].to(encoder.device)
+    with torch.autocast(encoder.device.type, torch.bfloat16):
+        hidden = encoder(wave, output_hidden_states=True).hidden_states[layer][0].float()
+    return (hidden - hidden.mean(0)).cpu().numpy()
+
+
 def texture(mel: torch.Tensor, *, radius: int = 12) -> torch.Tensor:
     """Return (B, frames, 80): mean and spread of every mel band over half a second around the frame."""
     padded = torch.nn.functional.pad(mel.transpose(1, 2), (radius, radius), mode="replicate")
-    windows = padded.unfold(2, 2 * radius + 1, 1)
-    return torch.cat([windows.mean(-1), 2 * windows.std(-1)], 1).transpose(1, 2)
+    pool = torch.nn.functional.avg_pool1d
+    mean, power = pool(padded, 2 * radius + 1, 1), pool(padded.square(), 2 * radius + 1, 1)
+    return torch.cat([mean, (power - mean.square()).clamp(min=1e-4).sqrt()], 1).transpose(1, 2)
 
 
 def cluster(features: list[np.ndarray], *, n_clusters: int, seed: int, n_fit: int = 150_000) -> list[np.ndarray]:

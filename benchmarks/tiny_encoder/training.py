@@ -18,6 +18,7 @@ from transformers import Wav2Vec2Model
 from .architecture import fresh_model
 from .augmentation import augmented, normalised
 from .hearing import DOMAINS, RATE
+from .peers import Peers
 from .pool import Pool
 from .targets import N_MELS, log_mel, texture
 
@@ -35,7 +36,7 @@ class Plan:
     mask_span: int = 8
     weights: tuple[float, ...] = (1.0, 0.2, 1.0, 1.0)  # clusters hidden, clusters heard, texture, spectrum
     average_decay: float = 0.998
-    examine_every: int = 200
+    examine_every: int = 100
     seed: int = 0
 
 
@@ -72,15 +73,44 @@ def cluster_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def regression_loss(guess: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Return the squared error of every frame (B, frames); `truth` is log energy, scaled to about unit variance."""
-    return (guess.float() - truth / 3).square().mean(-1)
+    """Return the squared error of every frame (B, frames); 1 is no better than guessing the mean."""
+    return (guess.float() - truth).square().mean(-1)
+
+
+class Standard:
+    """Log-mel and texture targets, each band with zero mean and unit variance over what is heard."""
+
+    def __init__(self, pool: Pool, *, n_crops: int = 256, frames: int = 127) -> None:
+        clean, _, _ = pool.drawn(np.random.default_rng(0), n_crops, frames)
+        mel = log_mel(normalised(clean))
+        self.spectrum_scale = _scale(mel)
+        self.texture_scale = _scale(texture(mel))
+
+    def spectrum(self, audio: torch.Tensor) -> torch.Tensor:
+        """Return standardised log-mel (B, frames, 40) of unit-variance audio."""
+        mean, spread = self.spectrum_scale
+        return (log_mel(audio) - mean) / spread
+
+    def texture(self, audio: torch.Tensor) -> torch.Tensor:
+        """Return the standardised mean and spread of log-mel over half a second (B, frames, 80)."""
+        mean, spread = self.texture_scale
+        return (texture(log_mel(audio)) - mean) / spread
 
 
 class Trainer:
     """One run: what it has learned so far, how long it has taken, and how to go on after a kill."""
 
-    def __init__(self, pool: Pool, plan: Plan, *, device: str, start: dict[str, torch.Tensor] | None = None) -> None:
-        self.pool, self.plan, self.device = pool, plan, device
+    def __init__(
+        self,
+        pool: Pool,
+        plan: Plan,
+        *,
+        device: str,
+        peers: Peers,
+        start: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        self.pool, self.plan, self.device, self.peers = pool, plan, device, peers
+        self.standard = Standard(pool)
         encoder = fresh_model(plan.seed)
         if start is not None:
             encoder.load_state_dict(start)
@@ -105,13 +135,12 @@ class Trainer:
         """Train until the time is used up; checkpoint and examine every `plan.examine_every` steps."""
         losses: list[torch.Tensor] = []
         while self.progress < 1:
-            began = time.perf_counter()
             losses.append(self.learn())
-            self.seconds += time.perf_counter() - began
             if self.step % self.plan.examine_every == 0 or self.progress >= 1:
-                self.note(torch.stack(losses).mean(0).tolist(), say)
+                if self.peers.rank == 0:
+                    self.note(torch.stack(losses).mean(0).tolist(), say)
+                    self.save(folder / "trainer.pt")
                 losses.clear()
-                self.save(folder / "trainer.pt")
 
     def note(self, parts: list[float], say: Callable[..., None]) -> None:
         """Examine the averaged weights and add a line to the history."""
@@ -122,23 +151,25 @@ class Trainer:
 
     def learn(self) -> torch.Tensor:
         """Take one step; returns the parts of its loss (4,), the masked loss in nats first."""
-        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.step)
-        rng = np.random.default_rng((self.plan.seed, self.step))
+        began = time.perf_counter()
+        draw = self.step * self.peers.n + self.peers.rank
+        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + draw)
+        rng = np.random.default_rng((self.plan.seed, draw))
         frames = int(rng.choice(CROP_FRAMES))
-        n = max(1, int(self.plan.batch_seconds * 50 / frames))
+        n = max(2, int(self.plan.batch_seconds / self.peers.n * 50 / frames))
         clean, targets, _ = self.pool.drawn(rng, n, frames)
         mask = drawn_mask(n, frames, self.plan, generator)
-        self.n_heard_seconds += clean.numel() / RATE
+        self.n_heard_seconds += self.peers.n * clean.numel() / RATE
         loss, parts = self.losses(clean, augmented(clean, generator), targets, mask)
-        self._descend(loss)
+        self._descend(loss, began)
         return parts
 
     def losses(
         self, clean: torch.Tensor, audio: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the student in bfloat16 (float32 weights) and score it in float32; the parts come second, detached."""
-        texts = texture(log_mel(normalised(clean))), log_mel(audio)
-        audio, targets, mask, wide, near = (t.to(self.device) for t in (audio, targets, mask, *texts))
+        wide, near = self.standard.texture(normalised(clean)), self.standard.spectrum(audio)
+        audio, targets, mask, wide, near = (t.to(self.device) for t in (audio, targets, mask, wide, near))
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
             logits, guessed_texture, guessed_spectrum = self.student(audio, mask)
         clusters = cluster_loss(logits, targets)
@@ -152,11 +183,13 @@ class Trainer:
         )
         return parts @ torch.tensor(self.plan.weights, device=self.device), parts.detach().cpu()
 
-    def _descend(self, loss: torch.Tensor) -> None:
+    def _descend(self, loss: torch.Tensor, began: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
+        gradients = [p.grad for p in self.student.parameters() if p.grad is not None]
+        self.seconds = self.peers.share(gradients, self.seconds + time.perf_counter() - began)
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -217,6 +250,11 @@ class Trainer:
         self.step, self.seconds, self.n_heard_seconds = state["counts"]
         self.history = state["history"]
         return True
+
+
+def _scale(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    flat = values.flatten(0, -2)
+    return flat.mean(0), flat.std(0)
 
 
 def _named(parts: list[float]) -> dict[str, float]:
