@@ -172,9 +172,9 @@ class Dataset:
         dataset = self.labelled()
         names, counts = np.unique([s.label for s in dataset.sources if s.label is not None], return_counts=True)
         if len(names) < 2:
-            raise DatasetError(f"every clip is labelled {names[0]!r}: a classifier needs at least two classes")
+            raise DatasetError(f"every clip is labelled {str(names[0])!r}: a classifier needs at least two classes")
         if counts.min() < least:
-            few = ", ".join(f"{n!r} ({c})" for n, c in zip(names, counts, strict=True) if c < least)
+            few = ", ".join(f"{str(n)!r} ({c})" for n, c in zip(names, counts, strict=True) if c < least)
             raise DatasetError(
                 f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
             )

@@ -65,14 +65,15 @@ def _extract(manifest: Manifest, store: Path) -> Dataset:
 
 def _compare(dataset: Dataset, results: Path, seed: int) -> str:
     from embedx.comparison import compare
-    from embedx.report.tables import render_markdown, write_results
+    from embedx.cli.compare import write_results
+    from embedx.report.tables import render_markdown
 
     with ProgressBar("2. comparing", unit="fits") as progress:
         comparison = compare(dataset, heads=HEADS, folds="split", seed=seed, n_jobs=-1, progress=progress)
     write_results(comparison, results)
     print("\n2. Five official folds; clips cut from one recording are never split between training and test.\n")
     print(render_markdown(comparison))
-    return comparison.best
+    return comparison.best.head
 
 
 def _save_and_predict(dataset: Dataset, head: str, folder: Path, seed: int) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from embedx.errors import ParameterError, unknown_name
-from embedx.heads.space import Dimension
+from embedx.heads import factories
+from embedx.heads.space import Choice, Dimension, Integer, Real
 
-__all__ = ["CATALOG", "Eats", "HeadSpec", "get_head"]
+__all__ = [
+    "CATALOG",
+    "Eats",
+    "HeadSpec",
+    "as_spec",
+    "default_parameters",
+    "fit_head",
+    "get_head",
+    "make_head",
+    "search_space",
+]
 
 Eats = Literal["embeddings", "control", "sources"]
 
@@ -34,6 +47,8 @@ class HeadSpec:
         Whether the layer is one of its hyper-parameters.
     is_control : bool
         Whether it is a control row that every table has.
+    learns_layers : bool
+        Whether ``layer="learned"`` is one of its choices.
     """
 
     name: str
@@ -43,9 +58,71 @@ class HeadSpec:
     space: Mapping[str, Dimension] = field(default_factory=dict)
     layered: bool = True
     is_control: bool = False
+    learns_layers: bool = False
 
 
-CATALOG: dict[str, HeadSpec] = {}
+_BALANCE = Choice((None, "balanced"))
+
+_ENTRIES = (
+    HeadSpec(name="majority", title="majority class", factory=factories.majority, layered=False, is_control=True),
+    HeadSpec(
+        name="logmel",
+        title="log-mel + logistic regression",
+        factory=factories.logmel,
+        eats="control",
+        space={"C": Real(1e-4, 1e2, log=True), "class_weight": _BALANCE},
+        layered=False,
+        is_control=True,
+    ),
+    HeadSpec(
+        name="logreg",
+        title="logistic regression",
+        factory=factories.logreg,
+        space={"C": Real(1e-5, 1e2, log=True), "class_weight": _BALANCE},
+    ),
+    HeadSpec(
+        name="lgbm",
+        title="LightGBM",
+        factory=factories.lgbm,
+        space={
+            "n_estimators": Integer(30, 300, log=True),
+            "learning_rate": Real(0.02, 0.3, log=True),
+            "num_leaves": Integer(3, 31, log=True),
+            "min_child_samples": Integer(2, 30, log=True),
+            "colsample_bytree": Real(0.05, 1.0, log=True),
+            "subsample": Real(0.5, 1.0),
+            "reg_lambda": Real(1e-3, 30.0, log=True),
+            "class_weight": _BALANCE,
+        },
+    ),
+    HeadSpec(
+        name="mlp",
+        title="MLP",
+        factory=factories.mlp,
+        space={
+            "n_hidden": Integer(1, 3),
+            "width": Choice((64, 128, 256, 512)),
+            "dropout": Real(0.0, 0.6),
+            "norm": Choice(("none", "batch", "layer")),
+            "learning_rate": Real(1e-4, 1e-2, log=True),
+            "weight_decay": Real(1e-5, 1.0, log=True),
+            "class_weight": _BALANCE,
+        },
+        learns_layers=True,
+    ),
+    HeadSpec(
+        name="knn",
+        title="k nearest neighbours",
+        factory=factories.knn,
+        space={
+            "n_neighbors": Integer(1, 25, log=True),
+            "weights": Choice(("uniform", "distance")),
+            "metric": Choice(("cosine", "euclidean")),
+        },
+    ),
+)
+
+CATALOG: dict[str, HeadSpec] = {spec.name: spec for spec in _ENTRIES}
 
 
 def get_head(name: str) -> HeadSpec:
@@ -60,3 +137,169 @@ def get_head(name: str) -> HeadSpec:
         return CATALOG[name]
     except KeyError:
         raise ParameterError(unknown_name("head", name, CATALOG)) from None
+
+
+def as_spec(head: Any, *, space: Mapping[str, Dimension] | None = None) -> HeadSpec:
+    """Return the entry of a name, an entry as it is, or an entry made for any scikit-learn classifier.
+
+    Parameters
+    ----------
+    head : str, HeadSpec or estimator
+        An estimator is given the layers through a `LayerSelector` unless it is a pipeline that has its own.
+    space : mapping of str to Dimension, optional
+        Replaces what tuning may try.
+
+    Raises
+    ------
+    ParameterError
+        No such name, or not a classifier.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> as_spec(GaussianNB()).name
+    'GaussianNB'
+    """
+    if isinstance(head, str):
+        spec = get_head(head)
+    elif isinstance(head, HeadSpec):
+        spec = head
+    else:
+        spec = _spec_of(head)
+    if space is None:
+        return spec
+    return HeadSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, "space": dict(space)})
+
+
+_FIELDS = tuple(HeadSpec.__dataclass_fields__)
+
+
+def _spec_of(estimator: Any) -> HeadSpec:
+    from sklearn.base import is_classifier
+
+    if isinstance(estimator, type) or not hasattr(estimator, "fit") or not is_classifier(estimator):
+        raise ParameterError(f"head={estimator!r}: give a name ({', '.join(CATALOG)}) or a scikit-learn classifier")
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    name = type(last).__name__
+    return HeadSpec(name=name, title=name, factory=partial(_user_head, estimator), layered=not _has_selector(estimator))
+
+
+def _has_selector(estimator: Any) -> bool:
+    from embedx.heads.layers import LayerSelector
+
+    return any(isinstance(step, LayerSelector) for _, step in getattr(estimator, "steps", ()))
+
+
+def _user_head(
+    estimator: Any, *, n_layers: int = 1, random_state: int = 0, layer: int | str = "mean", **parameters: Any
+) -> Any:
+    from sklearn.base import clone
+    from sklearn.pipeline import Pipeline
+
+    from embedx.heads.layers import LayerSelector
+
+    head = clone(estimator)
+    known = head.get_params()
+    for name in parameters:
+        if name not in known:
+            raise ParameterError(unknown_name(f"parameter of {type(head).__name__}", name, known))
+    head.set_params(**parameters)
+    if known.get("random_state", 0) is None and "random_state" not in parameters:
+        head.set_params(random_state=random_state)
+    if _has_selector(head):
+        return head
+    return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), ("head", head)])
+
+
+def search_space(head: Any, *, n_layers: int) -> dict[str, Dimension]:
+    """Return what tuning may try for a head: its own space, and the layer when there are several."""
+    from embedx.heads.layers import layer_choices
+
+    spec = as_spec(head)
+    space = dict(spec.space)
+    if spec.layered and n_layers > 1 and "layer" not in space:
+        space["layer"] = layer_choices(n_layers, learned=spec.learns_layers)
+    return space
+
+
+def default_parameters(head: Any) -> dict[str, Any]:
+    """Return the default of every parameter that a head's factory names (trial 0 of a study)."""
+    signature = inspect.signature(as_spec(head).factory)
+    skipped = ("n_layers", "random_state")
+    return {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if parameter.default is not inspect.Parameter.empty and name not in skipped
+    }
+
+
+def make_head(head: Any, *, n_layers: int, random_state: int = 0, **parameters: Any) -> Any:
+    """Return an unfitted scikit-learn classifier.
+
+    Parameters
+    ----------
+    head : str, HeadSpec or estimator
+        A name of the catalogue, an entry, or a classifier of your own (it is cloned).
+    n_layers : int
+        Layers in X.
+    random_state : int
+        Seed.
+    **parameters
+        Parameters of the head's factory, ``layer`` among them.
+
+    Raises
+    ------
+    ParameterError
+        No such head, or no such parameter.
+
+    Examples
+    --------
+    >>> head = make_head("logreg", n_layers=3, layer=1, C=0.5)
+    >>> [name for name, _ in head.steps]
+    ['layers', 'scaler', 'head']
+    """
+    spec = as_spec(head)
+    signature = inspect.signature(spec.factory)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for name in parameters:
+        if name not in signature.parameters and not open_ended:
+            known = [p for p in signature.parameters if p not in ("n_layers", "random_state")]
+            raise ParameterError(unknown_name(f"parameter of head {spec.name!r}", name, known))
+    return spec.factory(n_layers=n_layers, random_state=random_state, **parameters)
+
+
+def fit_head(
+    estimator: Any, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None, on_epoch: Any = None
+) -> Any:
+    """Fit a head; groups and weights go to the last step if it takes them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What `make_head` returned, or any scikit-learn classifier. It is fitted in place and returned.
+    X, y : array-like
+        As the head eats them; labels of shape (n,).
+    groups : array-like of shape (n,), optional
+        For heads that hold out a part for early stopping; other heads need none.
+    sample_weight : array-like of shape (n,), optional
+        Refused by heads that cannot use it.
+    on_epoch : callable, optional
+        For heads that train by epochs; called with epoch and held-out loss.
+
+    Raises
+    ------
+    ParameterError
+        The head takes no ``sample_weight``.
+    """
+    from sklearn import config_context
+
+    steps = getattr(estimator, "steps", None)
+    last = steps[-1][1] if steps else estimator
+    prefix = f"{steps[-1][0]}__" if steps else ""
+    taken = inspect.signature(last.fit).parameters
+    if sample_weight is not None and "sample_weight" not in taken:
+        raise ParameterError(f"{type(last).__name__} takes no sample_weight: use another head, or leave it out")
+    extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch}
+    given = {f"{prefix}{name}": value for name, value in extras.items() if value is not None and name in taken}
+    with config_context(enable_metadata_routing=False):
+        return estimator.fit(X, y, **given)

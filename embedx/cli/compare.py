@@ -1,0 +1,107 @@
+"""``embedx compare``: judge heads on the same folds and write results/."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedx.errors import ParameterError
+
+if TYPE_CHECKING:
+    from embedx.comparison import Comparison
+    from embedx.dataset import Dataset
+
+__all__ = ["add_arguments", "run", "write_results"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("stores", nargs="+", metavar="EMB.h5", help="store(s) that `embedx extract` wrote")
+    parser.add_argument("--heads", default="logreg,lgbm,mlp", help="names with commas (default: %(default)s)")
+    parser.add_argument("--folds", default="5", help="number of folds, or a column of --labels (default: 5)")
+    parser.add_argument("--repeats", type=int, default=1, help="cut the folds anew so many times (default: 1)")
+    parser.add_argument("--labels", metavar="CSV", help="labels, groups and folds from this CSV, not from the store")
+    parser.add_argument("--label-column", help="column of --labels with the class")
+    parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
+    parser.add_argument("--split-column", help="column of --labels with predefined parts or folds")
+    parser.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class first")
+    parser.add_argument("--valid-fraction", type=float, help="judge on one held-out part of this size, not on folds")
+    parser.add_argument("--layers", help="only these layers of the store, such as 0,4,8")
+    parser.add_argument("--trials", type=int, default=0, help="tune inside every training part with so many trials")
+    parser.add_argument("--no-auto", action="store_true", help="leave out the row that chooses head and layer inside")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, write the files and print the table."""
+    from embedx.cli.progress import ProgressBar
+    from embedx.comparison import compare
+    from embedx.report.tables import render_markdown
+
+    stores = _read(args)
+    heads = [name.strip() for name in args.heads.split(",") if name.strip()]
+    with ProgressBar("compare", unit="fits") as progress:
+        comparison = compare(
+            stores if len(stores) > 1 else next(iter(stores.values())),
+            heads,
+            folds=_folds(args),
+            repeats=args.repeats,
+            valid_fraction=args.valid_fraction,
+            n_trials=args.trials,
+            auto=not args.no_auto,
+            seed=args.seed,
+            n_jobs=args.jobs,
+            progress=progress,
+        )
+    print(render_markdown(comparison))
+    write_results(comparison, Path(args.output))
+    return 0
+
+
+def _folds(args: argparse.Namespace) -> int | str:
+    if args.folds.isdigit():
+        return int(args.folds)
+    return "split"
+
+
+def _read(args: argparse.Namespace) -> dict[str, Dataset]:
+    from embedx.dataset import load_embeddings
+    from embedx.manifest import read_manifest
+
+    column = args.split_column or (None if args.folds.isdigit() or args.folds == "split" else args.folds)
+    if args.labels is None and (args.label_column or args.group_column or column):
+        raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
+    labels = None
+    if args.labels is not None:
+        columns = {"label_column": args.label_column, "group_column": args.group_column, "split_column": column}
+        labels = read_manifest(args.labels, must_exist=False, **columns)
+    layers = None if args.layers is None else [int(layer) for layer in args.layers.split(",")]
+    names = _names(args.stores)
+    stores = {name: load_embeddings(path, layers=layers, labels=labels) for name, path in names.items()}
+    if args.per_class:
+        stores = {name: one.balanced(args.per_class, seed=args.seed) for name, one in stores.items()}
+    return stores
+
+
+def _names(paths: list[str]) -> dict[str, str]:
+    stems = [Path(path).stem for path in paths]
+    unique = len(set(stems)) == len(stems)
+    return dict(zip(stems if unique else paths, paths, strict=True))
+
+
+def write_results(comparison: Comparison, folder: Path) -> None:
+    from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        "comparison.json": render_json,
+        "comparison.md": render_markdown,
+        "comparison.csv": render_csv,
+        "predictions.csv": render_predictions,
+    }
+    for name, render in files.items():
+        (folder / name).write_text(render(comparison), encoding="utf-8")
+    print(f"wrote {', '.join(files)} to {folder}")

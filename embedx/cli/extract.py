@@ -1,0 +1,154 @@
+"""``embedx extract``: a folder or a CSV of audio becomes one HDF5 file of embeddings."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedx.extract.job import ExtractReport
+    from embedx.manifest import Manifest
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("sources", help="folder of audio (first subfolder = label) or CSV with a path column")
+    parser.add_argument("-o", "--output", required=True, help="HDF5 store; an existing one is gone on with")
+    _add_recipe_arguments(parser.add_argument_group("what is computed (recorded; a store keeps its own)"))
+    _add_source_arguments(parser.add_argument_group("which clips"))
+    _add_machine_arguments(parser.add_argument_group("how fast (changes no number)"))
+
+
+def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--encoder", help="'tiny' (bundled), a folder, or a hub id (default facebook/wav2vec2-base)")
+    group.add_argument("--revision", help="branch, tag or commit of a hub id")
+    group.add_argument("--layers", help="'all' (default) or numbers such as 0,6,12; -1 is the last")
+    group.add_argument("--pooling", help="mean (default) or mean+std")
+    group.add_argument("--window", type=float, metavar="SECONDS", help="length of a window (default 10)")
+    group.add_argument("--hop", type=float, metavar="SECONDS", help="distance of windows (default: the window)")
+    group.add_argument("--min-tail", type=float, metavar="SECONDS", help="shortest last window (default 1)")
+    group.add_argument("--offset", help="start (default), middle, or seconds to skip")
+    group.add_argument("--max-seconds", type=float, metavar="SECONDS", help="use at most so much of a clip")
+    group.add_argument("--store-dtype", help="float16 (default) or float32")
+
+
+def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
+    for name in ("path", "label", "group", "split"):
+        group.add_argument(f"--{name}-column", metavar="NAME", help=f"column of the CSV that holds the {name}")
+    group.add_argument("--skip-missing", action="store_true", help="leave files out that are not there")
+    group.add_argument("--retry-failed", action="store_true", help="try clips again that failed in an earlier run")
+    group.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
+    group.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="compute part I of N only (I from 0), for job arrays"
+    )
+
+
+def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    group.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in")
+    group.add_argument("--engine", default="local", help="local (default) or ray")
+    group.add_argument("--workers", type=int, default=2, metavar="N", help="decoding processes (default 2)")
+    group.add_argument("--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (GPU)")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give I/N with I from 0 to N - 1, such as 0/4")
+    return int(i), int(n)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract, and say what was done; 3 when clips failed."""
+    from embedx.cli.progress import ProgressBar
+    from embedx.extract.job import extract_embeddings
+    from embedx.recipe import Resources
+
+    manifest = _read_sources(args)
+    resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
+    with ProgressBar("extract", unit="clips") as bar:
+        report = extract_embeddings(
+            manifest,
+            args.output,
+            encoder=args.encoder,
+            revision=args.revision,
+            resources=resources,
+            overwrite=args.overwrite,
+            retry_failed=args.retry_failed,
+            engine=args.engine,
+            shard=args.shard,
+            progress=bar,
+            layers=args.layers,
+            pooling=args.pooling,
+            window_seconds=args.window,
+            hop_seconds=args.hop,
+            min_tail_seconds=args.min_tail,
+            offset=args.offset,
+            max_seconds=args.max_seconds,
+            store_dtype=args.store_dtype,
+            compute_dtype=args.dtype,
+        )
+    _print_report(report)
+    return 3 if report.failures or report.n_failed_before else 0
+
+
+def _read_sources(args: argparse.Namespace) -> Manifest:
+    from embedx.manifest import read_manifest
+
+    manifest = read_manifest(
+        args.sources,
+        path_column=args.path_column,
+        label_column=args.label_column,
+        group_column=args.group_column,
+        split_column=args.split_column,
+        must_exist=not args.skip_missing,
+    )
+    if manifest.columns:
+        print("columns: " + ", ".join(f"{role} = {name!r}" for role, name in manifest.columns.items()))
+    if manifest.n_repeats:
+        print(f"{manifest.n_repeats} rows repeat an earlier clip and were left out")
+    return _without_missing(manifest) if args.skip_missing else manifest
+
+
+def _without_missing(manifest: Manifest) -> Manifest:
+    from dataclasses import replace
+
+    from embedx.errors import ManifestError
+
+    there = tuple(source for source in manifest if manifest.path_of(source).is_file())
+    if not there:
+        raise ManifestError(f"none of the {len(manifest)} files is there (looked in {manifest.root})")
+    if len(there) < len(manifest):
+        print(f"{len(manifest) - len(there)} of {len(manifest)} files are missing and were left out")
+    return replace(manifest, sources=there)
+
+
+def _print_report(report: ExtractReport) -> None:
+    recipe, n_left = report.recipe, report.n_failed_before
+    if report.n_computed or report.failures:
+        speed = report.audio_seconds / max(report.seconds, 1e-9)
+        print(
+            f"{report.n_computed} clips ({report.audio_seconds:.0f} s of audio) embedded in {report.seconds:.1f} s "
+            f"({speed:.1f}x real time), {report.n_done_before} done before"
+        )
+    else:
+        print(f"nothing to compute: all {report.n_done_before} clips were done before")
+    layers = f"{len(recipe.layers)} layers" if len(recipe.layers) > 1 else f"layer {recipe.layers[0]}"
+    print(f"{report.output}: {recipe.encoder} ({recipe.revision[:12]}), {layers}, {recipe.pooling}")
+    if report.note:
+        print(f"note on {recipe.encoder}: {report.note}")
+    _print_failures(report)
+    if n_left:
+        print(f"{n_left} clips failed in an earlier run (--retry-failed tries them again)")
+
+
+def _print_failures(report: ExtractReport) -> None:
+    if not report.failures:
+        return
+    print(f"{len(report.failures)} clips failed:")
+    for reason, count in Counter(failure.reason for failure in report.failures).most_common():
+        first = next(failure for failure in report.failures if failure.reason == reason)
+        print(f"  {count:>6}  {reason:<12} e.g. {first.message}")

@@ -1,0 +1,6 @@
+"""Heads side by side on the same folds: scores with intervals, tests, costs, and a verdict in plain words."""
+
+from embedx.comparison.result import Comparison, Row, Test
+from embedx.comparison.run import compare
+
+__all__ = ["Comparison", "Row", "Test", "compare"]

@@ -1,0 +1,78 @@
+"""``auto``: head and layer chosen inside each training part, the honest price of picking the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from embedx.comparison.fitting import Learned, fit_part
+from embedx.dataset import Dataset
+from embedx.errors import DatasetError
+from embedx.evaluation.metrics import align_proba, score
+from embedx.evaluation.splits import Fold, plan_folds
+from embedx.heads.catalog import as_spec
+
+__all__ = ["learn_auto"]
+
+N_INNER = 3
+
+
+def learn_auto(part: Dataset, seed: int, *, heads: Sequence[Any]) -> Learned:
+    """Choose the layer, then the head, by folds inside ``part``, and fit the choice on all of it.
+
+    The layer is chosen with the first head that has layers (each layer and the mean of all are tried),
+    then every head is tried with that layer and with its own default.
+
+    Parameters
+    ----------
+    part : Dataset
+        Training part of an outer fold.
+    seed : int
+        Seed of inner folds and heads.
+    heads : sequence of str, HeadSpec or estimator
+        The candidates.
+    """
+    folds = _inner_folds(part, seed)
+    tried: dict[tuple[int, Any], tuple[float, float]] = {}
+    layered = [i for i, head in enumerate(heads) if as_spec(head).layered]
+    if layered and part.n_layers > 1:
+        for layer in range(part.n_layers):
+            tried[layered[0], layer] = _inner_score(part, heads[layered[0]], {"layer": layer}, folds, seed)
+        best_layer = max(tried, key=tried.__getitem__)[1]
+        for i in layered[1:]:
+            tried[i, best_layer] = _inner_score(part, heads[i], {"layer": best_layer}, folds, seed)
+    for i, head in enumerate(heads):
+        tried[i, None] = _inner_score(part, head, {}, folds, seed)
+    chosen, layer = max(tried, key=tried.__getitem__)
+    params: Mapping[str, Any] = {} if layer is None else {"layer": layer}
+    learned = fit_part(part, heads[chosen], seed=seed, params=params)
+    name = "default" if layer is None else part.layers[layer]
+    facts = {"head": as_spec(heads[chosen]).name, "layer": name, "inner_accuracy": tried[chosen, layer][0]}
+    return Learned(estimator=learned.estimator, eats=learned.eats, chosen=facts)
+
+
+def _inner_folds(part: Dataset, seed: int) -> tuple[Fold, ...]:
+    for n_folds in range(N_INNER, 1, -1):
+        try:
+            return plan_folds(part.y if part.y is not None else (), groups=part.groups, n_folds=n_folds, seed=seed)
+        except DatasetError:
+            continue
+    everything = np.arange(len(part))  # a single group: nothing can be set aside, the choice is blind
+    return (Fold("all", everything, everything),)
+
+
+def _inner_score(
+    part: Dataset, head: Any, params: Mapping[str, Any], folds: Sequence[Fold], seed: int
+) -> tuple[float, float]:
+    """Return accuracy and negative log-loss over the inner folds, both better when larger."""
+    labels = np.asarray(part.y)
+    classes = np.unique(labels)
+    proba = np.zeros((len(part), len(classes)))
+    for fold in folds:
+        learned = fit_part(part.take(fold.train), head, seed=seed, params=params)
+        inputs = part.take(fold.test).inputs_for(learned)
+        proba[fold.test] = align_proba(learned.estimator.predict_proba(inputs), learned.estimator.classes_, classes)
+    result = score(labels, proba, classes)
+    return result["accuracy"], -result["log_loss"]

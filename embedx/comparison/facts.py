@@ -1,0 +1,63 @@
+"""Where a comparison came from: recipes, hashes, versions, seeds, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from embedx.dataset import Dataset
+from embedx.evaluation.splits import Fold
+
+__all__ = ["data_hash", "gather_facts"]
+
+_PACKAGES = ("embedx", "numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "optuna", "joblib")
+
+
+def data_hash(dataset: Dataset) -> str:
+    """Return 64 hexadecimal digits of clips, labels, groups, splits and the bytes of their files."""
+    digest = hashlib.sha256()
+    for source, file_hash in zip(dataset.sources, dataset.hashes, strict=True):
+        row = [source.uri, source.start_seconds, source.stop_seconds, source.label, source.group, source.split]
+        digest.update(json.dumps(row).encode() + bytes(np.asarray(file_hash, dtype=np.uint8)))
+    return digest.hexdigest()
+
+
+def gather_facts(stores: Mapping[str, Dataset], cuts: Sequence[Fold], **settings: Any) -> dict[str, Any]:
+    """Return everything needed to compute a comparison again, and to see what it was computed on."""
+    first = next(iter(stores.values()))
+    names, counts = np.unique(np.asarray(first.y), return_counts=True)
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings,
+        "n_clips": len(first),
+        "n_groups": None if first.groups is None else len(np.unique(first.groups)),
+        "class_counts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
+        "audio_seconds": float(first.seconds.sum()),
+        "data_sha256": data_hash(first),
+        "recipes": {name: json.loads(one.recipe.to_json()) for name, one in stores.items()},
+        "fingerprints": {name: one.recipe.fingerprint() for name, one in stores.items()},
+        "folds": [
+            {"name": fold.name, "repeat": fold.repeat, "n_train": len(fold.train), "n_test": len(fold.test)}
+            for fold in cuts
+        ],
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

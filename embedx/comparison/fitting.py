@@ -1,0 +1,141 @@
+"""One head in one fold: fitted on the training part only, timed, its memory watched, one thread each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from embedx.comparison.result import Kind
+from embedx.dataset import Dataset
+from embedx.evaluation.metrics import align_proba
+from embedx.evaluation.splits import Fold
+from embedx.heads.catalog import as_spec, fit_head, make_head
+
+__all__ = ["Contender", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A fitted head, and what was chosen on the way to it."""
+
+    estimator: Any
+    eats: str
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One row before it is judged: how it learns from a training part.
+
+    Parameters
+    ----------
+    name, title, kind, head, store : str
+        As in `embedx.comparison.result.Row`.
+    learn : callable
+        ``learn(part, seed)`` fits on a data set and returns `Learned`; it must be picklable.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    head: str
+    store: str
+    learn: Callable[[Dataset, int], Learned]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FoldFit:
+    """Probabilities of a fold's tested clips (n_test, k), and what they cost."""
+
+    proba: NDArray[np.float64]
+    seconds_fit: float
+    seconds_predict: float
+    peak_bytes: int | None
+    chosen: Mapping[str, Any]
+    history: tuple[float, ...]
+
+
+def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] | None = None) -> Learned:
+    """Fit a head with given parameters on a data set."""
+    estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
+    eats = as_spec(head)
+    fit_head(estimator, part.inputs_for(eats), part.y, groups=part.groups)
+    return Learned(estimator=estimator, eats=eats.eats)
+
+
+def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArray[Any], *, seed: int) -> FoldFit:
+    """Fit a contender on a fold's training part and predict its test part.
+
+    Parameters
+    ----------
+    contender : Contender
+        What learns.
+    dataset : Dataset
+        All clips; only ``fold.train`` is shown to the contender.
+    fold : Fold
+        The cut.
+    classes : ndarray of shape (k,)
+        Columns of the result.
+    seed : int
+        Seed of the head.
+    """
+    part, test = dataset.take(fold.train), dataset.take(fold.test)
+    with one_thread():
+        before = _reset_peak()
+        started = time.perf_counter()
+        learned = contender.learn(part, seed)
+        fitted = time.perf_counter()
+        proba = learned.estimator.predict_proba(test.inputs_for(learned))
+        done = time.perf_counter()
+    return FoldFit(
+        proba=align_proba(proba, learned.estimator.classes_, classes),
+        seconds_fit=fitted - started,
+        seconds_predict=done - fitted,
+        peak_bytes=_peak_since(before),
+        chosen=dict(learned.chosen),
+        history=learned.history,
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold numeric libraries to one thread, so that folds run side by side and costs compare."""
+    import torch
+
+    threads = torch.get_num_threads()
+    with threadpool_limits(limits=1):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _reset_peak() -> int | None:
+    """Start the kernel's high-water mark of this process anew (Linux); return what is held now."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return _status_bytes("VmRSS")
+
+
+def _peak_since(before: int | None) -> int | None:
+    peak = None if before is None else _status_bytes("VmHWM")
+    return None if peak is None or before is None else max(0, peak - before)
+
+
+def _status_bytes(name: str) -> int | None:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None

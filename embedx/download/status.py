@@ -1,0 +1,180 @@
+"""What became of a row: the words, whether trying again can help, and what the reader can do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from embedx.errors import FetchError
+
+__all__ = ["STATUSES", "Status", "StatusError", "classify_http", "classify_message", "clean_message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One word of the taxonomy.
+
+    Parameters
+    ----------
+    word : str
+        As it stands in the journal.
+    is_permanent : bool
+        Whether another try cannot help.
+    max_attempts : int
+        Tries within one run.
+    advice : str
+        What the reader can do.
+    spends_patience : bool
+        Whether it counts towards stopping the host (it smells of being blocked).
+    """
+
+    word: str
+    is_permanent: bool
+    max_attempts: int
+    advice: str
+    spends_patience: bool = False
+
+
+class StatusError(FetchError):
+    """One clip was not fetched; ``reason`` is a word of `STATUSES`.
+
+    Parameters
+    ----------
+    word : str
+        The status.
+    message : str
+        What happened, in one line.
+    http_status : int, optional
+        The answer's code, where there was one.
+    retry_after_seconds : float, optional
+        How long the host asked to be left alone.
+    """
+
+    def __init__(
+        self, word: str, message: str, *, http_status: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = word
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
+
+
+_ALL = (
+    Status("ok", True, 1, ""),
+    Status("invalid_url", True, 1, "correct the link in the CSV (--repair-ids search can look for cut ids)"),
+    Status(
+        "label_conflict", True, 1, "one video, two labels: correct the CSV, or keep the first with --conflicts first"
+    ),
+    Status("unavailable", True, 1, "gone: nothing to be done"),
+    Status("private", True, 1, "its owner must share it; --cookies of an account that may see it"),
+    Status("age_restricted", True, 1, "--cookies of a grown-up account"),
+    Status("members_only", True, 1, "--cookies of an account that is a member"),
+    Status("geo_blocked", True, 1, "--proxy in a country where it may be seen"),
+    Status("drm", True, 1, "protected: nothing to be done"),
+    Status("no_audio", True, 1, "there is no audio to take"),
+    Status("live", True, 1, "run again when the broadcast is over, with --retry-status live"),
+    Status("too_long", True, 1, "raise --max-duration, then --retry-status too_long"),
+    Status("too_large", True, 1, "raise --max-bytes, then --retry-status too_large"),
+    Status("past_end", True, 1, "the section begins after the end: ask for an earlier one"),
+    Status("rate_limited", False, 3, "run again later; a longer --pause helps", True),
+    Status("bot_check", False, 1, "wait some hours, or --cookies of a signed-in browser; then run again", True),
+    Status("forbidden", False, 2, "run again; an up-to-date yt-dlp helps", True),
+    Status("network", False, 3, "run again when the network or the server is well", True),
+    Status("truncated", False, 2, "run again; if it stays, the file at the source is cut off"),
+    Status("corrupt", False, 2, "run again; if it stays, the file at the source is damaged"),
+    Status("error", False, 2, "read its text in failures.csv; an up-to-date yt-dlp helps", True),
+    Status("not_tried", False, 1, "run again: its host was stopped, or the run ended, before its turn"),
+)
+STATUSES = {status.word: status for status in _ALL}
+"""Every status by its word."""
+
+_BY_HTTP = {
+    401: "private",
+    402: "members_only",
+    403: "forbidden",
+    404: "unavailable",
+    408: "network",
+    410: "unavailable",
+    425: "network",
+    429: "rate_limited",
+    451: "geo_blocked",
+}
+
+_BY_TEXT = tuple(
+    (word, re.compile(pattern, re.IGNORECASE))
+    for word, pattern in (
+        ("bot_check", r"not a (ro)?bot|anti-?bot|captcha|unusual traffic"),
+        ("rate_limited", r"too many requests|rate.?limit|content isn.t available, try again later"),
+        ("age_restricted", r"confirm your age|age.?(restricted|gate|verif)|inappropriate for some users"),
+        (
+            "members_only",
+            r"member|join this channel|premium|subscriber|requires? payment|purchase|rental|registered users",
+        ),
+        ("private", r"private|log.?in required|requires? (a )?(log.?in|authentication)|sign in|use --cookies"),
+        (
+            "geo_blocked",
+            r"geo.?restrict|(not|isn.t) (made this video )?available (in|from) your (country|location|region)|in your country",
+        ),
+        ("drm", r"\bdrm\b"),
+        ("live", r"live event|premieres? in|is live|not currently live|will begin in|live stream|upcoming"),
+        ("no_audio", r"unsupported url|no video formats|requested format is not available|no media|there.s no video"),
+        (
+            "unavailable",
+            r"unavailable|not available|removed|deleted|terminated|does not exist|doesn.t exist|no longer|not found",
+        ),
+        (
+            "network",
+            r"timed? ?out|connection|resolve|temporary failure|incomplete ?read|bytes read|remote end closed|ssl|reset by peer|network",
+        ),
+    )
+)
+
+_URL = re.compile(r"(https?://)[^\s'\"<>)\]]+")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]+")
+_BUG_REPORT = re.compile(r"[;,.]? *please report this issue on.*", re.IGNORECASE | re.DOTALL)
+
+
+def classify_http(code: int) -> str:
+    """Return the status that an HTTP answer stands for.
+
+    Examples
+    --------
+    >>> [classify_http(code) for code in (404, 429, 503, 418)]
+    ['unavailable', 'rate_limited', 'network', 'error']
+    """
+    return _BY_HTTP.get(code, "network" if code >= 500 else "error")
+
+
+def classify_message(text: str) -> str:
+    """Return the status that the words of yt-dlp's error stand for.
+
+    Examples
+    --------
+    >>> classify_message("Sign in to confirm you're not a bot")
+    'bot_check'
+    >>> classify_message("Private video. Sign in if you've been granted access")
+    'private'
+    """
+    return next((word for word, pattern in _BY_TEXT if pattern.search(text)), "error")
+
+
+def clean_message(text: str, *, secrets: tuple[str, ...] = ()) -> str:
+    """Make a foreign error's text one short line without addresses' queries, cookies or control characters.
+
+    Examples
+    --------
+    >>> clean_message("ERROR: cannot read https://h/a?sig=s3cret")
+    'cannot read https://h/a'
+    """
+    line = _BUG_REPORT.sub("", _ESCAPES.sub(" ", text))
+    for secret in secrets:
+        line = line.replace(secret, "...")
+    line = _URL.sub(lambda match: _bare(match[0]), line)
+    line = " ".join(line.split()).removeprefix("ERROR: ")
+    return line if len(line) <= 300 else line[:297] + "..."
+
+
+def _bare(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.split("?", 1)[0].split("#", 1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,54 @@
+"""Which device computes, and in which dtype."""
+
+from __future__ import annotations
+
+from embedx.errors import ParameterError, unknown_name
+
+__all__ = ["DTYPES", "choose_compute_dtype", "choose_device"]
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def choose_device(device: str) -> str:
+    """Turn ``"auto"`` into a device of this machine.
+
+    Raises
+    ------
+    ParameterError
+        Unknown, or not on this machine.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ParameterError(unknown_name("device", device, ["auto", "cpu", "cuda", "cuda:N"]))
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if int(number or 0) >= count:
+        raise ParameterError(
+            f"device {device!r} is not on this machine ({count} CUDA devices): use --device cpu or auto"
+        )
+    return device
+
+
+def choose_compute_dtype(dtype: str, device: str) -> str:
+    """Turn ``"auto"`` into bfloat16 where the device computes it in hardware, else float32."""
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise ParameterError(unknown_name("dtype", dtype, ["auto", *DTYPES]))
+        return dtype
+    if device.startswith("cuda"):
+        import torch
+
+        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
+    return "bfloat16" if _cpu_has_bfloat16() else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,0 +1,250 @@
+"""An extraction from end to end: resume, compute, store, count."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedx.audio.decode import decoder_versions
+from embedx.encoders.device import choose_device
+from embedx.errors import ParameterError, unknown_name
+from embedx.extract.planning import RecipePlan
+from embedx.extract.unit import Unit, UnitRunner, plan_units
+from embedx.manifest import ClipKey, Manifest, Source
+from embedx.recipe import Recipe, Resources
+from embedx.store.rows import ClipResult, Embedded, Failure
+
+__all__ = ["ENGINES", "ExtractReport", "embed", "extract_embeddings"]
+
+ENGINES = ("local", "ray")
+
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractReport:
+    """What an extraction did.
+
+    Parameters
+    ----------
+    n_clips : int
+        Clips of the manifest (of the shard, where one was asked for).
+    n_computed : int
+        Clips that got their rows in this run.
+    n_done_before, n_failed_before : int
+        Clips whose rows, or whose failure, were on record already.
+    failures : tuple of Failure
+        Clips that failed in this run.
+    output : Path
+        The store.
+    recipe : Recipe
+        What was computed.
+    seconds, audio_seconds : float
+        Time taken, and audio that was embedded in this run.
+    note : str
+        What a reader of the embeddings has to know of the encoder; usually empty.
+    """
+
+    n_clips: int
+    n_computed: int
+    n_done_before: int
+    failures: tuple[Failure, ...]
+    output: Path
+    recipe: Recipe
+    seconds: float
+    audio_seconds: float
+    n_failed_before: int = 0
+    note: str = ""
+
+
+def extract_embeddings(
+    manifest: Manifest,
+    output: str | os.PathLike[str],
+    *,
+    encoder: str | None = None,
+    revision: str | None = None,
+    resources: Resources = Resources(),  # noqa: B008
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    engine: str = "local",
+    shard: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ExtractReport:
+    """Embed every clip of a manifest into one HDF5 store, going on where an earlier run stopped.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The clips.
+    output : path-like
+        The store; created, or resumed by its own recipe.
+    encoder, revision : str, optional
+        See `resolve_encoder`; by default what the store has recorded, else ``facebook/wav2vec2-base``.
+    resources : Resources
+        Device, batches, workers: changes speed only.
+    overwrite : bool
+        Begin anew.
+    retry_failed : bool
+        Try clips again that failed earlier.
+    engine : {'local', 'ray'}
+        This machine, or a Ray cluster.
+    shard : (int, int), optional
+        ``(i, n)`` computes units i, i + n, ... of the manifest only (i from 0), for job arrays.
+    progress : callable, optional
+        Called as ``progress(done, total, **facts)``.
+    **options
+        Recipe fields by name (``layers``, ``pooling``, ``window_seconds``, ...); None stands for "not given".
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    ParameterError, EncoderError, RecipeMismatchError, StoreError
+        Before any model is loaded.
+    """
+    from embedx.store.store import EmbeddingStore, read_recipe
+
+    started = time.monotonic()
+    _require_engine(engine)
+    recorded = None if overwrite else read_recipe(output)
+    plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recorded, resources=resources)
+    recipe = plan.recipe
+    plan.require_recorded(
+        str(output), "Leave these options out to go on with it, or give another --output, or --overwrite"
+    )
+    with EmbeddingStore(output, recipe, root=manifest.root, overwrite=overwrite) as store:
+        state = store.plan(manifest, retry_failed=retry_failed)
+        units = _subtract(_shard(plan_units(manifest), shard), state.todo)
+        tally = _Tally(sum(len(unit.sources) for unit in units), progress)
+        if units:
+            environment = describe_environment(recipe, resources)
+            for _, results in _run(units, plan, manifest.root, engine, tally):
+                store.append(results, environment=environment)
+                tally.count(results)
+        store.publish()
+    return ExtractReport(
+        n_clips=len(manifest),
+        n_computed=tally.n_computed,
+        n_done_before=state.n_done,
+        n_failed_before=state.n_failed,
+        failures=tuple(tally.failures),
+        output=Path(output),
+        recipe=recipe,
+        seconds=time.monotonic() - started,
+        audio_seconds=tally.audio_seconds,
+        note=plan.info.note if units else "",
+    )
+
+
+def embed(
+    manifest: Manifest,
+    *,
+    recipe: Recipe | None = None,
+    encoder: str | None = None,
+    revision: str | None = None,
+    resources: Resources = Resources(),  # noqa: B008
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[list[ClipResult], Recipe]:
+    """Embed clips into memory, for prediction and for scikit-learn pipelines.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The clips.
+    recipe : Recipe, optional
+        The recipe to follow, such as a saved model's; options that differ from it are refused.
+    encoder, revision, resources, progress, **options
+        As in `extract_embeddings`.
+
+    Returns
+    -------
+    results : list of ClipResult
+        One a clip, in the manifest's order; failures among them.
+    recipe : Recipe
+        What was computed.
+    """
+    plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recipe, resources=resources)
+    plan.require_recorded("the recipe", "Leave the options out, or embed with a recipe of your own")
+    tally = _Tally(len(manifest), progress)
+    found: list[ClipResult] = []
+    for _, results in _run(plan_units(manifest), plan, manifest.root, "local", tally):
+        tally.count(results)
+        found.extend(results)
+    return found, plan.recipe
+
+
+def describe_environment(recipe: Recipe, resources: Resources) -> dict[str, str]:
+    """Return versions, device and dtype, as a store records them beside the rows."""
+    packages = ("embedx", "torch", "torchaudio", "transformers", "numpy", "h5py")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    machine = {"device": choose_device(resources.device), "compute_dtype": recipe.compute_dtype}
+    return {**versions, **decoder_versions(), **machine}
+
+
+def _require_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise ParameterError(unknown_name("engine", engine, ENGINES))
+
+
+def _shard(units: Sequence[Unit], shard: tuple[int, int] | None) -> tuple[Unit, ...]:
+    if shard is None:
+        return tuple(units)
+    i, n = shard
+    if not 0 <= i < n:
+        raise ParameterError(f"shard {i}/{n}: give I/N with I from 0 to N - 1")
+    return tuple(units[i::n])
+
+
+def _subtract(units: Sequence[Unit], todo: frozenset[ClipKey]) -> tuple[Unit, ...]:
+    """Keep what is to be done, in the units that the whole manifest was cut into."""
+    left = (Unit(unit.number, tuple(s for s in unit.sources if s.key in todo)) for unit in units)
+    return tuple(unit for unit in left if unit.sources)
+
+
+def _run(
+    units: Sequence[Unit], plan: RecipePlan, root: Path, engine: str, tally: _Tally
+) -> Iterator[tuple[Unit, list[ClipResult]]]:
+    if engine == "ray":
+        from embedx.extract.cluster import run_units as run_on_cluster
+
+        return run_on_cluster(units, UnitRunner(plan.recipe, plan.info, plan.resources, root), progress=tally.hear)
+    from embedx.extract.local import run_units
+
+    return run_units(units, UnitRunner(plan.recipe, plan.info, plan.resources, root), progress=tally.hear)
+
+
+class _Tally:
+    """Counts clips, failures and seconds, and tells the progress bar."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total, self.progress = total, progress
+        self.failures: list[Failure] = []
+        self.n_computed = 0
+        self.audio_seconds = 0.0
+        self._started = time.monotonic()
+
+    def hear(self, source: Source, seconds: float) -> None:
+        """Note a window that is done."""
+        self.audio_seconds += seconds
+        self._tell()
+
+    def count(self, results: Sequence[ClipResult]) -> None:
+        """Count a unit's results."""
+        self.failures.extend(result for result in results if isinstance(result, Failure))
+        self.n_computed += sum(isinstance(result, Embedded) for result in results)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            speed = self.audio_seconds / max(time.monotonic() - self._started, 1e-9)
+            facts = {"speed": f"{speed:.1f}x real time", "failed": len(self.failures)}
+            self.progress(self.n_computed + len(self.failures), self.total, **facts)

@@ -1,0 +1,174 @@
+"""Options, an encoder and what a store has recorded become one recipe."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from embedx.audio.decode import DECODER, RESAMPLER
+from embedx.audio.loader import parse_offset
+from embedx.encoders.base import EncoderInfo
+from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
+from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_device
+from embedx.encoders.pooling import POOLINGS
+from embedx.errors import ParameterError, unknown_name
+from embedx.recipe import Recipe, Resources
+
+__all__ = ["OPTIONS", "RecipePlan", "parse_layers"]
+
+OPTIONS = (
+    "layers",
+    "pooling",
+    "window_seconds",
+    "hop_seconds",
+    "min_tail_seconds",
+    "offset",
+    "max_seconds",
+    "compute_dtype",
+    "store_dtype",
+)
+"""Recipe fields that a caller may choose; the others follow from the encoder and from embedx."""
+
+
+class RecipePlan:
+    """The recipe of a run, and the encoder when it is needed.
+
+    Parameters
+    ----------
+    options : mapping
+        Recipe fields by name; None stands for "not given".
+    encoder, revision : str or None
+        None takes the recorded ones, else `DEFAULT_ENCODER`.
+    recorded : Recipe or None
+        What the store holds: adopted wherever nothing else was asked for.
+    resources : Resources
+        Where it will be computed; decides ``compute_dtype="auto"``.
+
+    Raises
+    ------
+    ParameterError
+        An option is unknown or outside its allowed values.
+    EncoderError
+        The encoder cannot be had.
+    RecipeMismatchError
+        Something was asked for that differs from what is recorded.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        encoder: str | None = None,
+        revision: str | None = None,
+        recorded: Recipe | None = None,
+        resources: Resources = Resources(),  # noqa: B008
+    ) -> None:
+        self.recorded, self.resources = recorded, resources
+        self._given = {key: value for key, value in options.items() if value is not None}
+        self._encoder, self._revision = encoder, revision
+        _check_options(self._given)
+
+    @functools.cached_property
+    def info(self) -> EncoderInfo:
+        """The encoder; looked up when it is first needed."""
+        recorded = self.recorded
+        if self._encoder is None and recorded is not None:
+            commit = recorded.revision if recorded.revision not in ("bundled", "local") else None
+            return resolve_encoder(recorded.encoder, revision=self._revision or commit)
+        revision = self._revision
+        if recorded is not None and self._encoder == recorded.encoder and revision is None and "/" in recorded.encoder:
+            revision = recorded.revision if recorded.revision != "local" else None
+        return resolve_encoder(self._encoder or DEFAULT_ENCODER, revision=revision)
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """What to compute; equal to the recorded recipe where there is one, but for ``compute_dtype``."""
+        recorded = self.recorded
+        if recorded is not None and self._encoder is None and self._revision is None:
+            return self._with_options(recorded)
+        return self._with_options(self._base())
+
+    def require_recorded(self, where: str, advice: str) -> None:
+        """Refuse options that differ from what is recorded, if anything is.
+
+        Raises
+        ------
+        RecipeMismatchError
+            With every field that differs.
+        """
+        if self.recorded is not None:
+            self.recorded.require_same(self.recipe, where=where, advice=advice)
+
+    def _base(self) -> Recipe:
+        info = self.info
+        facts: dict[str, Any] = {
+            "encoder": info.id,
+            "revision": info.revision,
+            "weights_sha256": info.weights_sha256,
+            "sample_rate": info.sample_rate,
+            "normalize": info.normalize,
+            "decoder": DECODER,
+            "resampler": RESAMPLER,
+        }
+        if self.recorded is not None:
+            return self.recorded.replace(**facts)
+        return Recipe(**facts, layers=tuple(range(info.n_layers)))
+
+    def _with_options(self, base: Recipe) -> Recipe:
+        options = dict(self._given)
+        if "layers" in options:
+            options["layers"] = parse_layers(options["layers"], self.info.n_layers)
+        if "window_seconds" in options and "hop_seconds" not in options and self.recorded is None:
+            options["hop_seconds"] = options["window_seconds"]
+        dtype = options.pop("compute_dtype", "auto")
+        return base.replace(**options, compute_dtype=choose_compute_dtype(dtype, choose_device(self.resources.device)))
+
+
+def parse_layers(layers: object, n_layers: int) -> tuple[int, ...]:
+    """Turn ``"all"``, ``"0,6,-1"`` or a sequence of numbers into layer numbers in rising order.
+
+    Parameters
+    ----------
+    layers : str, int or sequence of int
+        Negative numbers count from the last layer.
+    n_layers : int
+        Layers that the encoder has, layer 0 included.
+
+    Raises
+    ------
+    ParameterError
+        No number, or a layer that does not exist.
+
+    Examples
+    --------
+    >>> parse_layers("0,6,-1", 13), parse_layers("all", 3)
+    ((0, 6, 12), (0, 1, 2))
+    """
+    if layers == "all":
+        return tuple(range(n_layers))
+    words = layers.split(",") if isinstance(layers, str) else [layers] if isinstance(layers, int) else list(layers)  # type: ignore[call-overload]
+    try:
+        numbers = [int(word) for word in words]
+    except (TypeError, ValueError):
+        raise ParameterError(f"layers {layers!r}: give 'all' or numbers such as 0,6,12") from None
+    wrong = [number for number in numbers if not -n_layers <= number < n_layers]
+    if wrong or not numbers:
+        what = f"layer {wrong[0]} does not exist" if wrong else "no layer was named"
+        raise ParameterError(f"layers {layers!r}: {what}; the encoder has layers 0 to {n_layers - 1}")
+    return tuple(sorted({number % n_layers for number in numbers}))
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in OPTIONS:
+            raise ParameterError(unknown_name("option", name, OPTIONS))
+    for name in ("window_seconds", "hop_seconds", "max_seconds"):
+        if name in options and not 0 < float(options[name]) < float("inf"):
+            raise ParameterError(f"{name} is {options[name]!r}: give seconds above 0")
+    if not 0 <= float(options.get("min_tail_seconds", 0)) < float("inf"):
+        raise ParameterError(f"min_tail_seconds is {options['min_tail_seconds']!r}: give seconds, 0 or more")
+    parse_offset(str(options.get("offset", "start")))
+    for name, allowed in (("pooling", POOLINGS), ("store_dtype", DTYPES[::2]), ("compute_dtype", ("auto", *DTYPES))):
+        if options.get(name, allowed[0]) not in allowed:
+            raise ParameterError(unknown_name(name, str(options[name]), allowed))

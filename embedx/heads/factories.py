@@ -1,0 +1,141 @@
+"""How each head is put together; libraries are imported when a head is made, not when it is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
+
+
+def majority(*, n_layers: int = 1, random_state: int = 0) -> Any:
+    """Predict the most frequent class with the class frequencies as probabilities, whatever is heard."""
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior")
+
+
+def logmel(*, n_layers: int = 1, random_state: int = 0, C: float = 0.1, class_weight: str | None = None) -> Any:
+    """Logistic regression on log-mel statistics: what can be had without an encoder."""
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return Pipeline([("scaler", StandardScaler()), ("head", _logistic(C, class_weight))])
+
+
+def logreg(
+    *,
+    n_layers: int = 1,
+    random_state: int = 0,
+    layer: int | str = "mean",
+    C: float = 0.1,
+    class_weight: str | None = None,
+) -> Any:
+    """Logistic regression on standardised embeddings."""
+    return _on_layers(n_layers, layer, _logistic(C, class_weight))
+
+
+def knn(
+    *,
+    n_layers: int = 1,
+    random_state: int = 0,
+    layer: int | str = "mean",
+    n_neighbors: int = 5,
+    weights: str = "distance",
+    metric: str = "cosine",
+) -> Any:
+    """Vote of the nearest training clips."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    head = KNeighborsClassifier(n_neighbors=n_neighbors, weights=weights, metric=metric, algorithm="brute")
+    return _on_layers(n_layers, layer, head)
+
+
+def lgbm(
+    *,
+    n_layers: int = 1,
+    random_state: int = 0,
+    layer: int | str = "mean",
+    n_estimators: int = 100,
+    learning_rate: float = 0.1,
+    num_leaves: int = 7,
+    min_child_samples: int = 5,
+    colsample_bytree: float = 0.3,
+    subsample: float = 0.8,
+    reg_lambda: float = 1.0,
+    class_weight: str | None = None,
+    n_jobs: int = 1,
+) -> Any:
+    """LightGBM's own classifier with defaults for hundreds of clips, not for millions."""
+    from lightgbm import LGBMClassifier
+
+    head = LGBMClassifier(
+        n_estimators=n_estimators,
+        learning_rate=learning_rate,
+        num_leaves=num_leaves,
+        min_child_samples=min_child_samples,
+        colsample_bytree=colsample_bytree,
+        subsample=subsample,
+        subsample_freq=1,
+        reg_lambda=reg_lambda,
+        class_weight=class_weight,
+        max_bin=63,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        deterministic=True,
+        force_col_wise=True,
+        verbosity=-1,
+    )
+    return _on_layers(n_layers, layer, head, scaled=False)
+
+
+def mlp(
+    *,
+    n_layers: int = 1,
+    random_state: int = 0,
+    layer: int | str = "mean",
+    n_hidden: int = 1,
+    width: int = 128,
+    dropout: float = 0.3,
+    norm: str = "batch",
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    batch_size: int = 32,
+    max_epochs: int = 100,
+    class_weight: str | None = None,
+    device: str = "auto",
+) -> Any:
+    """A small network in torch; ``layer="learned"`` weighs the layers itself."""
+    from embedx.heads.mlp import MLPClassifier
+
+    learned = layer == "learned" and n_layers > 1
+    head = MLPClassifier(
+        n_layers=n_layers if learned else 1,
+        n_hidden=n_hidden,
+        width=width,
+        dropout=dropout,
+        norm=norm,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        class_weight=class_weight,
+        device=device,
+        random_state=random_state,
+    )
+    return _on_layers(n_layers, "all" if layer == "learned" else layer, head)
+
+
+def _logistic(C: float, class_weight: str | None) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=C, class_weight=class_weight, max_iter=2000)
+
+
+def _on_layers(n_layers: int, layer: int | str, head: Any, *, scaled: bool = True) -> Any:
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from embedx.heads.layers import LayerSelector
+
+    scaler = [("scaler", StandardScaler())] if scaled else []
+    return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), *scaler, ("head", head)])

@@ -1,0 +1,172 @@
+"""The training loop of the small network: torch in, plain arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from embedx.errors import ParameterError
+
+__all__ = ["Settings", "Trained", "train_network"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `MLPClassifier` was told, checked; see there."""
+
+    n_layers: int
+    n_hidden: int
+    width: int
+    dropout: float
+    norm: str
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    device: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Weights of the best epoch as plain arrays, and how the epochs went."""
+
+    weights: dict[str, NDArray[np.float32]]
+    best_epoch: int
+    losses: list[float]
+
+
+class _Network(nn.Module):
+    def __init__(self, settings: Settings, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        learned = settings.n_layers > 1
+        self.layer_scores = nn.Parameter(torch.zeros(settings.n_layers)) if learned else None
+        sizes = [n_features // settings.n_layers] + [settings.width] * settings.n_hidden
+        self.linears = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(sizes)])
+        norms = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+        self.norms = nn.ModuleList([norms[settings.norm](size) for size in sizes[1:]])
+        self.dropout = nn.Dropout(settings.dropout)
+        self.out = nn.Linear(sizes[-1], n_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.layer_scores is not None:
+            shares = self.layer_scores.softmax(0)
+            x = torch.einsum("nld,l->nd", x.unflatten(1, (len(shares), -1)), shares)
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            x = self.dropout(norm(linear(x)).relu())
+        return self.out(x)
+
+
+def train_network(
+    settings: Settings,
+    X: NDArray[Any],
+    codes: NDArray[np.intp],
+    weight: NDArray[np.float64],
+    *,
+    train: NDArray[np.intp],
+    valid: NDArray[np.intp],
+    n_classes: int,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Trained:
+    """Train on ``train``, keep the weights that were best on ``valid`` (the last ones when it is empty).
+
+    The global random state of torch is left as it was.
+    """
+    device = _device(settings.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(settings.seed)
+        tensors = (
+            torch.as_tensor(np.ascontiguousarray(X, dtype=np.float32), device=device),
+            torch.as_tensor(codes, device=device),
+            torch.as_tensor(weight, dtype=torch.float32, device=device),
+        )
+        network = _Network(settings, X.shape[1], n_classes).to(device)
+        return _run_epochs(settings, network, tensors, train, valid, on_epoch)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ParameterError(f"device={name!r}: give 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ParameterError(f"device={name!r}: torch sees no GPU here; use 'auto' or 'cpu'")
+    return device
+
+
+def _run_epochs(settings, network, tensors, train, valid, on_epoch) -> Trained:  # type: ignore[no-untyped-def]
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+    )
+    losses: list[float] = []
+    best, best_epoch = _arrays(network), 0
+    for epoch in range(settings.max_epochs):
+        loss = _one_epoch(settings, network, tensors, train, optimizer)
+        if len(valid):
+            loss = _loss_on(network, tensors, valid)
+        losses.append(loss)
+        if not len(valid) or loss <= min(losses):
+            best, best_epoch = _arrays(network), epoch
+        if on_epoch is not None:
+            on_epoch(epoch, loss)
+        if len(valid) and epoch - best_epoch >= settings.patience:
+            break
+    return Trained(best, best_epoch, losses)
+
+
+def _one_epoch(settings, network, tensors, train, optimizer) -> float:  # type: ignore[no-untyped-def]
+    network.train()
+    total = weights = 0.0
+    for batch in _batches(torch.as_tensor(train), settings.batch_size):
+        x, y, weight = (tensor[batch] for tensor in tensors)
+        each = nn.functional.cross_entropy(network(x), y, reduction="none")
+        loss = (each * weight).sum() / weight.sum().clamp_min(1e-12)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += float((each.detach() * weight).sum())
+        weights += float(weight.sum())
+    return total / max(weights, 1e-12)
+
+
+def _batches(indices: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    """Shuffle and cut; a last batch of one clip joins the one before it (batch norm needs two)."""
+    parts = list(indices[torch.randperm(len(indices))].split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    yield from parts
+
+
+def _loss_on(network: nn.Module, tensors: Any, valid: NDArray[np.intp]) -> float:
+    network.eval()
+    with torch.no_grad():
+        x, y, weight = (tensor[torch.as_tensor(valid)] for tensor in tensors)
+        each = nn.functional.cross_entropy(network(x), y, reduction="none")
+        return float((each * weight).sum() / weight.sum().clamp_min(1e-12))
+
+
+def _arrays(network: Any) -> dict[str, NDArray[np.float32]]:
+    """Copy the weights out; batch norm is folded into its linear layer, as it is at prediction."""
+    found: dict[str, torch.Tensor] = {}
+    if network.layer_scores is not None:
+        found["layers"] = network.layer_scores.softmax(0)
+    for i, (linear, norm) in enumerate(zip(network.linears, network.norms, strict=True)):
+        weight, bias = linear.weight, linear.bias
+        if isinstance(norm, nn.BatchNorm1d) and norm.running_var is not None:
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            weight, bias = weight * scale[:, None], (bias - norm.running_mean) * scale + norm.bias
+        found[f"weight_{i}"], found[f"bias_{i}"] = weight, bias
+        if isinstance(norm, nn.LayerNorm):
+            found[f"gain_{i}"], found[f"shift_{i}"] = norm.weight, norm.bias
+    found["weight_out"], found["bias_out"] = network.out.weight, network.out.bias
+    return {name: tensor.detach().cpu().numpy().astype(np.float32, copy=True) for name, tensor in found.items()}

@@ -1,0 +1,8 @@
+"""What is trained once and used for years: a head with its recipe, saved without pickle."""
+
+from __future__ import annotations
+
+from embedx.model.core import Model, Predictions, fit_model
+from embedx.model.folder import describe
+
+__all__ = ["Model", "Predictions", "describe", "fit_model"]

@@ -1,0 +1,114 @@
+"""A comparison as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from embedx.comparison import Comparison, Row
+from embedx.evaluation.metrics import METRICS
+
+__all__ = ["render_csv", "render_json", "render_markdown", "render_predictions"]
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """Return the table and its verdict, ready for a README."""
+    header = ["head", *(title for title, _ in METRICS.values()), "seconds", "peak MB"]
+    lines = [_line(header), _line(["---"] + ["--:"] * (len(header) - 1))]
+    lines += [_line(_cells(row)) for row in comparison.rows]
+    words = ["", *(f"- {_escape(sentence)}" for sentence in comparison.verdict)]
+    notes = ["", "Notes:", "", *(f"- {_escape(note)}" for note in comparison.notes)] if comparison.notes else []
+    return "\n".join([*lines, *words, *notes]) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escape(text: str) -> str:
+    flat = " ".join(str(text).split())
+    for sign in "\\`*_[]<>|#":
+        flat = flat.replace(sign, "\\" + sign)
+    return flat
+
+
+def _cells(row: Row) -> list[str]:
+    cells = [_escape(row.title)]
+    for name in METRICS:
+        value, bounds = row.scores[name], row.intervals.get(name)
+        percent = name in ("accuracy", "balanced_accuracy", "macro_f1")
+        cells.append(_number(value, bounds, percent=percent))
+    peak = row.peak_bytes
+    return [*cells, f"{row.seconds:.1f}", "" if peak is None else f"{peak / 1e6:.0f}"]
+
+
+def _number(value: float, bounds: tuple[float, float] | None, *, percent: bool) -> str:
+    factor, digits = (100, 1) if percent else (1, 3)
+    text = f"{factor * value:.{digits}f}"
+    if bounds is None:
+        return text
+    return f"{text} ({factor * bounds[0]:.{digits}f} to {factor * bounds[1]:.{digits}f})"
+
+
+def render_csv(comparison: Comparison) -> str:
+    """Return one line a row and metric-with-bounds columns."""
+    names = [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
+    header = ["row", "kind", "head", "store", *names, "seconds", "peak_bytes"]
+    return _csv([header, *(_csv_cells(row) for row in comparison.rows)])
+
+
+def _csv_cells(row: Row) -> list[Any]:
+    cells: list[Any] = [row.name, row.kind, row.head, row.store]
+    for name in METRICS:
+        low, high = row.intervals.get(name, ("", ""))
+        cells += [row.scores[name], low, high]
+    return [*cells, round(row.seconds, 4), "" if row.peak_bytes is None else row.peak_bytes]
+
+
+def _csv(rows: Any) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def render_predictions(comparison: Comparison) -> str:
+    """Return every clip, every head, every fold: what was said, how surely, and whether it is right."""
+    header = ["clip", "label", "group", "row", "fold", "repeat", "predicted", "confidence", "correct"]
+    header += [f"p_{name}" for name in comparison.classes]
+    return _csv([header, *_prediction_rows(comparison)])
+
+
+def _prediction_rows(comparison: Comparison) -> Any:
+    classes = comparison.classes
+    for name, proba in comparison.proba.items():
+        for repeat, once in enumerate(proba):
+            for i, source in enumerate(comparison.sources):
+                if np.isnan(once[i, 0]):
+                    continue
+                said = int(once[i].argmax())
+                group = "" if comparison.groups is None else comparison.groups[i]
+                facts = [source.id, source.label, group, name, comparison.fold_of[repeat, i], repeat]
+                right = int(classes[said] == source.label)
+                yield [*facts, classes[said], f"{once[i, said]:.5f}", right, *(f"{p:.5f}" for p in once[i])]
+
+
+def render_json(comparison: Comparison) -> str:
+    """Return everything but the predictions, schema versioned; not-a-number becomes null."""
+    return json.dumps(_finite(comparison.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        return _finite(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
