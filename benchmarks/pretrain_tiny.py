@@ -77,7 +77,13 @@ def train_iteration(rank: int, args: argparse.Namespace, name: str, minutes: flo
 def plan_of(args: argparse.Namespace, name: str, minutes: float) -> Plan:
     """Return the plan of an iteration: the second one starts from a trained encoder, more gently."""
     rate = args.rate if name == "first" else 0.6 * args.rate
-    return Plan(minutes=minutes, peak_rate=rate, seed=args.seed + (name == "second"), weights=tuple(args.weights))
+    return Plan(
+        minutes=minutes,
+        batch_seconds=args.batch_seconds,
+        peak_rate=rate,
+        weights=tuple(args.weights),
+        seed=args.seed + (name == "second"),
+    )
 
 
 def iterate(args: argparse.Namespace, name: str, minutes: float) -> None:
@@ -99,6 +105,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--speech-minutes", type=float, default=60)
     parser.add_argument("--clusters", type=int, default=256)
     parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 0.2, 1.0, 1.0), help=argparse.SUPPRESS)
+    parser.add_argument("--batch-seconds", type=float, default=20.0, help="of audio a step, over all processes")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2 if not torch.cuda.is_available() else 1)
@@ -111,11 +118,10 @@ def main() -> None:
     args = parsed()
     args.run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
-    pool = first_pool(args)
-    say("heard", **pool.seconds())
+    say("heard", **first_pool(args).seconds())
     iterate(args, "first", args.minutes[0])
     if args.minutes[1]:
-        second_pool(args, pool)
+        second_pool(args, first_pool(args))
         iterate(args, "second", args.minutes[1])
 
 
