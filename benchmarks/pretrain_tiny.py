@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tiny_encoder.architecture import fresh_model
-from tiny_encoder.hearing import all_streams
-from tiny_encoder.peers import Peers
-from tiny_encoder.pool import Pool, build_pool, second_targets
-from tiny_encoder.training import Plan, Trainer
+from benchmarks.record import table, write_result
+from benchmarks.tiny_encoder.architecture import DEMONSTRATION_NOTE, export_checkpoint, fresh_model
+from benchmarks.tiny_encoder.hearing import DOMAINS, all_streams
+from benchmarks.tiny_encoder.peers import Peers
+from benchmarks.tiny_encoder.pool import Pool, build_pool, second_targets
+from benchmarks.tiny_encoder.training import Plan, Trainer
 
 BEGAN = time.time()
 
@@ -95,6 +96,30 @@ def iterate(args: argparse.Namespace, name: str, minutes: float) -> None:
         torch.multiprocessing.spawn(train_iteration, (args, name, minutes), nprocs=args.processes)
 
 
+def export(args: argparse.Namespace, name: str) -> None:
+    """Write the averaged weights of an iteration as the bundled checkpoint, and how it came to be as a result."""
+    state = torch.load(args.run / name / "encoder.pt", map_location="cpu", weights_only=True)
+    export_checkpoint(state, args.export, note=DEMONSTRATION_NOTE)
+    run = torch.load(args.run / name / "trainer.pt", map_location="cpu", weights_only=True)
+    step, seconds, heard = run["counts"]
+    columns = ["step", "minutes", "loss", "held_out", *(f"held_out_{domain}" for domain in DOMAINS)]
+    curve = [[line[column] for column in columns] for line in run["history"]]
+    note = "Masked cluster loss in nats, while training and on streams held out (averaged weights, nothing added)."
+    facts = {"steps": step, "minutes": round(seconds / 60, 1), "hours_heard_with_repeats": round(heard / 3600, 2)}
+    facts |= {"seconds_of_audio": Pool.load(args.run / "pool.npz").seconds(), "clusters": args.clusters}
+    say(
+        "exported",
+        path=write_result(
+            "tiny_pretraining",
+            tables={"curve": table(columns, curve, note=note)},
+            plan=run["plan"],
+            iteration=name,
+            processes=args.processes,
+            **facts,
+        ),
+    )
+
+
 def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -103,13 +128,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, nargs=2, default=(40, 40), help="of the first and second iteration")
     parser.add_argument("--layer", type=int, default=3, help="that the second iteration's targets come from")
     parser.add_argument("--speech-minutes", type=float, default=60)
-    parser.add_argument("--clusters", type=int, default=256)
-    parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 0.2, 1.0, 1.0), help=argparse.SUPPRESS)
+    parser.add_argument("--clusters", type=int, default=128)
+    parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 0.5, 0.5, 0.5), help=argparse.SUPPRESS)
     parser.add_argument("--batch-seconds", type=float, default=20.0, help="of audio a step, over all processes")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2 if not torch.cuda.is_available() else 1)
     parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--export", type=Path, help="folder of the checkpoint, written when training is over")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -120,9 +146,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     say("heard", **first_pool(args).seconds())
     iterate(args, "first", args.minutes[0])
+    last = "first"
     if args.minutes[1]:
         second_pool(args, first_pool(args))
         iterate(args, "second", args.minutes[1])
+        last = "second"
+    if args.export:
+        export(args, last)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ def augmented(audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     batch, n = audio.shape
     audio = _unit(audio)
     audio = _filtered(audio, generator)
-    mixed = _sometimes(batch, 0.4, generator) * _level(batch, -15, -3, generator)
-    noisy = _sometimes(batch, 0.5, generator) * _level(batch, -35, -8, generator)
+    mixed = _sometimes(batch, 0.25, generator) * _level(batch, -20, -5, generator)
+    noisy = _sometimes(batch, 0.4, generator) * _level(batch, -40, -10, generator)
     other = audio[torch.randperm(batch, generator=generator)]
     return _unit(audio + mixed * other + noisy * _noise(batch, n, generator))
 
@@ -59,11 +59,11 @@ def _filtered(audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _room(batch: int, reach: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw impulse responses (B, reach): the direct sound and, for one in four, noise that dies away."""
+    """Draw impulse responses (B, reach): the direct sound and, for one in five, noise that dies away."""
     decay = 0.02 + 0.13 * torch.rand(batch, 1, generator=generator)
     tail = torch.randn(batch, reach, generator=generator) * torch.exp(-torch.arange(reach) / (RATE * decay))
     tail = tail / tail.norm(dim=1, keepdim=True) * _level(batch, -12, 0, generator)
-    room = tail * _sometimes(batch, 0.25, generator)
+    room = tail * _sometimes(batch, 0.2, generator)
     room[:, 0] = 1.0
     return room
 
@@ -73,7 +73,7 @@ def _colour(batch: int, length: int, generator: torch.Generator) -> torch.Tensor
     hertz = torch.linspace(0, RATE / 2, length // 2 + 1)
     mel = torch.log1p(hertz / 700) / math.log1p(RATE / 2 / 700)
     waves = torch.cos(math.pi * mel[None, None] * torch.arange(1, 5)[None, :, None])
-    decibels = (torch.randn(batch, 4, 1, generator=generator) * 3 * waves).sum(1)
+    decibels = (torch.randn(batch, 4, 1, generator=generator) * 2 * waves).sum(1)
     edge = 3000 + 1000 * torch.rand(batch, 1, generator=generator)
     closed = torch.sigmoid((edge - hertz) / 50)
     narrow = _sometimes(batch, 0.33, generator)

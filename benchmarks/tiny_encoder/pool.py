@@ -84,7 +84,13 @@ def build_pool(streams: list[Stream], *, n_clusters: int, seed: int, say: Callab
         "speed": np.array([stream.speed for stream in streams]),
         "base": np.array([stream.base for stream in streams]),
     }
-    labels = content_labels(lambda i: content_features(mels[i]), **origin, n=lengths, n_clusters=n_clusters, seed=seed)
+    labels = content_labels(
+        lambda i: content_features(mels[i], is_speech=streams[i].domain != 0),
+        **origin,
+        n=lengths,
+        n_clusters=n_clusters,
+        seed=seed,
+    )
     return Pool(
         samples=np.concatenate([_int16(stream.samples) for stream in streams]),
         targets=labels,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torchaudio
@@ -22,18 +24,25 @@ def log_mel(audio: torch.Tensor) -> torch.Tensor:
     """Return (..., frames, 40) log-mel energies of unit-variance audio (..., samples), on the encoder's frames."""
     frames = audio.unfold(-1, FIELD, HOP) * torch.hann_window(FIELD)
     power = torch.fft.rfft(frames, 512).abs().square()
-    bank = torchaudio.functional.melscale_fbanks(257, 40.0, 7600.0, N_MELS, RATE)
-    return (power @ bank + 1e-3).log()
+    return (power @ _bank() + 1e-3).log()
 
 
-def content_features(mel: torch.Tensor) -> np.ndarray:
-    """Return (frames, 39) MFCCs, first and second differences, with the stream's own mean and spread taken out."""
+@functools.cache
+def _bank() -> torch.Tensor:
+    return torchaudio.functional.melscale_fbanks(257, 40.0, 7600.0, N_MELS, RATE)
+
+
+def content_features(mel: torch.Tensor, *, is_speech: bool) -> np.ndarray:
+    """Return (frames, 39): MFCCs at their natural scale, first and second differences.
+
+    Speech loses its own mean (voice and microphone are not content); of a sound the mean is what there is to hear.
+    """
     cepstra = mel @ torchaudio.functional.create_dct(N_CEPSTRA, N_MELS, "ortho")
-    cepstra = (cepstra - cepstra.mean(0)) / (cepstra.std(0) + 1e-3)
+    if is_speech:
+        cepstra = cepstra - cepstra.mean(0)
     first = torchaudio.functional.compute_deltas(cepstra.T[None], 5)
     second = torchaudio.functional.compute_deltas(first, 5)
-    weights = torch.tensor([1.0] * N_CEPSTRA + [2.0] * N_CEPSTRA + [2.0] * N_CEPSTRA)
-    return (torch.cat([cepstra.T, first[0], second[0]]).T * weights).numpy()
+    return torch.cat([cepstra.T, first[0], second[0]]).T.numpy()
 
 
 @torch.inference_mode()

@@ -31,10 +31,10 @@ class Plan:
 
     minutes: float
     batch_seconds: float = 20.0
-    peak_rate: float = 1.5e-3
+    peak_rate: float = 1e-3
     mask_share: float = 0.5
     mask_span: int = 8
-    weights: tuple[float, ...] = (1.0, 0.2, 1.0, 1.0)  # clusters hidden, clusters heard, texture, spectrum
+    weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5)  # clusters hidden, clusters heard, texture, spectrum
     average_decay: float = 0.998
     examine_every: int = 100
     seed: int = 0
