@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,82 +13,276 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from embedx.errors import DecodeError, ParameterError
+from embedx.dataset import Dataset, build_dataset, load_embeddings
+from embedx.errors import DecodeError, ParameterError, StoreBusyError
+from embedx.heads.layers import LayerSelector
 from embedx.manifest import Manifest
+from embedx.model import Model, fit_model
 from embedx.recipe import Resources
+from embedx.store.rows import Failure
 
 __all__ = ["AudioClassifier", "AudioEmbedder"]
 
+_BUSY_SECONDS = 60.0
+
 
 class AudioEmbedder(TransformerMixin, BaseEstimator):
-    """Turn paths of audio files into embeddings, as the first step of a pipeline.
+    """Turn paths of audio files into embeddings, as the first step of a pipeline of your own.
+
+    Nothing is learned: ``fit`` only looks at the paths. Long files are cut into windows and pooled.
 
     Parameters
     ----------
     encoder : str
         Hub id, folder, or ``"tiny"`` (bundled).
-    layers : 'all' or tuple of int
-        Layers that are kept.
+    layer : int or str
+        What `transform` gives of the encoder's layers: a position (-1 is the last), ``"mean"`` of all,
+        ``"2-4"`` for the mean of a range, or ``"all"`` side by side. A good thing to search over.
+    pooling : {'mean', 'mean+std'}
+        Statistics over the frames of a clip.
     store : path-like, optional
-        HDF5 file that keeps embeddings, so that cross-validation embeds each clip once.
+        HDF5 file that keeps all layers of every clip, so that a cross-validation or a search embeds each
+        clip once. The same file works for `embedx.load_embeddings` and on the command line.
     root : path-like
         Folder that relative paths are relative to.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     workers : int
-        Decoding workers.
+        Decoding workers; 0 decodes in this process.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Columns of what `transform` returned last.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> pipeline = make_pipeline(AudioEmbedder(encoder="tiny"), LogisticRegression())
+    >>> pipeline.fit(paths, labels).predict(["new.wav"])  # doctest: +SKIP
     """
 
     def __init__(
         self,
         encoder: str = "facebook/wav2vec2-base",
         *,
-        layers: Any = "all",
-        store: Any = None,
-        root: Any = ".",
+        layer: int | str = "mean",
+        pooling: str = "mean",
+        store: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] = ".",
         device: str = "auto",
         workers: int = 0,
     ) -> None:
         self.encoder = encoder
-        self.layers = layers
+        self.layer = layer
+        self.pooling = pooling
         self.store = store
         self.root = root
         self.device = device
         self.workers = workers
 
     def fit(self, X: Any, y: object = None) -> AudioEmbedder:
-        """Check that X holds paths; nothing is learned."""
-        _paths(X)
-        self.fitted_ = True
+        """Check that X holds paths; nothing is learned.
+
+        Parameters
+        ----------
+        X : list or array of path-like, shape (n,) or (n, 1)
+            Audio files.
+        y : ignored
+        """
+        self.n_paths_ = len(as_paths(X))
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return embeddings of shape (n, L * D), float32, in the order of the paths.
+        """Embed files.
+
+        Parameters
+        ----------
+        X : list or array of path-like, shape (n,) or (n, 1)
+            Audio files; one that stands there twice is embedded once.
+
+        Returns
+        -------
+        ndarray of shape (n, D), float32
+            One row a path, in the order of X; (n, L * D) for ``layer="all"``.
 
         Raises
         ------
-        SourceError
-            A file cannot be used (scikit-learn has no way to leave a row out).
+        DecodeError
+            A file cannot be used: scikit-learn has no way to leave a row out, so it is named.
         """
-        return self._dataset(X).X.astype(np.float32)
+        dataset = self.embed(X)
+        selector = LayerSelector(n_layers=dataset.n_layers, layer=self.layer)
+        embedded = selector.fit_transform(dataset.X.astype(np.float32))
+        self.n_features_out_ = embedded.shape[1]
+        return embedded
 
-    def _dataset(self, X: Any) -> Any:
-        from embedx.dataset import build_dataset
+    def embed(self, X: Any) -> Dataset:
+        """Return the clips with every layer and the log-mel control, one a path, in the order of X."""
+        paths = as_paths(X)
+        wanted = [Manifest.from_paths([path], root=self.root)[0].key for path in paths]
+        manifest = Manifest.from_paths(paths, root=self.root)
+        dataset = self._computed(manifest) if self.store is None else self._stored(manifest, Path(self.store))
+        where = {source.key: i for i, source in enumerate(dataset.sources)}
+        return dataset.take([where[key] for key in wanted])
+
+    def _computed(self, manifest: Manifest) -> Dataset:
         from embedx.extract.job import embed
 
-        manifest = Manifest.from_paths(_paths(X), root=self.root)
-        resources = Resources(device=self.device, workers=self.workers)
-        results, recipe = embed(manifest, encoder=self.encoder, layers=self.layers, resources=resources)
-        for result in results:
-            if hasattr(result, "message"):
-                raise DecodeError(f"{result.source.id}: {result.message}", result.source)
-        dataset = build_dataset(results, recipe=recipe, root=manifest.root)
-        where = {source.key: i for i, source in enumerate(dataset.sources)}
-        keys = [Manifest.from_paths([path], root=self.root)[0].key for path in _paths(X)]
-        return dataset.take([where[key] for key in keys])
+        results, recipe = embed(manifest, encoder=self.encoder, pooling=self.pooling, resources=self._resources())
+        _refuse(failure for failure in results if isinstance(failure, Failure))
+        return build_dataset(results, recipe=recipe, root=manifest.root)
+
+    def _stored(self, manifest: Manifest, store: Path) -> Dataset:
+        from embedx.extract.job import extract_embeddings
+
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                report = extract_embeddings(
+                    manifest,
+                    store,
+                    encoder=self.encoder,
+                    pooling=self.pooling,
+                    resources=self._resources(),
+                    retry_failed=True,
+                )
+                break
+            except StoreBusyError:  # another process of the same search is writing its clips
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        _refuse(report.failures)
+        return load_embeddings(store)
+
+    def _resources(self) -> Resources:
+        return Resources(device=self.device, workers=self.workers)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = tags.input_tags.string = True
+        tags.requires_fit = False
+        return tags
 
 
-def _paths(X: Any) -> list[str]:
+class AudioClassifier(ClassifierMixin, BaseEstimator):
+    """Label audio files: encoder and head in one scikit-learn classifier.
+
+    Parameters
+    ----------
+    head : str or estimator
+        A head of the catalogue (``"logreg"``, ``"lgbm"``, ``"mlp"``, ``"knn"``, ...) or a classifier of your own.
+    encoder, pooling, store, root, device, workers
+        As in `AudioEmbedder`.
+    parameters : mapping, optional
+        Parameters of the head, ``layer`` among them.
+    random_state : int
+        Seed of the head.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels as they were given to `fit`, sorted.
+    model_ : Model
+        What was trained; `save` writes it.
+
+    Examples
+    --------
+    >>> classifier = AudioClassifier(head="lgbm", encoder="tiny")
+    >>> classifier.fit(paths, labels).save("model/")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        head: Any = "logreg",
+        *,
+        encoder: str = "facebook/wav2vec2-base",
+        pooling: str = "mean",
+        store: str | os.PathLike[str] | None = None,
+        root: str | os.PathLike[str] = ".",
+        device: str = "auto",
+        workers: int = 0,
+        parameters: Any = None,
+        random_state: int = 0,
+    ) -> None:
+        self.head = head
+        self.encoder = encoder
+        self.pooling = pooling
+        self.store = store
+        self.root = root
+        self.device = device
+        self.workers = workers
+        self.parameters = parameters
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Iterable[Any], groups: Iterable[Any] | None = None) -> AudioClassifier:
+        """Embed files and train the head.
+
+        Parameters
+        ----------
+        X : list or array of path-like, shape (n,) or (n, 1)
+            Audio files.
+        y : array-like of shape (n,)
+            Labels: text, numbers or booleans.
+        groups : array-like of shape (n,), optional
+            What must not be cut apart, for heads that hold out a part of the training data.
+
+        Raises
+        ------
+        ParameterError
+            X, y and groups differ in length, or X holds no paths.
+        DatasetError
+            A single class, or a class of one clip.
+        """
+        labels = np.asarray(y)
+        texts = _as_texts(labels, "labels", len(as_paths(X)))
+        parts = None if groups is None else _as_texts(np.asarray(groups), "groups", len(texts))
+        dataset = self._embedder().embed(X).relabel(texts, groups=parts)
+        self.model_: Model = fit_model(dataset, self.head, params=self.parameters, seed=self.random_state)
+        originals = {str(label): label for label in np.unique(labels)}
+        named = np.array([originals[name] for name in self.model_.classes])
+        self._order = np.argsort(named, kind="stable")
+        self.classes_ = named[self._order]
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes), columns in the order of ``classes_``."""
+        check_is_fitted(self)
+        return self.model_.predictions(self._embedder().embed(X)).proba[:, self._order]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return labels of shape (n,)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the trained model to a folder that `Model.load` and ``embedx predict`` read; no pickle."""
+        check_is_fitted(self)
+        return self.model_.save(folder)
+
+    def _embedder(self) -> AudioEmbedder:
+        names = ("encoder", "pooling", "store", "root", "device", "workers")
+        return AudioEmbedder(**{name: getattr(self, name) for name in names})
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = tags.input_tags.string = True
+        return tags
+
+
+def as_paths(X: Any) -> list[str]:
+    """Return the paths in X as text, or say what is wrong with it.
+
+    Raises
+    ------
+    ParameterError
+        X is one path, is empty, or holds something else than paths.
+    """
     if isinstance(X, str | os.PathLike):
         raise ParameterError(f"X is one path ({os.fspath(X)!r}): give a list of paths")
     values = np.asarray(X, dtype=object)
@@ -97,66 +293,16 @@ def _paths(X: Any) -> list[str]:
     return [os.fspath(value) for value in values]
 
 
-class AudioClassifier(ClassifierMixin, BaseEstimator):
-    """Label audio files: embedder and head in one estimator.
+def _as_texts(values: NDArray[Any], name: str, n_paths: int) -> list[str]:
+    if values.shape != (n_paths,):
+        raise ParameterError(f"{n_paths} paths but {name} of shape {values.shape}: give one a path")
+    return [str(value) for value in values]
 
-    Parameters
-    ----------
-    head : str or estimator
-        A head of the catalogue, or a classifier of your own.
-    encoder, layers, store, root, device, workers
-        As in `AudioEmbedder`.
-    parameters : mapping, optional
-        Parameters of the head.
-    random_state : int
-        Seed of the head.
-    """
 
-    def __init__(
-        self,
-        head: Any = "logreg",
-        *,
-        encoder: str = "facebook/wav2vec2-base",
-        layers: Any = "all",
-        store: Any = None,
-        root: Any = ".",
-        device: str = "auto",
-        workers: int = 0,
-        parameters: Any = None,
-        random_state: int = 0,
-    ) -> None:
-        self.head = head
-        self.encoder = encoder
-        self.layers = layers
-        self.store = store
-        self.root = root
-        self.device = device
-        self.workers = workers
-        self.parameters = parameters
-        self.random_state = random_state
-
-    def fit(self, X: Sequence[Any], y: Iterable[Any], groups: Any = None) -> AudioClassifier:
-        """Embed the files and fit the head."""
-        from embedx.heads.catalog import as_spec, fit_head, make_head
-
-        y = np.asarray(y)
-        dataset = self._embedder()._dataset(X)
-        spec = as_spec(self.head)
-        head = make_head(spec, n_layers=dataset.n_layers, random_state=self.random_state, **(self.parameters or {}))
-        self.head_ = fit_head(head, dataset.inputs_for(spec), y, groups=groups)
-        self.classes_ = self.head_.classes_
-        self.spec_ = spec
-        return self
-
-    def predict_proba(self, X: Sequence[Any]) -> NDArray[np.float64]:
-        """Return probabilities of shape (n, n_classes)."""
-        check_is_fitted(self)
-        return self.head_.predict_proba(self._embedder()._dataset(X).inputs_for(self.spec_))
-
-    def predict(self, X: Sequence[Any]) -> NDArray[Any]:
-        """Return labels of shape (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def _embedder(self) -> AudioEmbedder:
-        names = ("encoder", "layers", "store", "root", "device", "workers")
-        return AudioEmbedder(**{name: getattr(self, name) for name in names})
+def _refuse(failures: Iterable[Failure]) -> None:
+    for failure in failures:
+        raise DecodeError(
+            f"{failure.source.id}: {failure.message}. Leave it out of the list, or look at all files first "
+            "with embedx extract, which skips and reports what it cannot read",
+            failure.source,
+        )

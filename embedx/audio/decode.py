@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,10 +40,13 @@ class DecodeNotes:
     ----------
     n_packets, n_bad_packets : int
         Packets read, and those among them that the codec refused and that were left out.
+    pulse : callable or None
+        Called at every packet.
     """
 
     n_packets: int = 0
     n_bad_packets: int = 0
+    pulse: Callable[[], None] | None = None
 
 
 def decode(
@@ -196,6 +199,8 @@ def _frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
     """Decode packet by packet, so that a bad one costs only itself."""
     for packet in container.demux(stream):
         notes.n_packets += 1
+        if notes.pulse is not None:
+            notes.pulse()
         try:
             frames = packet.decode()
         except av.error.EOFError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.decode import decode_blocks
+from embedx.audio.decode import DecodeNotes, decode_blocks
 from embedx.audio.windows import WindowPlan, cut_windows
 from embedx.errors import DecodeError, ParameterError
 from embedx.recipe import Recipe
@@ -110,8 +110,15 @@ class ClipEnd:
 ClipEvent = ClipStamp | ClipWindow | ClipEnd
 
 
-def load_clip(request: ClipRequest) -> Iterator[ClipEvent]:
+def load_clip(request: ClipRequest, *, pulse: Callable[[], None] | None = None) -> Iterator[ClipEvent]:
     """Read a clip in bounded memory; never raises for what is wrong with the file.
+
+    Parameters
+    ----------
+    request : ClipRequest
+        What is wanted.
+    pulse : callable, optional
+        Called at every packet: a sign of life while nothing is yielded.
 
     Yields
     ------
@@ -120,7 +127,7 @@ def load_clip(request: ClipRequest) -> Iterator[ClipEvent]:
     """
     try:
         yield _stamp(request.path)
-        yield from _windows(request)
+        yield from _windows(request, DecodeNotes(pulse=pulse))
         yield ClipEnd()
     except FileNotFoundError:
         yield ClipEnd("missing", f"{request.path}: no such file")
@@ -155,23 +162,25 @@ def parse_offset(offset: str) -> float | None:
 
 
 def _stamp(path: str) -> ClipStamp:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DecodeError(f"{path} is not a regular file")
     with open(path, "rb") as file:
         facts = os.fstat(file.fileno())
         return ClipStamp(hashlib.file_digest(file, "sha256").digest(), facts.st_size, facts.st_mtime_ns)
 
 
-def _windows(request: ClipRequest) -> Iterator[ClipWindow]:
-    start, stop = _bounds(request)
+def _windows(request: ClipRequest, notes: DecodeNotes) -> Iterator[ClipWindow]:
+    start, stop = _bounds(request, notes)
     blocks = decode_blocks(request.path, start_seconds=start, stop_seconds=stop, sample_rate=request.sample_rate)
     for first, samples in cut_windows(blocks, request.plan):
         yield ClipWindow(start + first / request.sample_rate, samples)
 
 
-def _bounds(request: ClipRequest) -> tuple[float, float | None]:
+def _bounds(request: ClipRequest, notes: DecodeNotes) -> tuple[float, float | None]:
     """Apply offset and max_seconds to the segment."""
     offset = parse_offset(request.offset)
     if offset is None:
-        offset = _middle_offset(request)
+        offset = _middle_offset(request, notes)
     start, stop = request.start_seconds + offset, request.stop_seconds
     if stop is not None and start >= stop:
         raise DecodeError(f"{request.path}: the offset of {offset:g} s lies after the segment's end")
@@ -180,7 +189,7 @@ def _bounds(request: ClipRequest) -> tuple[float, float | None]:
     return start, stop
 
 
-def _middle_offset(request: ClipRequest) -> float:
+def _middle_offset(request: ClipRequest, notes: DecodeNotes) -> float:
     """Return where the middle ``max_seconds`` of the segment begin; counts the samples, since headers lie."""
     if request.max_seconds is None:
         return 0.0
@@ -189,6 +198,7 @@ def _middle_offset(request: ClipRequest) -> float:
         start_seconds=request.start_seconds,
         stop_seconds=request.stop_seconds,
         sample_rate=request.sample_rate,
+        notes=notes,
     )
     n_samples = sum(len(block) for block in blocks)
     spare = n_samples - round(request.max_seconds * request.sample_rate)

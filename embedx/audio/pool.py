@@ -1,31 +1,313 @@
-"""Decoding ahead of the encoder."""
+"""Decoding in worker processes, ahead of the encoder and in bounded memory.
+
+The workers are plain child processes that import numpy and PyAV only: they start in a fraction of a second,
+beside whatever torch is doing, and a file that crashes its decoder takes none but its own worker along.
+"""
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import fcntl
+import json
+import queue
+import select
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from embedx.audio.loader import ClipEvent, ClipRequest, load_clip
+from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipWindow, load_clip
+from embedx.audio.wire import READY, read_message
+from embedx.errors import RunnerError
 
 __all__ = ["DecodePool"]
 
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.audio.worker import main; main()"
+_BUDGET_SAMPLES = 16_000_000  # 64 MB of float32 that wait for the encoder
+_PIPE_BYTES = 1 << 20
+_ATTEMPTS = 2
+
 
 class DecodePool:
-    """Decodes clips; thin first version: in this process.
+    """Decodes clips ahead of their consumer.
 
     Parameters
     ----------
     n_workers : int
-        Processes; 0 decodes in this one.
+        Processes; 0 decodes in this one (and a file that crashes the decoder then ends it).
+    timeout_seconds : float
+        A worker that gives no sign of life for so long is killed; its clip becomes a failure.
+
+    Examples
+    --------
+    >>> with DecodePool(0) as pool:
+    ...     list(pool.load([]))
+    []
     """
 
-    def __init__(self, n_workers: int) -> None:
-        self.n_workers = n_workers
+    def __init__(self, n_workers: int, *, timeout_seconds: float = 60.0) -> None:
+        self.n_workers, self.timeout_seconds = n_workers, timeout_seconds
+        self._tasks: queue.SimpleQueue[tuple[_Load, int, ClipRequest] | None] = queue.SimpleQueue()
+        self._servants: list[_Servant] = []
+        self._loads: list[_Load] = []
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def load(self, requests: Sequence[ClipRequest]) -> Iterator[tuple[int, ClipEvent]]:
-        """Return the events of all clips, each with the clip's index."""
+        """Begin to decode clips, in their order.
+
+        Parameters
+        ----------
+        requests : sequence of ClipRequest
+            The clips.
+
+        Returns
+        -------
+        iterator of (int, ClipEvent)
+            Index of the clip and what came of it, as it comes; clips may be interleaved. At most 64 MB
+            wait for the consumer.
+
+        Raises
+        ------
+        RunnerError
+            While iterating: workers cannot be started.
+        """
+        if self.n_workers <= 0:
+            return ((i, event) for i, request in enumerate(requests) for event in load_clip(request))
+        load = _Load(len(requests))
+        self._loads.append(load)
         for index, request in enumerate(requests):
-            for event in load_clip(request):
-                yield index, event
+            self._tasks.put((load, index, request))
+        while len(self._servants) < min(self.n_workers, max(len(requests), len(self._servants))):
+            self._servants.append(_Servant(self._tasks, self.timeout_seconds))
+        return iter(load)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers at once; what is still to be decoded is dropped."""
+        for load in self._loads:
+            load.drop()
+        for servant in self._servants:
+            servant.stop()
+        for _ in self._servants:
+            self._tasks.put(None)
+        for servant in self._servants:
+            servant.join()
+        self._servants, self._loads = [], []
+
+
+class _Load:
+    """What waits for the consumer of one `DecodePool.load`."""
+
+    def __init__(self, n_clips: int) -> None:
+        self._events: collections.deque[tuple[int, ClipEvent]] = collections.deque()
+        self._changed = threading.Condition()
+        self._n_left, self._n_samples = n_clips, 0
+        self._error: RunnerError | None = None
+        self.dropped = False
+
+    def put(self, index: int, event: ClipEvent) -> None:
+        """Add an event; waits while too much waits already."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.dropped or self._n_samples < _BUDGET_SAMPLES)
+            self._events.append((index, event))
+            self._n_samples += _size(event)
+            self._changed.notify_all()
+
+    def fail(self, error: RunnerError) -> None:
+        """Make the consumer raise."""
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self.dropped = True
+            self._events.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[tuple[int, ClipEvent]]:
+        while self._n_left:
+            with self._changed:
+                self._changed.wait_for(lambda: self._events or self._error or self.dropped)
+                if self._error is not None:
+                    raise self._error
+                if self.dropped:
+                    return
+                index, event = self._events.popleft()
+                self._n_samples -= _size(event)
+                self._changed.notify_all()
+            self._n_left -= isinstance(event, ClipEnd)
+            yield index, event
+
+
+def _size(event: ClipEvent) -> int:
+    return len(event.samples) if isinstance(event, ClipWindow) else 0
+
+
+class _WorkerDiedError(Exception):
+    """The worker process ended in the middle of a clip."""
+
+
+class _StoppedError(Exception):
+    """The pool was closed."""
+
+
+class _Servant:
+    """A thread of this process that feeds one worker process, and replaces it when it dies."""
+
+    def __init__(self, tasks: queue.SimpleQueue[Any], timeout_seconds: float) -> None:
+        self._tasks, self._timeout_seconds = tasks, timeout_seconds
+        self._worker: _Worker | None = None
+        self._stopped = False
+        self._guard = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="embedx-decode")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Kill the worker; the thread ends by itself."""
+        with self._guard:
+            self._stopped = True
+            if self._worker is not None:
+                self._worker.kill()
+
+    def join(self) -> None:
+        """Wait for the thread, not for ever."""
+        self._thread.join(timeout=2.0)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(_StoppedError):
+            while (task := self._tasks.get()) is not None:
+                load, index, request = task
+                if not load.dropped:
+                    self._decode_or_fail(load, index, request)
+        with contextlib.suppress(_StoppedError):
+            self._retire()
+
+    def _decode_or_fail(self, load: _Load, index: int, request: ClipRequest) -> None:
+        try:
+            load.put(index, self._decode(load, index, request))
+        except RunnerError as error:
+            load.fail(error)
+
+    def _decode(self, load: _Load, index: int, request: ClipRequest) -> ClipEnd:
+        """Let the worker decode one clip; a second worker gets a second chance, then it is a failure."""
+        n_given = 0  # events that were passed on
+        for _ in range(_ATTEMPTS):
+            try:
+                for n, event in enumerate(self._living_worker().decode(request), start=1):
+                    if isinstance(event, ClipEnd):
+                        return event
+                    if n > n_given:
+                        load.put(index, event)
+                        n_given = n
+            except TimeoutError:
+                self._retire()
+                quiet = f"the decoder gave no sign of life for {self._timeout_seconds:g} s"
+                return ClipEnd("decode", f"{request.path}: {quiet}")
+            except _WorkerDiedError:
+                status = self._retire()
+        return ClipEnd(
+            "worker_died", f"{request.path}: the decoding process died {_ATTEMPTS} times (exit status {status})"
+        )
+
+    def _living_worker(self) -> _Worker:
+        if self._worker is None:
+            with self._guard:
+                if self._stopped:
+                    raise _StoppedError
+                self._worker = _Worker(self._timeout_seconds)
+            try:
+                self._worker.require_ready()
+            except (_WorkerDiedError, TimeoutError):
+                status = self._retire()
+                raise RunnerError(
+                    f"a decoding worker could not be started (exit status {status}): "
+                    f"run {sys.executable} -m embedx.audio.worker to see why, or decode with --workers 0"
+                ) from None
+        return self._worker
+
+    def _retire(self) -> int | None:
+        """End the worker; return its exit status."""
+        with self._guard:
+            worker, self._worker = self._worker, None
+            status = worker.end() if worker is not None else None
+            if self._stopped and worker is not None:
+                raise _StoppedError
+            return status
+
+
+class _Worker:
+    """One worker process and its two pipes."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C goes to the parent alone
+            bufsize=0,
+        )
+        with contextlib.suppress(OSError, AttributeError):
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
+
+    def require_ready(self) -> None:
+        """Wait until the process has imported what it needs."""
+        if read_message(self.read) != READY:
+            raise _WorkerDiedError
+
+    def decode(self, request: ClipRequest) -> Iterator[ClipEvent]:
+        """Send a request and yield its events.
+
+        Raises
+        ------
+        TimeoutError
+            No sign of life.
+        _WorkerDiedError
+            The process is gone.
+        """
+        try:
+            self._process.stdin.write(request.to_json().encode() + b"\n")  # type: ignore[union-attr]
+        except OSError:
+            raise _WorkerDiedError from None
+        event: ClipEvent | bytes = b""
+        while not isinstance(event, ClipEnd):
+            event = read_message(self.read)
+            if not isinstance(event, bytes):
+                yield event
+
+    def read(self, n_bytes: int) -> bytearray:
+        """Read exactly so many bytes."""
+        body, filled = bytearray(n_bytes), 0
+        view = memoryview(body)
+        pipe: Any = self._process.stdout
+        while filled < n_bytes:
+            if not select.select([pipe], [], [], self._timeout_seconds)[0]:
+                raise TimeoutError
+            n = pipe.readinto(view[filled:])
+            if not n:
+                raise _WorkerDiedError
+            filled += n
+        return body
+
+    def kill(self) -> None:
+        """Send SIGKILL; pipes stay open for whoever reads them."""
+        self._process.kill()
+
+    def end(self) -> int:
+        """Kill, reap and close; return the exit status (negative: the signal)."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=0.2)  # it may be dying: its own status says more than our SIGKILL
+        self._process.kill()
+        status = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            pipe.close()  # type: ignore[union-attr]
+        return status

@@ -21,6 +21,7 @@ COMMANDS = {
     "fit": "train one head and save the model",
     "compare": "judge heads against the majority and log-mel controls on the same folds",
     "predict": "label new audio with a saved model",
+    "download": "turn a CSV of links into a labelled folder of audio",
     "info": "say what is in a store or a saved model",
 }
 """Name and one line of help; ``embedx/cli/NAME.py`` holds ``add_arguments(parser)`` and ``run(args) -> int``."""

@@ -30,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", help="only these layers of the store, such as 0,4,8")
     parser.add_argument("--trials", type=int, default=0, help="tune inside every training part with so many trials")
     parser.add_argument("--no-auto", action="store_true", help="leave out the row that chooses head and layer inside")
+    parser.add_argument("--no-curves", action="store_true", help="leave out the learning curve and the layer curve")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--root", metavar="FOLDER", help="where the stores' audio lies now (for the head finetune)")
     parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
 
 
@@ -41,30 +43,39 @@ def run(args: argparse.Namespace) -> int:
     from embedx.comparison import compare
     from embedx.report.tables import render_markdown
 
+    _require_folds(args)
     stores = _read(args)
     heads = [name.strip() for name in args.heads.split(",") if name.strip()]
     with ProgressBar("compare", unit="fits") as progress:
         comparison = compare(
             stores if len(stores) > 1 else next(iter(stores.values())),
             heads,
-            folds=_folds(args),
+            folds=int(args.folds) if args.folds.isdigit() else "split",
             repeats=args.repeats,
             valid_fraction=args.valid_fraction,
             n_trials=args.trials,
             auto=not args.no_auto,
+            curves=not args.no_curves,
             seed=args.seed,
             n_jobs=args.jobs,
             progress=progress,
         )
     print(render_markdown(comparison))
-    write_results(comparison, Path(args.output))
+    write_results(comparison, Path(args.output), next(iter(stores.values())))
     return 0
 
 
-def _folds(args: argparse.Namespace) -> int | str:
-    if args.folds.isdigit():
-        return int(args.folds)
-    return "split"
+def _require_folds(args: argparse.Namespace) -> None:
+    """Refuse two ways to cut the clips at once."""
+    column = not args.folds.isdigit() and args.folds != "split"
+    if column and args.split_column:
+        raise ParameterError("--folds COLUMN and --split-column both name a column: give one of them")
+    if args.split_column:
+        args.folds = "split" if args.folds == "5" else args.folds
+        if args.folds != "split":
+            raise ParameterError("--split-column has folds of its own: leave --folds out")
+    if args.valid_fraction is not None and args.folds != "5":
+        raise ParameterError("--valid-fraction holds one part out: leave --folds and --split-column out")
 
 
 def _read(args: argparse.Namespace) -> dict[str, Dataset]:
@@ -72,36 +83,67 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     from embedx.manifest import read_manifest
 
     column = args.split_column or (None if args.folds.isdigit() or args.folds == "split" else args.folds)
-    if args.labels is None and (args.label_column or args.group_column or column):
+    if args.labels is None and (args.label_column or args.group_column):
         raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
     labels = None
     if args.labels is not None:
         columns = {"label_column": args.label_column, "group_column": args.group_column, "split_column": column}
         labels = read_manifest(args.labels, must_exist=False, **columns)
-    layers = None if args.layers is None else [int(layer) for layer in args.layers.split(",")]
+    layers = _layers(args.layers)
     names = _names(args.stores)
     stores = {name: load_embeddings(path, layers=layers, labels=labels) for name, path in names.items()}
+    if args.root:
+        stores = {name: one.located_at(args.root) for name, one in stores.items()}
     if args.per_class:
         stores = {name: one.balanced(args.per_class, seed=args.seed) for name, one in stores.items()}
     return stores
 
 
+def _layers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(layer) for layer in text.split(",")]
+    except ValueError:
+        raise ParameterError(f"--layers {text!r}: give numbers with commas, such as 0,4,8") from None
+
+
 def _names(paths: list[str]) -> dict[str, str]:
+    if len(set(paths)) < len(paths):
+        raise ParameterError("a store is named twice: name each store once")
     stems = [Path(path).stem for path in paths]
     unique = len(set(stems)) == len(stems)
     return dict(zip(stems if unique else paths, paths, strict=True))
 
 
-def write_results(comparison: Comparison, folder: Path) -> None:
+def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None = None) -> None:
+    """Write the five files of a comparison: JSON, Markdown, two CSVs and the page.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What to write.
+    folder : Path
+        Made when it is not there.
+    dataset : Dataset, optional
+        The compared clips: with them the page has a map, players and a look at the data.
+    """
+    from embedx.inspection import inspect_data
+    from embedx.report.html import render_html
     from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "comparison.json": render_json,
-        "comparison.md": render_markdown,
-        "comparison.csv": render_csv,
-        "predictions.csv": render_predictions,
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"{folder} cannot be made a folder: {error.strerror}. Give another with -o") from error
+    findings = [] if dataset is None else inspect_data(dataset.labelled()).to_dict()["findings"]
+    texts = {
+        "comparison.json": render_json(comparison),
+        "comparison.md": render_markdown(comparison),
+        "comparison.csv": render_csv(comparison),
+        "predictions.csv": render_predictions(comparison),
+        "report.html": render_html(comparison, dataset, findings=findings, page_folder=folder),
     }
-    for name, render in files.items():
-        (folder / name).write_text(render(comparison), encoding="utf-8")
-    print(f"wrote {', '.join(files)} to {folder}")
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    print(f"wrote {', '.join(texts)} to {folder}")

@@ -3,37 +3,85 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedx.download.fetch import FetchOptions
+    from embedx.download.job import DownloadReport
+    from embedx.download.plan import LinkPlan
 
 __all__ = ["add_arguments", "run"]
+
+_BYTES_PER_SECOND = 20_000  # 16 kHz mono FLAC, measured on speech and music: 12 to 24 kB
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("csv", help="CSV with a column of links (URLs, bare YouTube ids, or local files) and a label")
-    parser.add_argument("output", nargs="?", help="folder for the clips; not needed with --check")
-    parser.add_argument("--check", action="store_true", help="report rows, classes and damage; request nothing")
-    parser.add_argument("--url-column", help="column of links (guessed from the usual names)")
-    parser.add_argument("--label-column", help="column of labels (guessed from the usual names)")
-    parser.add_argument("--seconds", type=_seconds, default=30.0, help="length of a clip, or 'all' (default 30)")
-    parser.add_argument("--start", type=_start, default="middle", help="seconds, 'middle' or 'random' (default middle)")
-    parser.add_argument("--per-class", type=_count, help="so many clips a class, drawn until they succeed")
-    parser.add_argument("--clips-per-video", type=_count, default=1, help="clips of every video, spread evenly")
-    parser.add_argument("--valid-fraction", type=_fraction, default=0.0, help="share of every class for validation")
-    parser.add_argument("--test-fraction", type=_fraction, default=0.0, help="share of every class for testing")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw and the splits")
-    parser.add_argument("--conflicts", choices=("drop", "first"), default="drop", help="clips with two labels")
-    parser.add_argument("--jobs", type=_count, default=4, help="clips at a time, one a host (default 4)")
-    parser.add_argument("--allow-private", action="store_true", help="also reach this machine and private networks")
+    parser.add_argument(
+        "csv", help="CSV with a column of links (URLs, bare YouTube ids, local files) and one of labels"
+    )
+    parser.add_argument("output", nargs="?", help="folder for the clips; a folder of an earlier run is gone on with")
+    look = parser.add_argument_group("look first")
+    look.add_argument("--check", action="store_true", help="report rows, classes, damage; request and write nothing")
+    look.add_argument("--dry-run", action="store_true", help="list what would be fetched; request and write nothing")
+    look.add_argument("--repair-ids", choices=("search",), help="look for cut YouTube ids by the rows' titles")
+    _add_choice(parser.add_argument_group("what"))
+    _add_limits(parser.add_argument_group("how"))
+
+
+def _add_choice(group: Any) -> None:
+    group.add_argument("--url-column", help="column of links (guessed from the usual names)")
+    group.add_argument("--label-column", help="column of labels (guessed from the usual names)")
+    group.add_argument("--seconds", type=_length, default=30.0, metavar="S", help="length of a clip or 'all' (30)")
+    group.add_argument("--start", type=_start, default="middle", help="seconds, 'middle' or 'random' (middle)")
+    group.add_argument("--per-class", type=_count, metavar="N", help="N clips a class, drawn until N succeed")
+    group.add_argument("--clips-per-video", type=_count, default=1, metavar="K", help="K clips of a video (1)")
+    group.add_argument("--conflicts", choices=("drop", "first"), default="drop", help="links with two labels (drop)")
+    group.add_argument(
+        "--group", choices=("video", "channel"), default="video", help="what splits must not cut (video)"
+    )
+    group.add_argument("--valid-fraction", type=_fraction, default=0.0, metavar="F", help="share for validation (0)")
+    group.add_argument("--test-fraction", type=_fraction, default=0.0, metavar="F", help="share for testing (0)")
+    group.add_argument("--seed", type=int, default=0, help="of the draw and the splits (0)")
+    group.add_argument("--retry-status", type=_statuses, default=(), metavar="A,B", help="try these failures again")
+
+
+def _add_limits(group: Any) -> None:
+    group.add_argument("--jobs", type=_count, default=4, help="clips at a time, one of a host (4)")
+    group.add_argument("--pause", type=_pause, metavar="S[-S]", help="between clips of a host (YouTube 5-10 s, else 0)")
+    group.add_argument("--timeout", type=_positive, default=20.0, metavar="S", help="for a server's answer (20)")
+    group.add_argument("--deadline", type=_positive, default=300.0, metavar="S", help="for one try of a clip (300)")
+    group.add_argument("--max-bytes", type=_bytes, default=400 * 2**20, metavar="B", help="media of one clip (400M)")
+    group.add_argument("--max-duration", type=_positive, metavar="S", help="refuse longer sources")
+    group.add_argument("--cookies", metavar="FILE", help="Netscape cookie file; only read")
+    group.add_argument("--proxy", metavar="URL", help="proxy (default: the environment's)")
+    group.add_argument("--allow-private", action="store_true", help="also reach this machine and private networks")
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
-    from embedx.download.plan import plan_links
     from embedx.errors import ParameterError
 
-    plan = plan_links(
+    plan = _plan(args, {})
+    if args.check:
+        return _check(plan, args)
+    if args.dry_run:
+        return _dry_run(plan, args)
+    if args.output is None:
+        raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
+    options = _options(args)
+    if args.repair_ids:
+        plan = _plan(args, _repair(plan, args, options))
+    return _download(plan, args, options)
+
+
+def _plan(args: argparse.Namespace, repairs: dict[str, str]) -> LinkPlan:
+    from embedx.download.plan import plan_links
+
+    return plan_links(
         args.csv,
         url_column=args.url_column,
         label_column=args.label_column,
@@ -42,47 +90,118 @@ def run(args: argparse.Namespace) -> int:
         clips_per_video=args.clips_per_video,
         conflicts=args.conflicts,
         allow_private=args.allow_private,
+        repairs=repairs,
     )
-    if args.check:
-        return _check(plan)
-    if args.output is None:
-        raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
-    return _download(plan, args)
 
 
-def _check(plan: Any) -> int:
+def _check(plan: LinkPlan, args: argparse.Namespace) -> int:
     from embedx.download.links import DAMAGE_CAUSES
+    from embedx.download.repair import is_stripped
 
-    n_whole = len(plan.rows) - len(plan.damaged)
-    print(
-        f"{plan.place}: {len(plan.rows):,} rows; links from {plan.columns['url']!r}, labels from {plan.columns.get('label')!r}"
-    )
-    print(f"  damaged    {len(plan.damaged):>6,}  never requested")
+    columns = f"links from {plan.columns['url']!r}, labels from {plan.columns.get('label')!r}"
+    print(f"{plan.place}: {len(plan.rows):,} rows; {columns}\n")
+    print(f"  {len(plan.damaged):>6,} damaged, never requested")
     for cause, n in plan.causes.most_common():
-        print(f"             {n:>6,}  {cause}: {DAMAGE_CAUSES[cause]}")
-    print(f"  whole      {n_whole:>6,}")
-    print(
-        f"  unique     {plan.n_unique:>6,}  ({plan.n_repeats} repeats, {len(plan.conflicts)} with conflicting labels)"
+        print(f"    {n:>6,} {cause}: {DAMAGE_CAUSES[cause]}")
+    if is_stripped(plan):
+        print(
+            "           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': whoever made the list"
+        )
+        print("           took that address away with str.strip(), which eats the id's own letters too (removeprefix)")
+    print(f"  {len(plan.rows) - len(plan.damaged):>6,} whole")
+    print(f"  {plan.n_unique:>6,} unique ({plan.n_repeats:,} repeats)")
+    print(f"  {len(plan.conflicts):>6,} conflicts: one link, two labels ({_conflict_rule(args)})")
+    for conflict in plan.conflicts[:5]:
+        rows = ", ".join(f"{row.label!r} in row {row.number}" for row in conflict.rows)
+        print(f"           {conflict.url}: {rows}")
+    _print_classes(plan)
+    _print_surroundings(plan, args)
+    return 3 if plan.damaged or plan.conflicts else 0
+
+
+def _conflict_rule(args: argparse.Namespace) -> str:
+    return (
+        "left out; --conflicts first keeps the first label" if args.conflicts == "drop" else "the first label is kept"
     )
-    unique = {row.link.url: row for row in reversed(plan.rows) if row.link.damage is None}
+
+
+def _print_classes(plan: LinkPlan) -> None:
+    unique = {(row.link.url, row.start, row.stop): row for row in reversed(plan.rows) if row.link.damage is None}
     counts = {
         "rows": Counter(row.label for row in plan.rows),
         "damaged": Counter(row.label for row in plan.damaged),
         "unique": Counter(row.label for row in unique.values()),
-        "to fetch": Counter(ask.label for ask in plan.asks),
+        "clips": Counter(ask.label for ask in plan.asks),
     }
-    print(f"\n  {'class':<20}" + "".join(f"{name:>10}" for name in counts))
-    for label, _ in counts["rows"].most_common():
-        print(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>10,}" for counter in counts.values()))
-    return 3 if plan.damaged or plan.conflicts else 0
+    print(f"\n  {'class':<20}" + "".join(f"{name:>9}" for name in counts))
+    for label, _ in counts["rows"].most_common(40):
+        print(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>9,}" for counter in counts.values()))
 
 
-def _download(plan: Any, args: argparse.Namespace) -> int:
+def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
+    from embedx.download.surroundings import find_js_runtime, free_bytes, has_solver
+
+    n_clips = _n_wanted(plan, args)
+    need = n_clips * (args.seconds or 300.0) * _BYTES_PER_SECOND
+    free = free_bytes(args.output or ".")
+    print(f"\n  disk: about {need / 1e9:.2f} GB for {n_clips:,} clips, {free / 1e9:.1f} GB free")
+    if any(ask.row.link.host == "www.youtube.com" for ask in plan.asks):
+        runtime = find_js_runtime()
+        found = f"{runtime.name} {runtime.version} ({runtime.path})" if runtime else "none"
+        hint = "" if runtime and has_solver() else ": YouTube needs one and its scripts, pip install 'embedx[youtube]'"
+        print(f"  JavaScript runtime: {found}{hint}")
+
+
+def _n_wanted(plan: LinkPlan, args: argparse.Namespace) -> int:
+    counts = Counter(ask.label for ask in plan.asks)
+    return sum(min(args.per_class or n, n) for n in counts.values())
+
+
+def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
+    from embedx.download.draw import draw_order
+    from embedx.download.links import public_url
+
+    for label, asks in draw_order(plan.asks, seed=args.seed).items():
+        for ask in asks[: args.per_class]:
+            print("\t".join([ask.key, label or "", public_url(ask.url), str(ask.start), str(ask.seconds or "all")]))
+    return 0
+
+
+def _options(args: argparse.Namespace) -> FetchOptions:
+    from embedx.download.fetch import FetchOptions
+    from embedx.download.surroundings import find_js_runtime, read_cookies
+
+    runtime = find_js_runtime()
+    return FetchOptions(
+        cookies=read_cookies(args.cookies) if args.cookies else None,
+        proxy=args.proxy,
+        timeout_seconds=args.timeout,
+        deadline_seconds=args.deadline,
+        max_bytes=args.max_bytes,
+        max_duration_seconds=args.max_duration,
+        allow_private=args.allow_private,
+        js_runtimes={runtime.name: {"path": runtime.path}} if runtime else {},
+    )
+
+
+def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> dict[str, str]:
     from embedx.cli.progress import ProgressBar
-    from embedx.download.fetch import Fetcher, FetchOptions
-    from embedx.download.job import download
+    from embedx.download.fetch import Fetcher
+    from embedx.download.hosts import Hosts
+    from embedx.download.repair import repair_rows
 
-    options = FetchOptions(allow_private=args.allow_private)
+    hosts = Hosts(pause_seconds=args.pause)
+    with ProgressBar("repair", unit="ids") as bar:
+        return repair_rows(plan, Path(args.output), search=Fetcher(options).search, hosts=hosts, progress=bar)
+
+
+def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> int:
+    from embedx.cli.progress import ProgressBar
+    from embedx.download.fetch import Fetcher, fetch_versions
+    from embedx.download.hosts import Hosts
+    from embedx.download.job import download
+    from embedx.download.tables import Division
+
     with ProgressBar("download", unit="clips") as bar:
         report = download(
             plan,
@@ -90,39 +209,57 @@ def _download(plan: Any, args: argparse.Namespace) -> int:
             make_fetcher=lambda is_stopped: Fetcher(options, is_stopped=is_stopped),
             per_class=args.per_class,
             jobs=args.jobs,
-            valid_fraction=args.valid_fraction,
-            test_fraction=args.test_fraction,
-            seed=args.seed,
+            hosts=Hosts(pause_seconds=args.pause),
+            retry_status=args.retry_status,
+            division=Division(args.group, args.valid_fraction, args.test_fraction, args.seed),
+            versions=fetch_versions(),
             progress=bar,
         )
-    for word, labels in report.table.items():
-        print(
-            f"{word:<15} {sum(labels.values()):>6,}  "
-            + ", ".join(f"{label or '(none)'} {n}" for label, n in labels.items())
-        )
+    _print_report(report)
+    return _exit_code(report, is_drawn=args.per_class is not None)
+
+
+def _print_report(report: DownloadReport) -> None:
+    from embedx.download.status import STATUSES
+
+    labels = sorted({label for counts in report.table.values() for label in counts})[:8]
+    print(f"{'status':<16}{'rows':>8}" + "".join(f"{(label or '(none)')[:14]:>15}" for label in labels))
+    for word, counts in report.table.items():
+        numbers = "".join(f"{counts.get(label, 0):>15,}" for label in labels)
+        print(f"{word:<16}{sum(counts.values()):>8,}{numbers}")
+    cost = f"{report.bytes_fetched / 1e6:.1f} MB fetched in {report.seconds:.0f} s"
+    print(f"\n{report.n_new:,} new clips, {cost} -> {report.output}/manifest.csv")
+    for word in report.table:
+        if STATUSES[word].advice:
+            print(f"  {word}: {STATUSES[word].advice}")
+    for host, word in report.stopped.items():
+        print(f"embedx: {host} was stopped ({word}): wait some hours, then run the same command again", file=sys.stderr)
+
+
+def _exit_code(report: DownloadReport, *, is_drawn: bool) -> int:
+    if is_drawn and report.is_complete:
+        return 0
     if report.stopped:
         return 4
-    failed = set(report.table) - {"ok"}
-    if args.per_class is not None:
-        return 0 if report.is_complete else 3
-    return 3 if failed else 0
+    return 3 if is_drawn or set(report.table) - {"ok"} else 0
 
 
-def _seconds(text: str) -> float | None:
-    if text == "all":
-        return None
-    value = float(text)
-    if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError(f"{text} is no length in seconds (more than 0, or 'all')")
-    return value
+def _length(text: str) -> float | None:
+    return None if text == "all" else _positive(text)
 
 
 def _start(text: str) -> float | str:
-    if text in ("middle", "random"):
-        return text
+    return text if text in ("middle", "random") else _number(text, 0.0, 1e7)
+
+
+def _positive(text: str) -> float:
+    return _number(text, 1e-3, 1e7)
+
+
+def _number(text: str, least: float, most: float) -> float:
     value = float(text)
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"{text} is no start (seconds from 0, 'middle' or 'random')")
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is outside {least:g} to {most:g}")
     return value
 
 
@@ -136,5 +273,30 @@ def _count(text: str) -> int:
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share from 0 to below 1")
+        raise argparse.ArgumentTypeError(f"{text} is no share (0 to below 1)")
     return value
+
+
+def _pause(text: str) -> tuple[float, float]:
+    low, _, high = text.partition("-")
+    pause = (_number(low, 0.0, 1e5), _number(high or low, 0.0, 1e5))
+    if pause[0] > pause[1]:
+        raise argparse.ArgumentTypeError(f"{text}: the first number is the smaller one")
+    return pause
+
+
+def _bytes(text: str) -> int:
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    unit = units.get(text[-1:].upper(), 1)
+    return round(_number(text[:-1] if unit > 1 else text, 1e-9, 1e15) * unit)
+
+
+def _statuses(text: str) -> tuple[str, ...]:
+    from embedx.download.status import STATUSES
+    from embedx.errors import unknown_name
+
+    words = tuple(word.strip() for word in text.split(","))
+    for word in words:
+        if word not in STATUSES:
+            raise argparse.ArgumentTypeError(unknown_name("status", word, STATUSES))
+    return words

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
+    from embedx.extract.options import ClusterOptions
     from embedx.manifest import Manifest
 
 __all__ = ["add_arguments", "run"]
+
+_MOST_NAMED = 5
+"""Failures of one reason that are named before the rest is counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_recipe_arguments(parser.add_argument_group("what is computed (recorded; a store keeps its own)"))
     _add_source_arguments(parser.add_argument_group("which clips"))
     _add_machine_arguments(parser.add_argument_group("how fast (changes no number)"))
+    _add_cluster_arguments(parser.add_argument_group("on how many machines (changes no number)"))
 
 
 def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
@@ -42,16 +47,45 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--retry-failed", action="store_true", help="try clips again that failed in an earlier run")
     group.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
     group.add_argument(
-        "--shard", type=_shard, metavar="I/N", help="compute part I of N only (I from 0), for job arrays"
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="compute part I of N only (I from 0), for job arrays; merge publishes",
     )
 
 
 def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     group.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in")
-    group.add_argument("--engine", default="local", help="local (default) or ray")
     group.add_argument("--workers", type=int, default=2, metavar="N", help="decoding processes (default 2)")
     group.add_argument("--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (GPU)")
+
+
+def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--engine", default="local", help="local (default), or ray: workers on a Ray cluster")
+    group.add_argument("--address", metavar="HOST:PORT", help="the cluster, or auto; none starts one of this machine")
+    group.add_argument("--gpus-per-worker", type=float, metavar="N", help="default 1 where the cluster has any")
+    group.add_argument("--cpus-per-worker", type=int, default=1, metavar="N", help="default 1")
+    group.add_argument("--max-workers", type=int, metavar="N", help="default: as many as there is room for")
+    group.add_argument(
+        "--unit-timeout", type=float, default=3600.0, metavar="SECONDS", help="limit for 64 clips (default 3600)"
+    )
+    group.add_argument(
+        "--parts", default="driver", help="driver (default), or worker: each writes, into a store on shared storage"
+    )
+
+
+def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
+    from embedx.extract.options import ClusterOptions
+
+    return ClusterOptions(
+        address=args.address,
+        gpus_per_worker=args.gpus_per_worker,
+        cpus_per_worker=args.cpus_per_worker,
+        max_workers=args.max_workers,
+        unit_timeout_seconds=args.unit_timeout,
+        parts=args.parts,
+    )
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -79,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             retry_failed=args.retry_failed,
             engine=args.engine,
+            cluster=_cluster_options(args),
             shard=args.shard,
             progress=bar,
             layers=args.layers,
@@ -148,7 +183,10 @@ def _print_report(report: ExtractReport) -> None:
 def _print_failures(report: ExtractReport) -> None:
     if not report.failures:
         return
-    print(f"{len(report.failures)} clips failed:")
+    print(f"{len(report.failures)} clips failed and have no rows:")
     for reason, count in Counter(failure.reason for failure in report.failures).most_common():
-        first = next(failure for failure in report.failures if failure.reason == reason)
-        print(f"  {count:>6}  {reason:<12} e.g. {first.message}")
+        named = [failure for failure in report.failures if failure.reason == reason][:_MOST_NAMED]
+        for failure in named:
+            print(f"  {reason:<12} {failure.source.id}: {failure.message}")
+        if count > len(named):
+            print(f"  {reason:<12} and {count - len(named)} more: embedx info {report.output} --failures")

@@ -1,67 +1,74 @@
-"""embedx fit: train one head and save the model."""
+"""``embedx fit``: train one head and save the model."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
+from embedx.cli.finetuning import add_finetune_arguments, finetune_parameters, is_first_process
+from embedx.cli.learning import add_data_arguments, add_tuning_arguments, parse_parameters, read_parts, run_tuning
 from embedx.cli.progress import ProgressBar
-from embedx.errors import DatasetError
+
+if TYPE_CHECKING:
+    from embedx.model import Model
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of embedx fit."""
-    parser.add_argument("embeddings", help="HDF5 file that embedx extract wrote")
-    parser.add_argument("-o", "--output", required=True, help="folder for the model")
-    parser.add_argument("--head", default="logreg", help="majority, logmel, logreg, lgbm, mlp or knn (default: logreg)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of draws, folds and head")
-    data = parser.add_argument_group("data")
-    data.add_argument("--labels", metavar="CSV", help="labels, groups and splits to use instead of the stored ones")
-    data.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class")
-    data.add_argument("--valid-fraction", type=float, metavar="F", help="hold out this share for valid scores")
-    tuning = parser.add_argument_group("tuning")
-    tuning.add_argument("--trials", type=int, metavar="N", help="tune with N trials")
-    tuning.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial later than this")
-    tuning.add_argument("--budget", choices=("fast", "default", "thorough"), help="trials and time by name")
-    tuning.add_argument("--study", metavar="FILE|URL", help="keep the study, so that it can be resumed")
-    parser.add_argument("--calibrate", action="store_true", help="correct probabilities on held-out folds")
+    """Declare the arguments."""
+    add_data_arguments(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder for the model")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the head, such as C=0.5"
+    )
+    parser.add_argument(
+        "--calibrate",
+        nargs="?",
+        const="auto",
+        choices=("auto", "temperature", "isotonic"),
+        help="correct probabilities on held-out folds (auto: isotonic from 1,000 clips on)",
+    )
+    add_tuning_arguments(parser)
+    add_finetune_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, save, say what was measured."""
-    from embedx.dataset import load_embeddings
+    from embedx.heads.catalog import get_head
     from embedx.model import fit_model
 
-    dataset = load_embeddings(args.embeddings, labels=args.labels)
-    if args.per_class:
-        dataset = dataset.balanced(args.per_class, seed=args.seed)
-    if dataset.y is None:
-        dataset = dataset.labelled()
-    params = _tuned(args, dataset) if args.trials or args.budget else None
-    model = fit_model(dataset, args.head, params=params, seed=args.seed, calibrate=args.calibrate)
+    get_head(args.head)
+    params = {**finetune_parameters(args), **parse_parameters(args.param)}
+    train, valid = read_parts(args)
+    train.require_learnable()
+    if args.trials is not None or args.budget or args.study or args.timeout is not None:
+        params = {**run_tuning(args, train).params, **params}
+    calibrate = True if args.calibrate == "auto" else args.calibrate or False
+    with ProgressBar(f"fit {args.head}", unit="steps") as bar:
+        progress = bar if is_first_process() else None
+        model = fit_model(
+            train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed, progress=progress
+        )
+    if not is_first_process():
+        return 0
     folder = model.save(args.output)
-    print(f"model saved: {folder} ({args.head}, {len(model.classes)} classes, {len(dataset)} clips)")
+    _print_scores(model)
+    print(f"saved {folder}: {args.head} on {len(train)} clips, {len(model.classes)} classes")
     return 0
 
 
-def _tuned(args: argparse.Namespace, dataset: Any) -> dict[str, Any]:
-    from embedx.tuning import BUDGETS, tune
-
-    if dataset is None:
-        raise DatasetError("nothing to tune on")
-    budget = BUDGETS[args.budget or "default"]
-    with ProgressBar("tuning", unit="trials") as bar:
-        tuned = tune(
-            args.head,
-            dataset,
-            n_trials=args.trials or budget.n_trials,
-            timeout_seconds=args.timeout or budget.timeout_seconds,
-            n_folds=budget.n_folds,
-            seed=args.seed,
-            study=args.study,
-            progress=bar,
+def _print_scores(model: Model) -> None:
+    if "valid" in model.scores:
+        columns = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+        print(f"{model.scores['valid']['n_clips']} held-out clips  " + "  ".join(f"{name:>17}" for name in columns))
+        for row, name in (("valid", model.head), ("majority", "majority baseline")):
+            print(f"  {name:<20}" + "  ".join(f"{model.scores[row][column]:>17.3f}" for column in columns))
+    if "calibration" in model.scores:
+        facts = model.scores["calibration"]
+        how = f"temperature {facts['temperature']:.2f}" if facts["method"] == "temperature" else facts["method"]
+        print(
+            f"calibrated ({how}, {facts['n_clips']} held-out predictions): "
+            f"log-loss {facts['log_loss_before']:.3f} -> {facts['log_loss_after']:.3f}, "
+            f"calibration error {facts['ece_before']:.3f} -> {facts['ece_after']:.3f}"
         )
-    print(f"tuned: {tuned.n_trials} trials, {tuned.metric} {tuned.value:.4f}, {tuned.params}")
-    return tuned.params

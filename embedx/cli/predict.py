@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     manifest = _manifest(args.clips)
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     with ProgressBar("predict", unit="clips") as bar:
-        predictions = model.predict(manifest, resources=resources, progress=bar)
+        predictions = model.predictions(manifest, resources=resources, progress=bar)
     rows = list(_rows(predictions, args.proba))
     if args.csv and args.csv != "-":
         with open(args.csv, "w", newline="", encoding="utf-8") as stream:

@@ -64,8 +64,8 @@ def _extract(manifest: Manifest, store: Path) -> Dataset:
 
 
 def _compare(dataset: Dataset, results: Path, seed: int) -> str:
-    from embedx.comparison import compare
     from embedx.cli.compare import write_results
+    from embedx.comparison import compare
     from embedx.report.tables import render_markdown
 
     with ProgressBar("2. comparing", unit="fits") as progress:

@@ -30,13 +30,20 @@ def data_hash(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def gather_facts(stores: Mapping[str, Dataset], cuts: Sequence[Fold], **settings: Any) -> dict[str, Any]:
+def gather_facts(
+    stores: Mapping[str, Dataset],
+    cuts: Sequence[Fold],
+    *,
+    settings: Mapping[str, Any],
+    embedding_seconds: Mapping[str, float] | None,
+) -> dict[str, Any]:
     """Return everything needed to compute a comparison again, and to see what it was computed on."""
     first = next(iter(stores.values()))
     names, counts = np.unique(np.asarray(first.y), return_counts=True)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": settings,
+        "settings": dict(settings),
+        "embedding_seconds": None if embedding_seconds is None else dict(embedding_seconds),
         "n_clips": len(first),
         "n_groups": None if first.groups is None else len(np.unique(first.groups)),
         "class_counts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},

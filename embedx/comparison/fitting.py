@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from embedx.comparison.result import Kind
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold
-from embedx.heads.catalog import as_spec, fit_head, make_head
+from embedx.heads.catalog import as_spec, fit_head, make_head, with_recipe
 
 __all__ = ["Contender", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
 
@@ -42,6 +44,8 @@ class Contender:
         As in `embedx.comparison.result.Row`.
     learn : callable
         ``learn(part, seed)`` fits on a data set and returns `Learned`; it must be picklable.
+    warm : head, optional
+        What is fitted once on a few clips before a clock runs, so that imports are nobody's seconds.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Contender:
     head: str
     store: str
     learn: Callable[[Dataset, int], Learned]
+    warm: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -66,6 +71,7 @@ class FoldFit:
 
 def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] | None = None) -> Learned:
     """Fit a head with given parameters on a data set."""
+    head = with_recipe(head, part.recipe)
     estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
     eats = as_spec(head)
     fit_head(estimator, part.inputs_for(eats), part.y, groups=part.groups)
@@ -89,7 +95,10 @@ def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArra
         Seed of the head.
     """
     part, test = dataset.take(fold.train), dataset.take(fold.test)
-    with one_thread():
+    on_audio = contender.warm is not None and as_spec(contender.warm).eats == "sources"
+    if not on_audio:
+        _warm_up(part, contender.warm)
+    with nullcontext() if on_audio else one_thread():
         before = _reset_peak()
         started = time.perf_counter()
         learned = contender.learn(part, seed)
@@ -106,18 +115,38 @@ def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArra
     )
 
 
+_WARM: set[str] = set()
+
+
+def _warm_up(part: Dataset, head: Any) -> None:
+    """Fit a head on a few clips the first time that this process meets it."""
+    name = "" if head is None else as_spec(head).name
+    if not name or name in _WARM:
+        return
+    _WARM.add(name)
+    labels = np.asarray(part.y)
+    few = np.concatenate([np.flatnonzero(labels == label)[:10] for label in np.unique(labels)])
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            fit_part(part.take(few), head, seed=0)
+        except Exception:  # a head that cannot learn from so little will say so on the real part
+            return
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Hold numeric libraries to one thread, so that folds run side by side and costs compare."""
-    import torch
-
-    threads = torch.get_num_threads()
+    torch = sys.modules.get("torch")
+    threads = 0 if torch is None else torch.get_num_threads()
     with threadpool_limits(limits=1):
-        torch.set_num_threads(1)
+        if torch is not None:
+            torch.set_num_threads(1)
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
+            if torch is not None:
+                torch.set_num_threads(threads)
 
 
 def _reset_peak() -> int | None:

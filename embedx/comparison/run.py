@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.comparison.auto import learn_auto
+from embedx.comparison.contenders import curve_contenders, probe_of, table_contenders
+from embedx.comparison.curves import draw_curves
 from embedx.comparison.facts import gather_facts
-from embedx.comparison.fitting import Contender, FoldFit, Learned, fit_fold, fit_part
+from embedx.comparison.fitting import Contender, FoldFit, fit_fold
 from embedx.comparison.judge import Judged, describe_group_scores, judge, test_rows
+from embedx.comparison.plan import align_stores, choose_groups, plan_cut
 from embedx.comparison.result import Comparison, FoldScore, Row
-from embedx.comparison.verdict import write_verdict
+from embedx.comparison.verdict import describe_baseline, write_verdict
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, ParameterError
 from embedx.evaluation.metrics import METRICS, score
-from embedx.evaluation.splits import Fold, describe_problems, holdout, plan_folds
+from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
 
@@ -37,6 +37,8 @@ def compare(
     valid_fraction: float | None = None,
     n_trials: int = 0,
     auto: bool = True,
+    curves: bool = True,
+    embedding_seconds: Mapping[str, float] | None = None,
     seed: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -57,13 +59,17 @@ def compare(
     valid_fraction : float, optional
         Judge on one held-out part of this size instead of folds.
     n_trials : int
-        Trials of tuning inside each training part; 0 tunes nothing.
+        Trials of tuning inside each training part; each head then has a tuned row beside its default.
     auto : bool
         Whether to add the row whose head and layer are chosen inside each training part.
+    curves : bool
+        Whether to draw the learning curve and the curve over layers.
+    embedding_seconds : mapping of str to float, optional
+        What the embedding of each store took (key ``""`` for a single one); reported apart from the heads.
     seed : int
         Seed of everything.
     n_jobs : int
-        Processes; each computes with one thread. The result does not depend on it.
+        Processes (-1 for all cores); each computes with one thread. Scores do not depend on it.
     progress : callable, optional
         Called as ``progress(done, total, row=..., fold=...)``.
 
@@ -74,171 +80,57 @@ def compare(
     Raises
     ------
     DatasetError
-        No labels, one class, fewer clips or groups than folds, stores without common clips.
+        No labels, one class, fewer clips or groups than folds, stores without common clips; a head learns from
+        audio, and a file is missing or has changed since it was embedded.
     ParameterError
         An unknown head, or a number out of range.
     """
-    stores = _aligned(dataset)
+    stores = align_stores(dataset)
+    if any(as_spec(head).eats == "sources" for head in heads):
+        stores = {name: one.require_audio() for name, one in stores.items()}
     first = next(iter(stores.values()))
+    groups, notes = choose_groups(first)
+    cuts = plan_cut(first, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
+    table = table_contenders(stores, heads, n_trials=n_trials, auto=auto)
+    probe = probe_of(heads) if curves else None
+    contenders = [*table, *curve_contenders(stores, probe)]
+    fits = _fit_all(contenders, stores, cuts, seed=seed, n_jobs=n_jobs, progress=progress)
+    judged, proba = _judge_all(contenders, fits, first, cuts, groups, seed)
+    correct = {contender.name: judged[contender.name].correct for contender in table}
     labels = np.asarray(first.y)
-    groups, notes = _groups_of(first)
-    cuts = _plan(first, labels, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
-    contenders = _contenders(stores, heads, n_trials=n_trials, auto=auto)
-    classes = np.unique(labels)
-    fits = _fit_all(contenders, stores, cuts, classes, seed=seed, n_jobs=n_jobs, progress=progress)
-    proba = {c.name: _spread(cuts, fits[c.name], len(labels), len(classes)) for c in contenders}
-    truth = np.searchsorted(classes, labels)
-    names = tuple(str(name) for name in classes)
-    judged = {name: judge(array, truth, groups, names, seed=seed) for name, array in proba.items()}
-    rows = tuple(_row(c, judged[c.name], _fold_scores(cuts, fits[c.name], labels, classes)) for c in contenders)
-    correct = {name: one.correct for name, one in judged.items()}
-    tests = test_rows(_pairs(contenders), correct, groups, binary=_once(cuts), seed=seed)
-    notes += describe_problems(cuts, labels, groups=groups)
     parts: dict[str, Any] = {
-        "rows": rows,
-        "tests": tests,
-        "notes": tuple(notes),
-        "classes": names,
+        "rows": tuple(_row(c, judged[c.name], _fold_scores(cuts, fits[c.name], labels)) for c in table),
+        "tests": test_rows(_pairs(table), correct, groups, labels, once=max(f.repeat for f in cuts) == 0, seed=seed),
+        "notes": (*notes, *describe_problems(cuts, labels, groups=groups), *_few_groups(groups)),
+        "classes": tuple(str(name) for name in np.unique(labels)),
         "sources": first.sources,
         "groups": None if groups is None else tuple(str(group) for group in groups),
-        "proba": {name: array.astype(np.float32) for name, array in proba.items()},
+        "proba": {c.name: proba[c.name].astype(np.float32) for c in table},
         "fold_of": _fold_names(cuts, len(labels)),
         "group_scores": _group_scores(correct, groups),
-        "curves": {},
-        "facts": gather_facts(stores, cuts, seed=seed, n_jobs=n_jobs, n_trials=n_trials, folds=folds),
+        "curves": draw_curves(probe, stores, judged, fits, cuts, groups, seed=seed),
+        "facts": gather_facts(
+            stores,
+            cuts,
+            embedding_seconds=embedding_seconds,
+            settings={"folds": folds, "repeats": repeats, "valid_fraction": valid_fraction, "n_trials": n_trials}
+            | {"seed": seed, "n_jobs": n_jobs},
+        ),
     }
+    parts["notes"] += describe_baseline(parts["rows"], parts["tests"])
     return Comparison(verdict=write_verdict(**parts), **parts)
-
-
-def _aligned(dataset: Dataset | Mapping[str, Dataset]) -> dict[str, Dataset]:
-    if isinstance(dataset, Dataset):
-        return {"": dataset.require_learnable()}
-    if not dataset:
-        raise DatasetError("there is no store to compare: give at least one")
-    stores = {name: one.require_learnable() for name, one in dataset.items()}
-    keys = [{source.key for source in one.sources} for one in stores.values()]
-    common = set.intersection(*keys)
-    if not common:
-        raise DatasetError(f"the stores {', '.join(stores)} have no clip in common: they must hold the same audio")
-    return {name: _ordered(one, common) for name, one in stores.items()}
-
-
-def _ordered(dataset: Dataset, common: set[Any]) -> Dataset:
-    kept = [i for i, source in enumerate(dataset.sources) if source.key in common]
-    return dataset.take(sorted(kept, key=lambda i: dataset.sources[i].sort_key)).require_learnable()
-
-
-def _groups_of(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
-    groups, notes = dataset.groups, []
-    if groups is None:
-        uris = np.array([source.uri for source in dataset.sources])
-        if len(np.unique(uris)) < len(uris):
-            groups = uris
-            notes.append("no groups were given: segments of one file are kept together")
-    elif len(np.unique(groups)) == len(groups):
-        groups = None
-        notes.append("every clip is a group of its own: clips are treated as independent")
-    return groups, notes
-
-
-def _plan(
-    dataset: Dataset,
-    labels: NDArray[Any],
-    groups: NDArray[Any] | None,
-    *,
-    folds: int | str,
-    repeats: int,
-    valid_fraction: float | None,
-    seed: int,
-) -> tuple[Fold, ...]:
-    if valid_fraction is not None:
-        cuts = [holdout(labels, groups, valid_fraction, seed + i) for i in range(repeats)]
-        return tuple(Fold("holdout" if repeats == 1 else f"r{i + 1}:holdout", *cut, i) for i, cut in enumerate(cuts))
-    if folds == "split":
-        if dataset.split is None:
-            raise DatasetError("folds were to come from a column, but not every clip has a value there")
-        return plan_folds(labels, split=dataset.split)
-    if isinstance(folds, str | bool):
-        raise ParameterError(f"folds={folds!r}: a number of folds, or 'split' for the clips' own")
-    return plan_folds(labels, groups=groups, n_folds=int(folds), n_repeats=repeats, seed=seed)
-
-
-def _contenders(stores: Mapping[str, Dataset], heads: Sequence[Any], *, n_trials: int, auto: bool) -> list[Contender]:
-    specs = [as_spec(head) for head in heads]
-    first = next(iter(stores))
-    found = [_contender("majority", first, kind="baseline"), _contender("logmel", first, kind="control")]
-    for store in stores:
-        chosen = [(head, spec) for head, spec in zip(heads, specs, strict=True) if not spec.is_control]
-        found += [_contender(head, store, prefixed=len(stores) > 1) for head, _ in chosen]
-        if n_trials:
-            tunable = [head for head, spec in chosen if spec.space]
-            found += [_contender(head, store, prefixed=len(stores) > 1, n_trials=n_trials) for head in tunable]
-        cheap = [head for head, spec in chosen if spec.eats == "embeddings"]
-        if auto and cheap:
-            found.append(_auto_contender(cheap, store, prefixed=len(stores) > 1))
-    names = [contender.name for contender in found]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ParameterError(f"the head {repeated[0]!r} is there twice: name each head once")
-    return found
-
-
-def _contender(head: Any, store: str, *, kind: Any = "head", prefixed: bool = False, n_trials: int = 0) -> Contender:
-    spec = as_spec(head)
-    tuned = " tuned" if n_trials else ""
-    learn = partial(_learn_tuned, head=head, n_trials=n_trials) if n_trials else partial(_learn_plain, head=head)
-    prefix = f"{store}:" if prefixed else ""
-    return Contender(
-        name=f"{prefix}{spec.name}{tuned}",
-        title=f"{prefix} {spec.title}{', tuned' if n_trials else ''}".strip(),
-        kind="tuned" if n_trials else kind,
-        head=spec.name,
-        store=store,
-        learn=learn,
-    )
-
-
-def _auto_contender(heads: Sequence[Any], store: str, *, prefixed: bool) -> Contender:
-    prefix = f"{store}:" if prefixed else ""
-    return Contender(
-        name=f"{prefix}auto",
-        title=f"{prefix} auto (head and layer chosen inside)".strip(),
-        kind="auto",
-        head="auto",
-        store=store,
-        learn=partial(learn_auto, heads=tuple(heads)),
-    )
-
-
-def _learn_plain(part: Dataset, seed: int, *, head: Any) -> Learned:
-    return fit_part(part, head, seed=seed)
-
-
-def _learn_tuned(part: Dataset, seed: int, *, head: Any, n_trials: int) -> Learned:
-    from embedx.tuning import tune
-
-    tuned = tune(head, part, n_trials=n_trials, seed=seed)
-    learned = fit_part(part, head, seed=seed, params=tuned.params)
-    return Learned(
-        estimator=learned.estimator, eats=learned.eats, chosen=dict(tuned.params), history=_history(tuned.history)
-    )
-
-
-def _history(values: Any) -> tuple[float, ...]:
-    numbers = [float(getattr(value, "value", value)) for value in values]
-    return tuple(float(value) for value in np.minimum.accumulate(numbers)) if numbers else ()
 
 
 def _fit_all(
     contenders: Sequence[Contender],
     stores: Mapping[str, Dataset],
     cuts: Sequence[Fold],
-    classes: NDArray[Any],
     *,
     seed: int,
     n_jobs: int,
     progress: Progress | None,
 ) -> dict[str, list[FoldFit]]:
+    classes = np.unique(np.asarray(next(iter(stores.values())).y))
     jobs = [(contender, fold) for contender in contenders for fold in cuts]
     tasks = (
         joblib.delayed(fit_fold)(contender, stores[contender.store], fold, classes, seed=seed + fold.repeat)
@@ -252,6 +144,20 @@ def _fit_all(
             if progress is not None:
                 progress(done, len(jobs), row=contender.name, fold=fold.name)
     return fits
+
+
+def _judge_all(
+    contenders: Sequence[Contender],
+    fits: Mapping[str, Sequence[FoldFit]],
+    dataset: Dataset,
+    cuts: Sequence[Fold],
+    groups: NDArray[Any] | None,
+    seed: int,
+) -> tuple[dict[str, Judged], dict[str, NDArray[np.float64]]]:
+    classes, truth = np.unique(np.asarray(dataset.y), return_inverse=True)
+    names = tuple(str(name) for name in classes)
+    proba = {c.name: _spread(cuts, fits[c.name], len(truth), len(classes)) for c in contenders}
+    return {name: judge(array, truth, groups, names, seed=seed) for name, array in proba.items()}, proba
 
 
 def _spread(cuts: Sequence[Fold], fits: Sequence[FoldFit], n: int, k: int) -> NDArray[np.float64]:
@@ -269,9 +175,8 @@ def _fold_names(cuts: Sequence[Fold], n: int) -> NDArray[np.str_]:
     return names
 
 
-def _fold_scores(
-    cuts: Sequence[Fold], fits: Sequence[FoldFit], labels: NDArray[Any], classes: NDArray[Any]
-) -> tuple[FoldScore, ...]:
+def _fold_scores(cuts: Sequence[Fold], fits: Sequence[FoldFit], labels: NDArray[Any]) -> tuple[FoldScore, ...]:
+    classes = np.unique(labels)
     found = []
     for fold, fit in zip(cuts, fits, strict=True):
         scores = score(labels[fold.test], fit.proba, classes)
@@ -317,8 +222,14 @@ def _pairs(contenders: Sequence[Contender]) -> list[tuple[str, str, str]]:
     return pairs + [("heads", a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]
 
 
-def _once(cuts: Sequence[Fold]) -> bool:
-    return all(fold.repeat == 0 for fold in cuts)
+def _few_groups(groups: NDArray[Any] | None) -> tuple[str, ...]:
+    n = 0 if groups is None else len(np.unique(groups))
+    if not 0 < n < MIN_GROUPS:
+        return ()
+    return (
+        f"{n} groups: no intervals, because fewer than {MIN_GROUPS} groups cannot tell how much another one would "
+        "differ; the scores of each group are given instead",
+    )
 
 
 def _group_scores(

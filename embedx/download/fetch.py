@@ -1,38 +1,40 @@
 """One clip is fetched: yt-dlp finds the media, ranges of it are read, the seconds asked for are decoded.
 
-The only room that knows yt-dlp. Nothing is written to disk here but a spool for servers without ranges.
+The only room that knows yt-dlp. Nothing lasting is written to disk here.
 """
 
 from __future__ import annotations
 
 import functools
-import http.client
 import io
+import tempfile
+import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import av
 import yt_dlp
+from yt_dlp.downloader import get_suitable_downloader
 from yt_dlp.networking import Request
-from yt_dlp.networking._helper import _socket_connect, create_connection
 from yt_dlp.networking._urllib import HTTPHandler, UrllibRH
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils import GeoRestrictedError, UnsupportedError, YoutubeDLError
 
-from embedx.download.links import is_private_host
+from embedx.download.formats import choose_formats, is_plain, known_facts
+from embedx.download.guard import GuardedConnections, PrivateAddressError, Watch
 from embedx.download.plan import Ask
-from embedx.download.reader import Budget, RangeReader
+from embedx.download.reader import PAGE_BYTES, Budget, RangeReader
 from embedx.download.section import Section, cut_section
-from embedx.download.status import StatusError, classify_http, classify_message, clean_message
+from embedx.download.status import StatusError, classify_http, classify_message, clean_message, read_retry_after
+from embedx.manifest import AUDIO_SUFFIXES
 
-__all__ = ["FetchOptions", "Fetched", "Fetcher"]
+__all__ = ["FetchOptions", "Fetched", "Fetcher", "fetch_versions"]
 
-_MAX_PAGE_BYTES = 64 * 2**20
-_MIN_BITRATE_KBPS = 48
-_HTML = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
+_HTML = (b"<!doctype", b"<html", b"<head", b"<body")
+_MIN_SECRET = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,22 @@ class FetchOptions:
         Whether addresses of this machine and of private networks may be reached.
     js_runtimes : mapping
         As yt-dlp takes them; YouTube needs one.
+    extractors : tuple
+        yt-dlp extractor classes of your own, asked before yt-dlp's.
+    search : str
+        yt-dlp's name of the search that looks for cut ids.
     """
 
-    cookies: str | None = None
-    proxy: str | None = None
+    cookies: str | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)
     timeout_seconds: float = 20.0
     deadline_seconds: float = 300.0
     max_bytes: int = 400 * 2**20
     max_duration_seconds: float | None = None
     allow_private: bool = False
     js_runtimes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    extractors: tuple[Any, ...] = ()
+    search: str = "ytsearch"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +81,11 @@ class Fetched:
 
     section: Section
     facts: Mapping[str, Any]
+
+
+def fetch_versions() -> dict[str, str]:
+    """Return the version of yt-dlp, for the journal."""
+    return {"yt_dlp": yt_dlp.version.__version__}
 
 
 class Fetcher:
@@ -88,64 +101,106 @@ class Fetcher:
 
     def __init__(self, options: FetchOptions, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
         self.options, self._is_stopped = options, is_stopped
+        self._watch = Watch()
         self._ydl: Any = None
 
     def fetch(self, ask: Ask) -> Fetched:
         """Return the seconds asked for, or raise `StatusError` with the status of the row."""
-        budget = Budget(self.options.max_bytes, time.monotonic() + self.options.deadline_seconds, self._is_stopped)
+        budget = self._budget()
         if ask.row.link.is_local:
-            return Fetched(self._cut(ask.url, ask, budget, None), {"extractor": "file", "bytes_fetched": 0})
-        info = self._extract(ask.url)
-        chosen = self._checked(info)
-        reader = RangeReader(functools.partial(self._request, chosen), budget=budget)
-        try:
-            self._wait_until(chosen.get("available_at"), budget)
-            reader.open()
-            if reader.head()[:64].lstrip().lower().startswith(_HTML):
-                raise StatusError("corrupt", "the server sent a web page labelled as media")
-            section = self._cut(reader, ask, budget, info.get("duration"))
-        finally:
-            reader.close()
-        return Fetched(section, {**_facts(info, chosen), "bytes_fetched": budget.n_bytes})
+            return Fetched(self._cut(ask.url, ask, budget), {"extractor": "file", "bytes_fetched": 0})
+        with _Deadline(self._watch, budget):
+            info = self._checked(self._extract(ask.url))
+            part = self._fetch_part if is_plain(info) else self._fetch_whole
+            section = part(info, ask, budget)
+        return Fetched(section, {**known_facts(info), "bytes_fetched": budget.n_bytes})
 
-    def _cut(self, file: Any, ask: Ask, budget: Budget, duration: float | None) -> Section:
-        try:
-            with av.open(file, mode="r", metadata_errors="ignore") as container:
-                section = cut_section(
-                    container, start=ask.start_seconds, seconds=ask.seconds, duration=duration, check=budget.check
-                )
-        except (av.FFmpegError, StatusError, OSError, ValueError, MemoryError) as error:
-            if isinstance(file, RangeReader) and file.error is not None:
-                raise file.error from error
-            if isinstance(error, StatusError):
-                raise
-            if isinstance(error, FileNotFoundError):
-                raise StatusError("unavailable", "no such file") from error
-            raise StatusError("corrupt", clean_message(f"not decodable as audio: {error}")) from error
-        if isinstance(file, RangeReader) and file.error is not None:
-            raise file.error
-        return section
+    def search(self, words: str, *, n_results: int = 10) -> list[str]:
+        """Return the ids of videos that a site's own search gives for these words."""
+        budget = self._budget()
+        with _Deadline(self._watch, budget):
+            answer = self._extract(f"{self.options.search}{n_results}:{clean_message(words)}", n_entries=n_results)
+        return [str(entry.get("id")) for entry in answer.get("entries") or () if entry]
 
-    def _extract(self, url: str) -> dict[str, Any]:
+    def abort(self) -> None:
+        """End what another thread is reading right now."""
+        self._watch.cut()
+
+    def _budget(self) -> Budget:
+        self._session()  # loads yt-dlp's extractors once, which is not the clip's time
+        return Budget(self.options.max_bytes, time.monotonic() + self.options.deadline_seconds, self._is_stopped)
+
+    def _extract(self, url: str, *, n_entries: int = 2) -> dict[str, Any]:
+        session = self._session()
+        session.params["playlistend"] = n_entries
+        session.is_probing = Path(urlsplit(url).path).suffix.lower() in AUDIO_SUFFIXES
         try:
-            return self._session().extract_info(url, download=False)
+            return session.extract_info(url, download=False) or {}
         except YoutubeDLError as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
         finally:
-            self._session().close_answers()
+            session.is_probing = False
+            session.close_answers()
 
     def _checked(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Return the chosen format of one video that may be fetched."""
+        """Let through one video that may be fetched."""
         if info.get("_type") in ("playlist", "multi_video"):
             raise StatusError("invalid_url", "the link is a list of videos: give the link of one")
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live") or info.get("is_live"):
             raise StatusError("live", "a broadcast that is not over")
+        if info.get("_has_drm") or info.get("has_drm"):
+            raise StatusError("drm", "protected by DRM")
         limit, duration = self.options.max_duration_seconds, info.get("duration")
         if limit is not None and duration and duration > limit:
             raise StatusError("too_long", f"{duration:g} s, allowed are {limit:g} s (--max-duration)")
-        if info.get("has_drm"):
-            raise StatusError("drm", "protected by DRM")
+        if not info.get("url") and not info.get("fragments"):
+            raise StatusError("no_audio", "no audio or video that yt-dlp can fetch")
         return info
+
+    def _fetch_part(self, info: Mapping[str, Any], ask: Ask, budget: Budget) -> Section:
+        """Read the section by ranges."""
+        _wait_until(info.get("available_at"), budget)
+        reader = RangeReader(functools.partial(self._request, info), budget=budget)
+        try:
+            reader.open()
+            if reader.head()[:512].lstrip().lower().startswith(_HTML):
+                raise StatusError("corrupt", "the server sent a web page labelled as media")
+            return self._cut(reader, ask, budget, info.get("duration"))
+        except StatusError as error:
+            raise reader.error or error from error
+        finally:
+            reader.close()
+
+    def _fetch_whole(self, info: dict[str, Any], ask: Ask, budget: Budget) -> Section:
+        """Fetch all segments of a streaming format into a temporary folder, under the caps."""
+        session = self._session()
+        with tempfile.TemporaryDirectory(prefix="embedx-") as folder:
+            path = str(Path(folder, "media"))
+            params = {**session.params, "retries": 0, "fragment_retries": 1, "skip_unavailable_fragments": False}
+            params |= {"hls_prefer_native": True, "nopart": True, "outtmpl": {"default": path}}
+            downloader = get_suitable_downloader(info, params)(session, params)
+            downloader.add_progress_hook(functools.partial(_count, budget))
+            try:
+                done = downloader.download(path, info)
+            except (YoutubeDLError, OSError) as error:
+                raise self._translated(error) from error
+            if not done or not Path(path).exists():
+                raise StatusError("error", "yt-dlp could not fetch the segments of this stream without ffmpeg")
+            return self._cut(path, ask, budget, info.get("duration"))
+
+    def _cut(self, file: Any, ask: Ask, budget: Budget, duration: float | None = None) -> Section:
+        section = cut_section(
+            file,
+            start=ask.start_seconds,
+            seconds=ask.seconds,
+            duration=duration,
+            max_duration=self.options.max_duration_seconds,
+            head=file.head() if isinstance(file, RangeReader) else b"",
+            check=budget.check,
+        )
+        if isinstance(file, RangeReader) and file.error is not None:
+            raise file.error
+        return section
 
     def _request(self, chosen: Mapping[str, Any], first: int, last: int) -> _Answer:
         headers = {
@@ -154,26 +209,43 @@ class Fetcher:
             "Accept-Encoding": "identity",
         }
         try:
-            return _Answer(self._session().urlopen(Request(chosen["url"], headers=headers)))
+            return _Answer(self._session().urlopen(Request(chosen["url"], headers=headers)), self._translated)
         except YoutubeDLError as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
 
-    def _wait_until(self, moment: float | None, budget: Budget) -> None:
-        while moment and time.time() < moment:
-            budget.check()
-            time.sleep(min(0.5, max(0.0, moment - time.time())))
+    def _translated(self, error: Exception) -> StatusError:
+        secrets = tuple(cookie.value for cookie in self._session().cookiejar if len(cookie.value or "") >= _MIN_SECRET)
+        return _translate(error, secrets)
 
     def _session(self) -> Any:
         if self._ydl is None:
-            self._ydl = _Session(self.options)
+            self._ydl = _Session(self.options, self._watch)
         return self._ydl
+
+
+class _Deadline:
+    """Cuts the connections of one clip when its time is up, and says so."""
+
+    def __init__(self, watch: Watch, budget: Budget) -> None:
+        self._watch, self._budget = watch, budget
+        self._timer = threading.Timer(max(0.0, budget.deadline - time.monotonic()) + 0.05, watch.cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._watch.begin()
+        self._timer.start()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._timer.cancel()
+        if isinstance(error, StatusError):
+            self._budget.check()
 
 
 class _Answer:
     """yt-dlp's response as the reader wants it, its errors translated."""
 
-    def __init__(self, response: Any) -> None:
-        self._response = response
+    def __init__(self, response: Any, translate: Callable[[Exception], StatusError]) -> None:
+        self._response, self._translate = response, translate
         self.status = int(response.status)
 
     def get_header(self, name: str) -> str | None:
@@ -185,7 +257,7 @@ class _Answer:
         except IncompleteRead as error:
             raise StatusError("truncated", clean_message(str(error))) from error
         except YoutubeDLError as error:
-            raise _translated(error) from error
+            raise self._translate(error) from error
 
     def close(self) -> None:
         self._response.close()
@@ -194,33 +266,38 @@ class _Answer:
 class _Session(yt_dlp.YoutubeDL):
     """A quiet YoutubeDL that reaches only public hosts, over one guarded connection handler."""
 
-    def __init__(self, options: FetchOptions) -> None:
-        self._options = options
+    def __init__(self, options: FetchOptions, watch: Watch) -> None:
+        self._guard = {"allow_private": options.allow_private, "watch": watch}
         self._answers: list[Any] = []
+        self.is_probing = False
         super().__init__(
             {
                 "quiet": True,
                 "no_warnings": True,
                 "noprogress": True,
                 "logger": _Silence(),
-                "format": _choose_formats,
+                "format": choose_formats,
                 "noplaylist": True,
                 "extract_flat": "in_playlist",
-                "playlistend": 2,
                 "socket_timeout": options.timeout_seconds,
                 "extractor_retries": 0,
                 "cachedir": False,
                 "cookiefile": io.StringIO(options.cookies) if options.cookies else None,
                 "proxy": options.proxy,
                 **({"js_runtimes": dict(options.js_runtimes)} if options.js_runtimes else {}),
-            }
+            },
+            auto_init=False,
         )
+        for extractor in options.extractors:
+            self.add_info_extractor(extractor())
+        self.add_default_info_extractors()
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        guarded = type("GuardedRH", (_GuardedRH,), {"allow_private": self._options.allow_private})
-        return super().build_request_director([guarded])
+        return super().build_request_director([type("GuardedRH", (_GuardedRH,), {"guard": self._guard})])
 
     def urlopen(self, req: Any) -> Any:
+        if self.is_probing and isinstance(req, Request):  # a media file: its type is wanted, not its bytes
+            req.headers.setdefault("Range", f"bytes=0-{PAGE_BYTES - 1}")
         answer = super().urlopen(req)
         self._answers.append(answer)
         return answer
@@ -232,76 +309,23 @@ class _Session(yt_dlp.YoutubeDL):
         self._answers.clear()
 
 
-class _Silence:
-    def debug(self, message: str) -> None: ...
-
-    info = warning = error = debug
-
-
-class _PrivateAddress(OSError):
-    """A connection to this machine or a private network was about to be made."""
-
-
-class _GuardedHandler(HTTPHandler):
-    """Checks every address when the connection is made, so neither redirects nor DNS tricks pass."""
-
-    allow_private = False
-
-    def http_open(self, req: Any) -> Any:
-        return self._open(http.client.HTTPConnection, req)
-
-    def https_open(self, req: Any) -> Any:
-        return self._open(http.client.HTTPSConnection, req, context=self._context)
-
-    def _open(self, base: Any, req: Any, **kwargs: Any) -> Any:
-        target = req.get_full_url().split("://", 1)[-1].split("/", 1)[0]
-        if not self.allow_private and is_private_host(target.rpartition("@")[2].rsplit(":", 1)[0].strip("[]")):
-            raise _PrivateAddress(f"{target} is a private address")
-        kind = self._make_conn_class(base, req)
-        is_free = self.allow_private or req.has_proxy()
-        return self.do_open(functools.partial(self._connection, kind, is_free), req, **kwargs)
-
-    def _connection(self, kind: Any, is_free: bool, *args: Any, **kwargs: Any) -> Any:
-        connection = kind(*args, **kwargs)
-        connect = _socket_connect if is_free else _connect_public
-        connection._create_connection = functools.partial(create_connection, _create_socket_func=connect)
-        return connection
-
-    @staticmethod
-    def gz(data: bytes) -> bytes:
-        return _inflate(data, zlib.MAX_WBITS | 16)
-
-    @staticmethod
-    def deflate(data: bytes) -> bytes:
-        try:
-            return _inflate(data, -zlib.MAX_WBITS)
-        except zlib.error:
-            return _inflate(data, zlib.MAX_WBITS)
-
-    @staticmethod
-    def brotli(data: bytes) -> bytes:
-        raise OSError("the server compressed its page with brotli, which was not asked for")
-
-    def http_response(self, req: Any, resp: Any) -> Any:
-        resp.read = functools.partial(_bounded, resp.read)
-        return super().http_response(req, resp)
-
-    https_response = http_response
+class _Handler(GuardedConnections, HTTPHandler):
+    """yt-dlp's connections, guarded."""
 
 
 class _GuardedRH(UrllibRH):
-    _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
-    allow_private = False
+    """yt-dlp's urllib handler with guarded connections, and neither ftp nor file."""
 
-    def _create_instance(self, *args: Any, **kwargs: Any) -> Any:
-        opener = super()._create_instance(*args, **kwargs)
-        handler = _GuardedHandler(
-            context=self._make_sslcontext(legacy_ssl_support=kwargs.get("legacy_ssl_support")),
-            source_address=self.source_address,
-        )
-        handler.allow_private = self.allow_private
-        for scheme in ("http", "https"):
-            for table in (opener.handle_open, opener.process_request, opener.process_response):
+    _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
+    guard: Mapping[str, Any]
+
+    def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
+        opener = super()._create_instance(proxies, cookiejar, legacy_ssl_support)
+        context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
+        handler = _Handler(context=context, source_address=self.source_address)
+        handler.allow_private, handler.watch = self.guard["allow_private"], self.guard["watch"]
+        for table in (opener.handle_open, opener.process_request, opener.process_response):
+            for scheme in ("http", "https"):
                 table[scheme] = [old for old in table[scheme] if not isinstance(old, HTTPHandler)]
         opener.add_handler(handler)
         return opener
@@ -310,60 +334,30 @@ class _GuardedRH(UrllibRH):
         headers.setdefault("Accept-Encoding", "gzip, deflate")
 
 
-def _connect_public(ip_addr: Any, timeout: Any, source_address: Any) -> Any:
-    if is_private_host(ip_addr[4][0]):
-        raise _PrivateAddress(f"{ip_addr[4][0]} is a private address")
-    return _socket_connect(ip_addr, timeout, source_address)
+class _Silence:
+    def debug(self, message: str) -> None: ...
+
+    info = warning = error = debug
 
 
-def _bounded(read: Callable[..., bytes], amount: int | None = None) -> bytes:
-    if amount is not None:
-        return read(amount)
-    data = read(_MAX_PAGE_BYTES + 1)
-    if len(data) > _MAX_PAGE_BYTES:
-        raise OSError(f"a page of more than {_MAX_PAGE_BYTES} bytes")
-    return data
+def _wait_until(moment: float | None, budget: Budget) -> None:
+    while moment and time.time() < moment:
+        budget.check()
+        time.sleep(min(0.25, max(0.0, moment - time.time())))
 
 
-def _inflate(data: bytes, wbits: int) -> bytes:
-    engine = zlib.decompressobj(wbits)
-    text = engine.decompress(data, _MAX_PAGE_BYTES)
-    if engine.unconsumed_tail:
-        raise OSError(f"a page that unpacks to more than {_MAX_PAGE_BYTES} bytes")
-    return text
-
-
-def _choose_formats(context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Choose the cheapest format that is good enough; yt-dlp's format selector interface."""
-    with_audio = [form for form in context["formats"] if form.get("acodec") != "none" and not form.get("has_drm")]
-    plain = [form for form in with_audio if str(form.get("protocol", "http")) in ("http", "https")]
-    audio = [form for form in plain if form.get("vcodec") == "none"]
-    best = audio or plain
-    if not best:
-        return
-    original = max(form.get("language_preference") or -1 for form in best)
-    best = [form for form in best if (form.get("language_preference") or -1) == original]
-    enough = [form for form in best if (_bitrate(form) or 0) >= _MIN_BITRATE_KBPS]
-    yield min(enough, key=lambda form: _bitrate(form) or 0) if enough else best[-1]
-
-
-def _bitrate(form: Mapping[str, Any]) -> float | None:
-    return form.get("abr") or form.get("tbr")
-
-
-def _facts(info: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("id", "extractor", "title", "uploader", "channel", "channel_id", "license", "upload_date")
-    facts = {name: info.get(name) for name in names}
-    return {**facts, "source_duration": info.get("duration"), "format": chosen.get("format_id")}
+def _count(budget: Budget, state: Mapping[str, Any]) -> None:
+    """Progress hook of yt-dlp's downloader: spend what came since the last call."""
+    budget.spend(max(0, int(state.get("downloaded_bytes") or 0) - budget.n_bytes))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Walk through everything that a foreign error wraps."""
     seen: set[int] = set()
-    waiting = [error]
+    waiting: list[Any] = [error]
     while waiting:
         one = waiting.pop(0)
-        if one is None or id(one) in seen or not isinstance(one, BaseException):
+        if not isinstance(one, BaseException) or id(one) in seen:
             continue
         seen.add(id(one))
         yield one
@@ -371,36 +365,24 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         waiting += [getattr(one, "reason", None), one.__cause__, one.__context__]
 
 
-def _translated(error: Exception) -> StatusError:
+def _translate(error: Exception, secrets: tuple[str, ...]) -> StatusError:
     """Turn what yt-dlp raised into the status of a row."""
     chain = list(_chain(error))
-    text = clean_message(str(error))
-    if any(isinstance(one, _PrivateAddress) for one in chain):
+    text = clean_message(str(error), secrets=secrets)
+    own = next((one for one in chain if isinstance(one, StatusError)), None)
+    if own is not None:
+        return own
+    if any(isinstance(one, PrivateAddressError) for one in chain):
         return StatusError("invalid_url", "the link leads to a private address: allow it with --allow-private")
     if any(isinstance(one, GeoRestrictedError) for one in chain):
         return StatusError("geo_blocked", text)
-    answer = next((one for one in chain if isinstance(one, HTTPError)), None)
     word = classify_message(text)
+    answer = next((one for one in chain if isinstance(one, HTTPError)), None)
     if answer is not None:
-        word = word if word == "bot_check" else classify_http(answer.status)
-        wait = answer.response.get_header("Retry-After")
+        pause = read_retry_after(answer.response.get_header("Retry-After"))
         answer.close()
-        return StatusError(word, text, http_status=answer.status, retry_after_seconds=_retry_after(wait))
+        word = word if word == "bot_check" else classify_http(answer.status)
+        return StatusError(word, text, http_status=answer.status, retry_after_seconds=pause)
     if any(isinstance(one, UnsupportedError) for one in chain):
         return StatusError("no_audio", "a web page without audio or video that yt-dlp can find")
-    if any(isinstance(one, TransportError) for one in chain):
-        return StatusError("network", text)
-    return StatusError(word, text)
-
-
-def _retry_after(text: str | None) -> float | None:
-    from email.utils import parsedate_to_datetime
-
-    if not text:
-        return None
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    return StatusError("network" if any(isinstance(one, TransportError) for one in chain) else word, text)

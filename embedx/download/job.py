@@ -5,24 +5,37 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from embedx.download.draw import draw_order
 from embedx.download.hosts import Hosts
 from embedx.download.ledger import Ledger
 from embedx.download.links import public_url
-from embedx.download.plan import Ask, LinkPlan, draw_order
-from embedx.download.status import STATUSES, StatusError
-from embedx.download.tables import write_tables
+from embedx.download.plan import Ask, LinkPlan
+from embedx.download.schedule import Schedule, Task
+from embedx.download.section import SAMPLE_RATE, Section
+from embedx.download.status import STATUSES, StatusError, clean_message
+from embedx.download.tables import Division, write_tables
 
-__all__ = ["DownloadReport", "download"]
+__all__ = ["DownloadReport", "FetchesClips", "download"]
 
-_BACKOFF_SECONDS = 1.0
-_WINDOW = 256
+_TICK_SECONDS = 0.05
+
+
+class FetchesClips(Protocol):
+    """What a thread of the run works with; `embedx.download.fetch.Fetcher` is the real one."""
+
+    def fetch(self, ask: Ask) -> Any:
+        """Return an object with ``section`` and ``facts``, or raise `StatusError`."""
+
+    def abort(self) -> None:
+        """End what another thread is fetching."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class DownloadReport:
     table : mapping of str to mapping of str to int
         Status to label to rows; ``not_tried`` among them.
     wanted : mapping of str to int
-        Clips that were wanted of every class.
+        Clips that were wanted of every class (not more than there are whole links).
     stopped : mapping of str to str
         Hosts that are left alone, and why.
     n_new, bytes_fetched, seconds : int, int, float
@@ -63,44 +76,18 @@ class DownloadReport:
         return all(ok.get(label, 0) >= n for label, n in self.wanted.items())
 
 
-@dataclass(slots=True)
-class _Task:
-    ask: Ask
-    n_attempts: int = 0
-    not_before: float = 0.0
-    is_running: bool = False
-
-
-@dataclass(slots=True)
-class _Class:
-    """One label's clips: those still to draw, those under way, those that are there."""
-
-    label: str
-    wanted: int
-    waiting: deque[Ask]
-    active: list[_Task] = field(default_factory=list)
-    n_ok: int = 0
-
-    def refill(self) -> None:
-        room = min(self.wanted - self.n_ok, _WINDOW) - len(self.active)
-        while room > 0 and self.waiting:
-            self.active.append(_Task(self.waiting.popleft()))
-            room -= 1
-
-
 def download(
     plan: LinkPlan,
     output: str | os.PathLike[str],
     *,
-    make_fetcher: Callable[[Callable[[], bool]], Any],
+    make_fetcher: Callable[[Callable[[], bool]], FetchesClips],
     per_class: int | None = None,
     jobs: int = 4,
     hosts: Hosts | None = None,
     retry_status: Collection[str] = (),
-    group: str = "video",
-    valid_fraction: float = 0.0,
-    test_fraction: float = 0.0,
-    seed: int = 0,
+    division: Division | None = None,
+    backoff_seconds: float = 1.0,
+    versions: Mapping[str, str] | None = None,
     progress: Callable[..., None] | None = None,
 ) -> DownloadReport:
     """Fetch what a plan asks for into a folder that ``embedx extract`` reads as it is.
@@ -122,156 +109,164 @@ def download(
         Politeness.
     retry_status : collection of str
         Permanent statuses of earlier runs that are tried again.
-    group : {"video", "channel"}
-        What no split may cut apart.
-    valid_fraction, test_fraction : float
-        Shares of every class.
-    seed : int
-        Of the draw and the splits.
+    division : Division, optional
+        Groups, splits and the seed.
+    backoff_seconds : float
+        Wait before a second try.
+    versions : mapping, optional
+        Libraries, for the journal.
     progress : callable, optional
         Called as ``progress(done, total, **facts)``.
+
+    Returns
+    -------
+    DownloadReport
+        Also when hosts were stopped; the tables are written even when the run is interrupted.
+
+    Raises
+    ------
+    ManifestError
+        The folder cannot be written, or another process writes there.
+    StoreError
+        The disk is full.
     """
+    how = division or Division()
     with Ledger(output) as ledger:
-        run = _Run(plan, ledger, make_fetcher, hosts or Hosts(), jobs, progress)
-        run.prepare(per_class, set(retry_status), seed)
+        run = _Run(plan, ledger, make_fetcher, versions or {}, progress)
+        run.prepare(per_class, set(retry_status), how.seed, hosts or Hosts(), backoff_seconds)
         try:
-            run.work()
+            run.work(jobs)
         finally:
-            table = write_tables(
-                ledger,
-                plan,
-                run.tried,
-                group=group,
-                valid_fraction=valid_fraction,
-                test_fraction=test_fraction,
-                seed=seed,
-            )
+            table = write_tables(ledger, plan, run.tried, division=how)
         return run.report(table)
 
 
 class _Run:
     def __init__(
-        self, plan: LinkPlan, ledger: Ledger, make_fetcher: Callable[..., Any], hosts: Hosts, jobs: int, progress: Any
+        self, plan: LinkPlan, ledger: Ledger, make_fetcher: Any, versions: Mapping[str, str], progress: Any
     ) -> None:
-        self.plan, self.ledger, self.hosts, self.jobs, self.progress = plan, ledger, hosts, jobs, progress
-        self.classes: list[_Class] = []
+        self.plan, self.ledger, self.versions, self.progress = plan, ledger, dict(versions), progress
         self.tried: list[Ask] = []
-        self.n_new = self.bytes_fetched = 0
+        self.n_new = self.n_before = self.bytes_fetched = 0
         self.counts: Counter[str] = Counter()
         self._started = time.monotonic()
-        self._ended = threading.Event()
-        self._make_fetcher, self._local = make_fetcher, threading.local()
+        self._ended, self._make_fetcher = threading.Event(), make_fetcher
+        self._local = threading.local()
+        self._fetchers: list[FetchesClips] = []
 
-    def prepare(self, per_class: int | None, retry_status: set[str], seed: int) -> None:
+    def prepare(
+        self, per_class: int | None, retry_status: set[str], seed: int, hosts: Hosts, backoff_seconds: float
+    ) -> None:
         """Sort out what earlier runs settled."""
-        for label, asks in draw_order(self.plan.asks, seed=seed).items():
-            wanted = len(asks) if per_class is None else min(per_class, len(asks))
-            one = _Class(label or "", wanted, deque())
-            for ask in asks:
-                entry = self.ledger.entries.get(ask.key)
-                word = entry["status"] if entry else ""
-                if word == "ok" and self.ledger.is_done(ask.key):
-                    one.n_ok += 1
-                    self.tried.append(ask)
-                elif word and word != "ok" and STATUSES[word].is_permanent and word not in retry_status:
-                    self.tried.append(ask)
-                else:
-                    one.waiting.append(ask)
-            self.classes.append(one)
+        order = draw_order(self.plan.asks, seed=seed)
+        todo = {
+            label: [ask for ask in asks if not self._is_settled(ask, retry_status)] for label, asks in order.items()
+        }
+        done = Counter(ask.label for ask in self.tried if self.ledger.entries[ask.key]["status"] == "ok")
+        self.n_before = done.total()
+        wanted = {label: min(per_class or len(asks), len(asks)) for label, asks in order.items()}
+        self.schedule = Schedule(todo, done, wanted, hosts=hosts, backoff_seconds=backoff_seconds)
+        self.is_drawn = per_class is not None
 
-    def work(self) -> None:
+    def _is_settled(self, ask: Ask, retry_status: set[str]) -> bool:
+        word = self.ledger.entries.get(ask.key, {}).get("status")
+        if word is None or word not in STATUSES:
+            return False
+        settled = self.ledger.is_done(ask.key) if word == "ok" else self._stays(word, retry_status)
+        if settled:
+            self.tried.append(ask)
+        return settled
+
+    @staticmethod
+    def _stays(word: str, retry_status: set[str]) -> bool:
+        return STATUSES[word].is_permanent and word not in retry_status
+
+    def work(self, jobs: int) -> None:
         """Fetch until nothing is left that could be."""
-        running: dict[Future[Any], tuple[_Class, _Task]] = {}
-        with ThreadPoolExecutor(self.jobs, thread_name_prefix="download") as pool:
+        running: dict[Future[Any], Task] = {}
+        with ThreadPoolExecutor(jobs, thread_name_prefix="download") as pool:
             try:
-                while True:
-                    self._submit(pool, running)
-                    self._drop_stopped()
-                    if not running and not any(one.active for one in self.classes):
-                        return
-                    for future in (
-                        wait(running, timeout=0.05, return_when=FIRST_COMPLETED)[0] if running else self._nap()
-                    ):
-                        self._settle(future, *running.pop(future))
+                while self.schedule.has_more() or running:
+                    while len(running) < jobs and (task := self.schedule.next()) is not None:
+                        running[pool.submit(self._fetch, task.ask)] = task
+                    for future in self._wait(running):
+                        self._settle(future, running.pop(future))
+                    self._tell()
             except BaseException:
-                self._ended.set()
+                self._end()
                 raise
 
-    def _nap(self) -> tuple[()]:
-        time.sleep(0.02)
+    def _wait(self, running: Mapping[Future[Any], Task]) -> Collection[Future[Any]]:
+        if running:
+            return wait(running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)[0]
+        time.sleep(_TICK_SECONDS)
         return ()
 
-    def _submit(self, pool: ThreadPoolExecutor, running: dict[Future[Any], tuple[_Class, _Task]]) -> None:
-        now = time.monotonic()
-        for one in self.classes:
-            one.refill()
-            for task in one.active:
-                if len(running) >= self.jobs:
-                    return
-                host = task.ask.row.link.host
-                if task.is_running or now < task.not_before or not self.hosts.may_start(host):
-                    continue
-                task.is_running, task.n_attempts = True, task.n_attempts + 1
-                self.hosts.start(host)
-                running[pool.submit(self._fetch, task.ask)] = (one, task)
+    def _end(self) -> None:
+        self._ended.set()
+        for fetcher in self._fetchers:
+            fetcher.abort()
 
     def _fetch(self, ask: Ask) -> Any:
         if not hasattr(self._local, "fetcher"):
             self._local.fetcher = self._make_fetcher(self._ended.is_set)
-        return self._local.fetcher.fetch(ask)
+            self._fetchers.append(self._local.fetcher)
+        try:
+            return self._local.fetcher.fetch(ask)
+        except StatusError:
+            raise
+        except Exception as error:  # one clip's surprise must not end a run of days
+            raise StatusError("error", clean_message(f"{type(error).__name__}: {error}")) from error
 
-    def _drop_stopped(self) -> None:
-        for one in self.classes:
-            left = [
-                task for task in one.active if not task.is_running and self.hosts.is_stopped(task.ask.row.link.host)
-            ]
-            for task in left:
-                one.active.remove(task)
-
-    def _settle(self, future: Future[Any], one: _Class, task: _Task) -> None:
+    def _settle(self, future: Future[Any], task: Task) -> None:
         error = future.exception()
+        word = error.reason if isinstance(error, StatusError) else "ok"
         if error is not None and not isinstance(error, StatusError):
             raise error
-        task.is_running = False
-        word = "ok" if error is None else error.reason
-        wait_seconds = getattr(error, "retry_after_seconds", None)
-        self.hosts.finish(task.ask.row.link.host, word, retry_after_seconds=wait_seconds)
-        if error is not None and task.n_attempts < STATUSES[word].max_attempts:
-            task.not_before = time.monotonic() + _BACKOFF_SECONDS * 2 ** (task.n_attempts - 1)
+        if not self.schedule.finish(task, word, retry_after_seconds=getattr(error, "retry_after_seconds", None)):
             return
-        one.active.remove(task)
-        self._record(one, task, word, None if error else future.result(), error)
-
-    def _record(self, one: _Class, task: _Task, word: str, fetched: Any, error: Any) -> None:
-        ask = task.ask
-        entry = {**_about(ask), "status": word, "attempts": task.n_attempts, "error": str(error) if error else ""}
         self.counts[word] += 1
-        self.tried.append(ask)
-        if fetched is None:
-            self.ledger.note({**entry, "http_status": error.http_status})
+        entry = {**_about(task.ask), "status": word, "attempts": task.n_attempts, "error": str(error or "")}
+        entry |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": self.versions}
+        if error is not None:
+            self.ledger.note({**entry, "http_status": getattr(error, "http_status", None)})
         else:
-            entry |= dict(fetched.facts) | _heard(fetched.section)
-            self.ledger.keep(ask.key, fetched.section.samples, entry)
-            one.n_ok, self.n_new = one.n_ok + 1, self.n_new + 1
-            self.bytes_fetched += fetched.facts.get("bytes_fetched", 0)
-        self._tell()
+            self._keep(task.ask, entry, future.result())
+        self.tried.append(task.ask)
+
+    def _keep(self, ask: Ask, entry: dict[str, Any], fetched: Any) -> None:
+        self.ledger.keep(ask.key, fetched.section.samples, {**entry, **fetched.facts, **_heard(fetched.section)})
+        self.n_new += 1
+        self.bytes_fetched += fetched.facts.get("bytes_fetched", 0)
 
     def _tell(self) -> None:
         if self.progress is None:
             return
-        facts = {word: n for word, n in self.counts.most_common(4)}
-        facts["MB"] = f"{self.bytes_fetched / 1e6:.1f}"  # type: ignore[assignment]
-        if paused := self.hosts.paused:
-            facts["paused"] = " ".join(f"{name}:{seconds:.0f}s" for name, seconds in sorted(paused.items()))  # type: ignore[assignment]
-        self.progress(sum(one.n_ok for one in self.classes), sum(one.wanted for one in self.classes), **facts)
+        classes = list(self.schedule)
+        wanted = sum(one.wanted for one in classes) - self.n_before
+        done = self.n_new if self.is_drawn else self.counts.total()
+        self.progress(min(done, wanted), wanted, **self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        """Short words for the display: classes, statuses, bytes and their rate, hosts that pause."""
+        classes = list(self.schedule)
+        facts: dict[str, object] = {one.label: f"{one.n_ok}/{one.wanted}" for one in classes[:6] if one.label}
+        facts |= dict(self.counts.most_common(5))
+        rate = self.bytes_fetched / max(time.monotonic() - self._started, 1e-3)
+        facts["fetched"] = f"{self.bytes_fetched / 1e6:.1f}MB({rate / 1e6:.1f}MB/s)"
+        paused = {name: left for name, left in self.schedule.hosts.paused.items() if left >= 1}
+        if paused:
+            facts["paused"] = " ".join(f"{name}:{left:.0f}s" for name, left in sorted(paused.items())[:3])
+        if self.schedule.hosts.stopped:
+            facts["stopped"] = " ".join(sorted(self.schedule.hosts.stopped)[:3])
+        return facts
 
     def report(self, table: Mapping[str, Mapping[str, int]]) -> DownloadReport:
         """Sum up."""
-        wanted = {one.label: one.wanted for one in self.classes}
+        wanted = {one.label: one.wanted for one in self.schedule}
         seconds = time.monotonic() - self._started
-        return DownloadReport(
-            self.ledger.folder, table, wanted, self.hosts.stopped, self.n_new, self.bytes_fetched, seconds
-        )
+        stopped = self.schedule.hosts.stopped
+        return DownloadReport(self.ledger.folder, table, wanted, stopped, self.n_new, self.bytes_fetched, seconds)
 
 
 def _about(ask: Ask) -> dict[str, Any]:
@@ -287,10 +282,10 @@ def _about(ask: Ask) -> dict[str, Any]:
     }
 
 
-def _heard(section: Any) -> dict[str, Any]:
+def _heard(section: Section) -> dict[str, Any]:
     return {
         "start": round(section.start_seconds, 3),
-        "seconds": len(section.samples) / 16_000,
+        "seconds": len(section.samples) / SAMPLE_RATE,
         "source_duration": section.duration_seconds,
         "codec": section.codec,
         "container": section.container,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,20 +17,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.errors import ManifestError
+from embedx.audio.flac import read_flac_comment, write_flac
+from embedx.errors import ManifestError, StoreError
 
-__all__ = ["Ledger", "read_journal", "write_table"]
+__all__ = ["Journal", "Ledger", "read_journal", "write_table", "write_text"]
 
 Entry = dict[str, Any]
 
-SAMPLE_RATE = 16_000
+
+class Journal:
+    """An append-only file of JSON lines, each on disk before ``note`` returns.
+
+    Parameters
+    ----------
+    path : Path
+        Created when it is not there; a line torn by a crash is ignored and written past.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.entries = read_journal(path)
+        is_torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+        self._stream = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed by close()
+        if is_torn:
+            self._stream.write("\n")
+
+    def note(self, entry: Mapping[str, Any]) -> Entry:
+        """Write one line and wait until it is on disk."""
+        line = dict(entry)
+        self._stream.write(json.dumps(line, ensure_ascii=True, sort_keys=True) + "\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self.entries[line["key"]] = line
+        return line
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
 
 
 class Ledger:
     """One folder of clips that survives being killed at any moment.
 
     ``audio/KEY.flac`` appears whole or not at all; a line of ``journal.jsonl`` is on disk before the
-    next clip is settled; everything else is derived and can be made again.
+    next clip is settled; everything else is derived and can be made again. A clip carries its own
+    line as a FLAC comment, so one that was renamed but not yet journaled is taken up, not fetched again.
 
     Parameters
     ----------
@@ -44,29 +75,24 @@ class Ledger:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        self.audio = self.folder / "audio"
         try:
             self.audio.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.folder / ".lock", "a+")  # noqa: SIM115 - held as long as the ledger
         except OSError as error:
-            raise ManifestError(f"{folder} cannot be written: {error.strerror}. Give another --output") from error
+            raise ManifestError(f"{folder} cannot be written: {error.strerror}. Give another folder") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
             raise ManifestError(f"{folder}: another embedx download is writing there; wait for it") from error
-        self.entries = read_journal(self.journal)
-        self._remove_leftovers()
-        self._stream = self._open_journal()
+        self._journal = Journal(self.folder / "journal.jsonl")
+        self._tidy()
 
     @property
-    def audio(self) -> Path:
-        """Where the clips lie."""
-        return self.folder / "audio"
-
-    @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.folder / "journal.jsonl"
+    def entries(self) -> dict[str, Entry]:
+        """The last line of every key."""
+        return self._journal.entries
 
     def __enter__(self) -> Ledger:
         return self
@@ -74,7 +100,7 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        self._journal.close()
         self._lock.close()
 
     def is_done(self, key: str) -> bool:
@@ -96,34 +122,42 @@ class Ledger:
             16 kHz mono.
         entry : mapping
             What is known of it.
+
+        Raises
+        ------
+        StoreError
+            The disk is full or cannot be written; everything settled before is kept.
         """
         path, temporary = self.audio / f"{key}.flac", self.audio / f".{key}.{os.getpid()}.tmp"
-        _write_flac(temporary, samples)
-        sha256 = _sha256(temporary)
-        os.replace(temporary, path)
-        _sync_folder(self.audio)
-        return self.note({**entry, "key": key, "status": "ok", "sha256": sha256, "file": f"audio/{key}.flac"})
+        known = {**entry, "key": key, "status": "ok", "file": f"audio/{key}.flac"}
+        with self._writing():
+            write_flac(temporary, samples, comment=json.dumps(known, ensure_ascii=True))
+            sha256 = _sha256(temporary)
+            os.replace(temporary, path)
+            _sync_folder(self.audio)
+        return self.note({**known, "sha256": sha256})
 
     def note(self, entry: Mapping[str, Any]) -> Entry:
-        """Write one line of the journal and wait until it is on disk."""
-        line = dict(entry)
-        self._stream.write(json.dumps(line, ensure_ascii=True, sort_keys=True) + "\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self.entries[line["key"]] = line
-        return line
+        """Write one line of the journal and wait until it is on disk; may raise `StoreError`."""
+        with self._writing():
+            return self._journal.note(entry)
 
-    def _open_journal(self) -> io.TextIOWrapper:
-        """Open for appending, behind a torn last line if there is one."""
-        torn = self.journal.exists() and self.journal.read_bytes()[-1:] not in (b"", b"\n")
-        stream = open(self.journal, "a", encoding="ascii")  # noqa: SIM115 - closed by __exit__
-        if torn:
-            stream.write("\n")
-        return stream
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = getattr(error, "strerror", None) or str(error)
+            text = f"{self.folder} cannot be written: {why}. What is settled is kept: make room and run again"
+            raise StoreError(text) from error
 
-    def _remove_leftovers(self) -> None:
+    def _tidy(self) -> None:
+        """Remove what a killed run left half-written, take up what it left unrecorded."""
         for path in self.audio.glob(".*.tmp"):
             path.unlink(missing_ok=True)
+        for path in sorted(self.audio.glob("*.flac")):
+            if self.entries.get(path.stem, {}).get("status") != "ok" and (entry := _carried(path)):
+                self.note({**entry, "sha256": _sha256(path)})
 
 
 def read_journal(path: str | os.PathLike[str]) -> dict[str, Entry]:
@@ -160,13 +194,13 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _write_flac(path: Path, samples: NDArray[np.float32]) -> None:
-    import soundfile
-
-    with open(path, "wb") as stream:
-        soundfile.write(stream, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        stream.flush()
-        os.fsync(stream.fileno())
+def _carried(path: Path) -> Entry | None:
+    """Return the line that a clip carries; None when it is none of ours."""
+    try:
+        entry = json.loads(read_flac_comment(path) or "")
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and entry.get("key") == path.stem else None
 
 
 def _sha256(path: Path) -> str:

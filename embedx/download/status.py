@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from embedx.errors import FetchError
 
-__all__ = ["STATUSES", "Status", "StatusError", "classify_http", "classify_message", "clean_message"]
+__all__ = [
+    "STATUSES",
+    "Status",
+    "StatusError",
+    "classify_http",
+    "classify_message",
+    "clean_message",
+    "read_retry_after",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,43 +105,47 @@ _BY_HTTP = {
     404: "unavailable",
     408: "network",
     410: "unavailable",
+    416: "corrupt",
     425: "network",
     429: "rate_limited",
     451: "geo_blocked",
 }
 
-_BY_TEXT = tuple(
-    (word, re.compile(pattern, re.IGNORECASE))
-    for word, pattern in (
-        ("bot_check", r"not a (ro)?bot|anti-?bot|captcha|unusual traffic"),
-        ("rate_limited", r"too many requests|rate.?limit|content isn.t available, try again later"),
-        ("age_restricted", r"confirm your age|age.?(restricted|gate|verif)|inappropriate for some users"),
-        (
-            "members_only",
-            r"member|join this channel|premium|subscriber|requires? payment|purchase|rental|registered users",
-        ),
-        ("private", r"private|log.?in required|requires? (a )?(log.?in|authentication)|sign in|use --cookies"),
-        (
-            "geo_blocked",
-            r"geo.?restrict|(not|isn.t) (made this video )?available (in|from) your (country|location|region)|in your country",
-        ),
-        ("drm", r"\bdrm\b"),
-        ("live", r"live event|premieres? in|is live|not currently live|will begin in|live stream|upcoming"),
-        ("no_audio", r"unsupported url|no video formats|requested format is not available|no media|there.s no video"),
-        (
-            "unavailable",
-            r"unavailable|not available|removed|deleted|terminated|does not exist|doesn.t exist|no longer|not found",
-        ),
-        (
-            "network",
-            r"timed? ?out|connection|resolve|temporary failure|incomplete ?read|bytes read|remote end closed|ssl|reset by peer|network",
-        ),
-    )
-)
+_WORDS: dict[str, tuple[str, ...]] = {
+    "bot_check": (r"not a (ro)?bot", r"anti-?bot", r"captcha", r"unusual traffic"),
+    "rate_limited": (r"too many requests", r"rate.?limit", r"content isn.t available, try again later"),
+    "age_restricted": (r"confirm your age", r"age.?(restricted|gate|verif)", r"inappropriate for some users"),
+    "members_only": (
+        r"members?.only",
+        r"channel.s members",
+        r"join this channel",
+        r"\bpremium\b",
+        r"\bpay",
+        r"purchase",
+    ),
+    "geo_blocked": (r"geo.?restrict", r"available (in|from) your (country|location|region)", r"in your country"),
+    "private": (
+        r"\bprivate\b",
+        r"log.?in required",
+        r"requires? (a )?(log.?in|authentication)",
+        r"sign in",
+        r"registered users",
+    ),
+    "drm": (r"\bdrm\b",),
+    "live": (r"live event", r"premieres? in", r"will begin in", r"\bis live\b", r"currently live"),
+    "no_audio": (r"unsupported url", r"no video formats", r"requested format is not available", r"there.s no video"),
+    "unavailable": (r"unavailable", r"not available", r"removed", r"deleted", r"terminated", r"do(es)?( not|n.t) exist")
+    + (r"no longer", r"not found"),
+    "network": (r"timed? ?out", r"connection", r"resolve", r"temporary failure", r"bytes read", r"remote end closed")
+    + (r"\bssl\b", r"reset by peer", r"unreachable"),
+}
+"""Words of yt-dlp's errors by the status that they stand for; the first that fits counts."""
+
+_BY_TEXT = {word: re.compile("|".join(patterns), re.IGNORECASE) for word, patterns in _WORDS.items()}
 
 _URL = re.compile(r"(https?://)[^\s'\"<>)\]]+")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]+")
-_BUG_REPORT = re.compile(r"[;,.]? *please report this issue on.*", re.IGNORECASE | re.DOTALL)
+_BUG_REPORT = re.compile(r"[;,.]? *please report this issue on.*|\(caused by .*", re.IGNORECASE | re.DOTALL)
 
 
 def classify_http(code: int) -> str:
@@ -155,7 +169,7 @@ def classify_message(text: str) -> str:
     >>> classify_message("Private video. Sign in if you've been granted access")
     'private'
     """
-    return next((word for word, pattern in _BY_TEXT if pattern.search(text)), "error")
+    return next((word for word, pattern in _BY_TEXT.items() if pattern.search(text)), "error")
 
 
 def clean_message(text: str, *, secrets: tuple[str, ...] = ()) -> str:
@@ -178,3 +192,20 @@ def _bare(url: str) -> str:
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.split("?", 1)[0].split("#", 1)[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def read_retry_after(text: str | None) -> float | None:
+    """Return the seconds of a Retry-After header (a number or a date, RFC 9110); None without one.
+
+    Examples
+    --------
+    >>> read_retry_after("120")
+    120.0
+    """
+    words = (text or "").strip()
+    if words.isdigit():
+        return float(words)
+    try:
+        return max(0.0, parsedate_to_datetime(words).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -21,6 +21,7 @@ __all__ = [
     "holm",
     "mcnemar_exact",
     "resampled_sums",
+    "widened",
     "wilson",
 ]
 
@@ -31,6 +32,7 @@ Interval = tuple[float, float]
 Alternative = Literal["greater", "two-sided"]
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _EXACT_GROUPS = 12
+_FEW_SURPRISES = 5
 _CHUNK_NUMBERS = 10_000_000
 
 
@@ -55,6 +57,32 @@ def wilson(n_correct: float, n: float, *, confidence: float = 0.95) -> Interval:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def widened(interval: Interval, right: NDArray[np.float64], counts: NDArray[np.float64]) -> Interval:
+    """Widen the interval of an accuracy near 0 or 1, where resampled groups hold too few surprises.
+
+    A bootstrap cannot draw what was not seen: with 30 groups and an accuracy of 95 % it covers in 80 to
+    90 % instead of 95 % when mistakes come in whole groups. Below five effective mistakes (or hits) the
+    interval is joined with Wilson's at the effective number of clips (Korn and Graubard 1998), at most
+    the number of groups.
+
+    Parameters
+    ----------
+    interval : (low, high)
+        From `cluster_bootstrap`.
+    right, counts : ndarray of shape (G,)
+        Clips that are right, and clips, of every group.
+    """
+    n_groups, total = len(counts), counts.sum()
+    share = right.sum() / total
+    squared_error = n_groups / (n_groups - 1) * ((right - share * counts) ** 2).sum() / total**2
+    effective = min(share * (1 - share) / squared_error, total) if squared_error > 0 else n_groups
+    if effective * min(share, 1 - share) >= _FEW_SURPRISES:
+        return interval
+    n = min(effective, n_groups)
+    low, high = wilson(share * n, n)
+    return min(low, interval[0]), max(high, interval[1])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -13,11 +13,14 @@ from typing import Any
 from embedx.audio.decode import decoder_versions
 from embedx.encoders.device import choose_device
 from embedx.errors import ParameterError, unknown_name
+from embedx.extract.leases import UnitDone
+from embedx.extract.options import ClusterOptions
 from embedx.extract.planning import RecipePlan
+from embedx.extract.remote import RemoteRunner, Written, seconds_of
 from embedx.extract.unit import Unit, UnitRunner, plan_units
 from embedx.manifest import ClipKey, Manifest, Source
 from embedx.recipe import Recipe, Resources
-from embedx.store.rows import ClipResult, Embedded, Failure
+from embedx.store.rows import ClipResult, Failure
 
 __all__ = ["ENGINES", "ExtractReport", "embed", "extract_embeddings"]
 
@@ -72,6 +75,7 @@ def extract_embeddings(
     overwrite: bool = False,
     retry_failed: bool = False,
     engine: str = "local",
+    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
     shard: tuple[int, int] | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -94,8 +98,11 @@ def extract_embeddings(
         Try clips again that failed earlier.
     engine : {'local', 'ray'}
         This machine, or a Ray cluster.
+    cluster : ClusterOptions
+        Which cluster, and how much of it, when the engine is ``"ray"``.
     shard : (int, int), optional
-        ``(i, n)`` computes units i, i + n, ... of the manifest only (i from 0), for job arrays.
+        ``(i, n)`` computes units i, i + n, ... of the manifest only (i from 0), for job arrays. Rows are committed
+        beside the store, which other shards may be writing too; a run without ``shard``, or `merge_stores`, publishes.
     progress : callable, optional
         Called as ``progress(done, total, **facts)``.
     **options
@@ -114,6 +121,10 @@ def extract_embeddings(
 
     started = time.monotonic()
     _require_engine(engine)
+    if overwrite and (shard is not None or (engine == "ray" and cluster.parts == "worker")):
+        raise ParameterError(
+            f"several processes write {output} and cannot begin it anew: delete it, or leave --overwrite out"
+        )
     recorded = None if overwrite else read_recipe(output)
     plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recorded, resources=resources)
     recipe = plan.recipe
@@ -125,11 +136,15 @@ def extract_embeddings(
         units = _subtract(_shard(plan_units(manifest), shard), state.todo)
         tally = _Tally(sum(len(unit.sources) for unit in units), progress)
         if units:
-            environment = describe_environment(recipe, resources)
-            for _, results in _run(units, plan, manifest.root, engine, tally):
-                store.append(results, environment=environment)
+            runner = UnitRunner(recipe, plan.info, resources, manifest.root)
+            shared = store.path if cluster.parts == "worker" else None
+            for _, results, environment in _run(units, runner, tally, engine=engine, cluster=cluster, shared=shared):
+                store.append([r for r in results if not isinstance(r, Written)], environment=environment)
                 tally.count(results)
-        store.publish()
+        if shard is None:
+            store.publish()
+        else:
+            store.commit()
     return ExtractReport(
         n_clips=len(manifest),
         n_computed=tally.n_computed,
@@ -176,7 +191,8 @@ def embed(
     plan.require_recorded("the recipe", "Leave the options out, or embed with a recipe of your own")
     tally = _Tally(len(manifest), progress)
     found: list[ClipResult] = []
-    for _, results in _run(plan_units(manifest), plan, manifest.root, "local", tally):
+    runner = UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root)
+    for _, results, _ in _run(plan_units(manifest), runner, tally):
         tally.count(results)
         found.extend(results)
     return found, plan.recipe
@@ -211,15 +227,35 @@ def _subtract(units: Sequence[Unit], todo: frozenset[ClipKey]) -> tuple[Unit, ..
 
 
 def _run(
-    units: Sequence[Unit], plan: RecipePlan, root: Path, engine: str, tally: _Tally
-) -> Iterator[tuple[Unit, list[ClipResult]]]:
+    units: Sequence[Unit],
+    runner: UnitRunner,
+    tally: _Tally,
+    *,
+    engine: str = "local",
+    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
+    shared: Path | None = None,
+) -> Iterator[UnitDone]:
     if engine == "ray":
-        from embedx.extract.cluster import run_units as run_on_cluster
-
-        return run_on_cluster(units, UnitRunner(plan.recipe, plan.info, plan.resources, root), progress=tally.hear)
+        yield from _run_on_cluster(units, runner, tally, cluster, shared)
+        return
     from embedx.extract.local import run_units
 
-    return run_units(units, UnitRunner(plan.recipe, plan.info, plan.resources, root), progress=tally.hear)
+    environment = describe_environment(runner.recipe, runner.resources)
+    for unit, results in run_units(units, runner, progress=tally.hear):
+        yield UnitDone(unit, results, environment)
+
+
+def _run_on_cluster(
+    units: Sequence[Unit], runner: UnitRunner, tally: _Tally, cluster: ClusterOptions, shared: Path | None
+) -> Iterator[UnitDone]:
+    from embedx.extract.cluster import run_units_on_ray
+
+    remote = RemoteRunner(runner, describe=describe_environment, store=shared)
+    for done in run_units_on_ray(units, remote, options=cluster, root=runner.root):
+        for result in done.results:
+            if not isinstance(result, Failure):
+                tally.hear(result.source, seconds_of(result))
+        yield done
 
 
 class _Tally:
@@ -237,10 +273,10 @@ class _Tally:
         self.audio_seconds += seconds
         self._tell()
 
-    def count(self, results: Sequence[ClipResult]) -> None:
+    def count(self, results: Sequence[ClipResult | Written]) -> None:
         """Count a unit's results."""
         self.failures.extend(result for result in results if isinstance(result, Failure))
-        self.n_computed += sum(isinstance(result, Embedded) for result in results)
+        self.n_computed += sum(not isinstance(result, Failure) for result in results)
         self._tell()
 
     def _tell(self) -> None:

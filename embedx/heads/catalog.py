@@ -22,6 +22,7 @@ __all__ = [
     "get_head",
     "make_head",
     "search_space",
+    "with_recipe",
 ]
 
 Eats = Literal["embeddings", "control", "sources"]
@@ -120,6 +121,20 @@ _ENTRIES = (
             "metric": Choice(("cosine", "euclidean")),
         },
     ),
+    HeadSpec(
+        name="finetune",
+        title="fine-tuned encoder",
+        factory=factories.finetune,
+        eats="sources",
+        space={
+            "learning_rate": Real(1e-5, 1e-3, log=True),
+            "epochs": Integer(5, 40, log=True),
+            "layer_decay": Real(0.6, 1.0),
+            "n_frozen_layers": Choice((0, 2, 4)),
+            "mask_time_prob": Choice((None, 0.0, 0.1, 0.2)),
+        },
+        layered=False,
+    ),
 )
 
 CATALOG: dict[str, HeadSpec] = {spec.name: spec for spec in _ENTRIES}
@@ -211,6 +226,33 @@ def _user_head(
     return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), ("head", head)])
 
 
+def with_recipe(head: Any, recipe: Any) -> Any:
+    """Tell a head that learns from audio which encoder and windows the embeddings beside it have.
+
+    Parameters
+    ----------
+    head : str, HeadSpec or estimator
+        Any head.
+    recipe : Recipe
+        Of the embeddings that the other heads learn from.
+
+    Returns
+    -------
+    str, HeadSpec or estimator
+        An entry whose factory has the recipe; other heads as they are.
+
+    Examples
+    --------
+    >>> with_recipe("logreg", None)
+    'logreg'
+    """
+    spec = as_spec(head)
+    if spec.eats != "sources":
+        return head
+    factory = partial(spec.factory, recipe=recipe)
+    return HeadSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, "factory": factory})
+
+
 def search_space(head: Any, *, n_layers: int) -> dict[str, Dimension]:
     """Return what tuning may try for a head: its own space, and the layer when there are several."""
     from embedx.heads.layers import layer_choices
@@ -269,7 +311,14 @@ def make_head(head: Any, *, n_layers: int, random_state: int = 0, **parameters: 
 
 
 def fit_head(
-    estimator: Any, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None, on_epoch: Any = None
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    sample_weight: Any = None,
+    on_epoch: Any = None,
+    progress: Any = None,
 ) -> Any:
     """Fit a head; groups and weights go to the last step if it takes them.
 
@@ -285,6 +334,8 @@ def fit_head(
         Refused by heads that cannot use it.
     on_epoch : callable, optional
         For heads that train by epochs; called with epoch and held-out loss.
+    progress : callable, optional
+        For heads that take long; called as ``progress(done, total, **facts)``.
 
     Raises
     ------
@@ -299,7 +350,7 @@ def fit_head(
     taken = inspect.signature(last.fit).parameters
     if sample_weight is not None and "sample_weight" not in taken:
         raise ParameterError(f"{type(last).__name__} takes no sample_weight: use another head, or leave it out")
-    extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch}
+    extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch, "progress": progress}
     given = {f"{prefix}{name}": value for name, value in extras.items() if value is not None and name in taken}
     with config_context(enable_metadata_routing=False):
         return estimator.fit(X, y, **given)

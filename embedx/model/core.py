@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
-from embedx.errors import ParameterError
-from embedx.heads.catalog import as_spec, fit_head, make_head
+from embedx.errors import SkippedSourcesWarning
+from embedx.heads.calibration import Calibration
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe, Resources
+from embedx.store.rows import Failure
 
-if TYPE_CHECKING:
-    from embedx.heads.catalog import HeadSpec
+__all__ = ["Clips", "Model", "Predictions"]
 
-__all__ = ["Model", "Predictions", "fit_model"]
+Clips = Dataset | Manifest | Iterable[str | os.PathLike[str]]
+"""What a model labels: embeddings, a manifest, or paths of audio files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -73,7 +74,7 @@ class Model:
     estimator : estimator
         Fitted.
     eats : str
-        ``"embeddings"`` or ``"control"``.
+        ``"embeddings"``, ``"control"`` or ``"sources"``.
     recipe : Recipe
         Of the embeddings it was trained on; prediction uses it again.
     classes : tuple of str
@@ -90,6 +91,8 @@ class Model:
         ``n_clips``, ``hash`` and clips a class.
     versions : mapping of str to str
         Libraries that trained it; empty for a model that was just fitted.
+    calibration : Calibration or None
+        Correction of the probabilities.
     """
 
     head: str
@@ -103,6 +106,7 @@ class Model:
     scores: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.head!r}, {len(self.classes)} classes, encoder={self.recipe.encoder!r})"
@@ -111,18 +115,18 @@ class Model:
         """Return the model with what was measured on it."""
         return replace(self, scores=scores)
 
-    def predict(
+    def predictions(
         self,
-        clips: Manifest | Iterable[str | os.PathLike[str]],
+        clips: Clips,
         *,
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
     ) -> Predictions:
-        """Label audio: decode, embed by the model's own recipe, predict.
+        """Label clips: audio is decoded, embedded by the model's own recipe, and predicted.
 
         Parameters
         ----------
-        clips : Manifest or iterable of path-like
+        clips : Dataset, Manifest or iterable of path-like
             What to label.
         resources : Resources, optional
             Device, batch size and workers.
@@ -133,29 +137,61 @@ class Model:
         -------
         Predictions
             One row a clip; a clip that cannot be used is a row with its reason.
-        """
-        from embedx.dataset import build_dataset
-        from embedx.extract.job import embed
-
-        manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
-        results, recipe = embed(manifest, recipe=self.recipe, resources=resources or Resources(), progress=progress)
-        failures = {result.source.key: result.message for result in results if hasattr(result, "message")}
-        dataset = build_dataset(results, recipe=recipe, root=manifest.root) if len(failures) < len(results) else None
-        return self._rows(tuple(manifest), dataset, failures)
-
-    def predict_proba(self, clips: Manifest | Iterable[str | os.PathLike[str]], **options: Any) -> NDArray[np.float64]:
-        """Return probabilities of shape (n, n_classes); a clip that failed is a row of NaN."""
-        return self.predict(clips, **options).proba
-
-    def predict_dataset(self, dataset: Dataset) -> Predictions:
-        """Label clips whose embeddings exist.
 
         Raises
         ------
         RecipeMismatchError
             The embeddings were made by another recipe; the fields that differ are listed.
         """
-        return self._rows(dataset.sources, dataset, {})
+        if isinstance(clips, Dataset):
+            return self._rows(clips.sources, clips, {})
+        manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
+        if self.eats == "sources":
+            return self._from_audio(manifest, resources or Resources(), progress)
+        from embedx.dataset import build_dataset
+        from embedx.extract.job import embed
+
+        results, recipe = embed(manifest, recipe=self.recipe, resources=resources or Resources(), progress=progress)
+        failures = {result.source.key: result.message for result in results if isinstance(result, Failure)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SkippedSourcesWarning)  # they are rows here
+            some = len(failures) < len(results)
+            dataset = build_dataset(results, recipe=recipe, root=manifest.root) if some else None
+        return self._rows(tuple(manifest), dataset, failures)
+
+    def _from_audio(
+        self, manifest: Manifest, resources: Resources, progress: Callable[..., None] | None
+    ) -> Predictions:
+        """Let a head that learned from audio hear the clips itself."""
+        sources = [replace(source, uri=str(manifest.path_of(source))) for source in manifest]
+        head = self.estimator.set_params(device=resources.device, batch_seconds=resources.batch_seconds)
+        proba, errors = head.judge(sources, progress=progress)
+        if self.calibration is not None:
+            good = ~np.isnan(proba).any(axis=1)
+            proba[good] = self.calibration.apply(proba[good])
+        return Predictions(sources=tuple(manifest), classes=self.classes, proba=proba, errors=errors)
+
+    def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
+        """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""
+        return self._warned(self.predictions(clips, **options)).labels
+
+    def predict_proba(self, clips: Clips, **options: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes); a row of NaN (and a warning) where a clip failed."""
+        return self._warned(self.predictions(clips, **options)).proba
+
+    def predict_dataset(self, dataset: Dataset) -> NDArray[np.object_]:
+        """Return the label of each clip of a dataset, shape (n,)."""
+        return self.predictions(dataset).labels
+
+    def _warned(self, found: Predictions) -> Predictions:
+        if found.n_failed:
+            first = next(f"{s.id}: {e}" for s, e in zip(found.sources, found.errors, strict=True) if e)
+            warnings.warn(
+                f"{found.n_failed} of {len(found)} clips have no prediction ({first})",
+                SkippedSourcesWarning,
+                stacklevel=3,
+            )
+        return found
 
     def _rows(self, sources: tuple[Source, ...], dataset: Dataset | None, failures: Mapping[Any, str]) -> Predictions:
         proba = np.full((len(sources), len(self.classes)), np.nan)
@@ -175,11 +211,11 @@ class Model:
             where="the model",
             advice="Extract these clips again with the model's recipe, or predict from the audio files",
         )
-        # A store keeps float16: round alike, so that a clip gets one answer whichever way it comes.
         X = dataset.inputs_for(self)
-        if self.eats == "embeddings" and X.dtype != self.recipe.store_dtype and self.recipe.store_dtype == "float16":
-            X = X.astype(np.float16)
-        return np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        if self.eats == "embeddings":  # round as the store does: one answer whichever way a clip comes
+            X = X.astype(self.recipe.store_dtype, copy=False)
+        proba = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        return proba if self.calibration is None else self.calibration.apply(proba)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the model to a folder: JSON, plain arrays, LightGBM's text; no pickle.
@@ -212,67 +248,3 @@ class Model:
         from embedx.model.folder import load
 
         return load(Path(folder), trusted=tuple(trusted))
-
-
-def fit_model(
-    dataset: Dataset,
-    head: Any = "logreg",
-    *,
-    params: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    calibrate: bool = False,
-) -> Model:
-    """Train one head on all labelled clips of a dataset.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Clips with labels; those without are left out with a warning.
-    head : str, HeadSpec or estimator
-        A name of the catalogue or a scikit-learn classifier.
-    params : mapping, optional
-        Parameters of the head, such as those that `embedx.tuning.tune` found.
-    seed : int
-        Seed of the head.
-    calibrate : bool
-        Whether probabilities are corrected on held-out folds.
-
-    Raises
-    ------
-    DatasetError
-        No labels, or a single class.
-    ParameterError
-        No such head or parameter.
-    """
-    spec = as_spec(head)
-    if spec.eats == "sources":
-        raise ParameterError(f"head {spec.name!r} learns from audio: fit_model takes heads on embeddings")
-    dataset = dataset.require_learnable(least=1)
-    estimator = make_head(spec, n_layers=dataset.n_layers, random_state=seed, **(params or {}))
-    X = dataset.inputs_for(spec)
-    fit_head(estimator, X, dataset.y, groups=dataset.groups)
-    return Model(
-        head=spec.name,
-        estimator=estimator,
-        eats=spec.eats,
-        recipe=dataset.recipe,
-        classes=tuple(str(name) for name in estimator.classes_),
-        n_features=int(X.shape[1]),
-        parameters=dict(params or {}),
-        seed=seed,
-        training=_training_facts(dataset, spec),
-    )
-
-
-def _training_facts(dataset: Dataset, spec: HeadSpec) -> dict[str, Any]:
-    names, counts = np.unique(np.asarray(dataset.y), return_counts=True)
-    digest = hashlib.sha256()
-    for line in sorted(
-        f"{bytes(h).hex()} {s.id} {s.label}" for h, s in zip(dataset.hashes, dataset.sources, strict=True)
-    ):
-        digest.update(line.encode() + b"\n")
-    return {
-        "n_clips": len(dataset),
-        "hash": digest.hexdigest(),
-        "clips_a_class": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
-    }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedx.errors import ModelFormatError, ParameterError
+from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.state import HeadState, dump_head, restore_head
 from embedx.recipe import Recipe
@@ -25,15 +26,20 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "VERSION", "describe", "load", "save"]
 
 FORMAT = "embedx.model"
-VERSION = (1, 0)
+VERSION = (1, 1)
 """Major and minor: a reader takes every minor of its major (older ones are migrated), and no other major."""
 
 JSON_NAME, ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "model.json", "arrays.safetensors", "booster.txt", "head.skops"
 MAX_JSON_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
+_CURVE = "calibration."
+_OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifier")
+"""Types in a user's pipeline that need no trust of their own: they only store and compute."""
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    0: lambda record: {**record, "calibration": None},  # 1.1 added calibration
+}
 """By minor version: how a record of it becomes one of the next."""
 
 
@@ -46,6 +52,8 @@ def save(model: Model, folder: Path) -> Path:
         place.mkdir(parents=True)
         for name, content in parts.items():
             (place / name).write_bytes(content)
+        if model.eats == "sources":
+            model.estimator.save(place)
         _replace(place, folder)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -70,18 +78,30 @@ def _replace(place: Path, folder: Path) -> None:
 
 
 def _parts_of(model: Model) -> dict[str, bytes]:
+    from safetensors.numpy import save as to_bytes
+
     parts: dict[str, bytes] = {}
-    state = dump_head(model.estimator) if model.head in CATALOG else None
-    if state is None:
+    arrays = _calibration_arrays(model.calibration)
+    own = model.head in CATALOG and model.eats != "sources"
+    state = dump_head(model.estimator) if own else None
+    if model.eats == "sources":
+        pass  # a head on audio writes its own files beside these
+    elif state is None:
         parts[SKOPS_NAME] = _dump_skops(model)
     else:
-        from safetensors.numpy import save as to_bytes
-
-        parts[ARRAYS_NAME] = to_bytes({name: np.ascontiguousarray(array) for name, array in state.arrays.items()})
+        arrays.update(state.arrays)
         if state.texts:
             parts[BOOSTER_NAME] = next(iter(state.texts.values())).encode()
+    parts[ARRAYS_NAME] = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     parts[JSON_NAME] = (json.dumps(_record_of(model), indent=1, allow_nan=False) + "\n").encode()
     return parts
+
+
+def _calibration_arrays(calibration: Calibration | None) -> dict[str, Any]:
+    pairs = () if calibration is None else calibration.curves
+    return {
+        f"{_CURVE}{i}.{axis}": values for i, pair in enumerate(pairs) for axis, values in zip("xy", pair, strict=True)
+    }
 
 
 def _record_of(model: Model) -> dict[str, Any]:
@@ -97,8 +117,15 @@ def _record_of(model: Model) -> dict[str, Any]:
         "recipe": dataclasses.asdict(model.recipe),
         "scores": model.scores,
         "training": model.training,
+        "calibration": _calibration_record(model.calibration),
         "versions": dict(model.versions) or {name: _version(name) for name in _LIBRARIES},
     }
+
+
+def _calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    return {name: getattr(calibration, name) for name in ("method", "temperature", "floor")}
 
 
 def _version(package: str) -> str:
@@ -129,8 +156,11 @@ def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> Model:
     record = _read_record(folder)
     try:
         facts = _checked(record)
-        estimator = _load_head(folder, facts, trusted)
-        return Model(estimator=estimator, **facts)
+        arrays = _load_arrays(folder)
+        curves = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_CURVE)}
+        calibration = _load_calibration(record["calibration"], curves, len(facts["classes"]))
+        estimator = _load_head(folder, facts, arrays, trusted)
+        return Model(estimator=estimator, calibration=calibration, **facts)
     except ModelFormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, ParameterError, RecursionError, OSError) as error:
@@ -184,7 +214,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     classes = record["classes"]
     if not (isinstance(classes, list) and len(set(classes)) == len(classes) >= 2 and _all(classes, str)):
         raise ValueError("classes are no list of two or more different texts")
-    if record["eats"] not in ("embeddings", "control") or not isinstance(record["head"], str):
+    if record["eats"] not in ("embeddings", "control", "sources") or not isinstance(record["head"], str):
         raise ValueError("head or eats is not known")
     for name in ("n_features", "seed"):
         if type(record[name]) is not int or not 0 <= record[name] < 2**32:
@@ -206,20 +236,42 @@ def _all(values: list[Any], kind: type) -> bool:
     return all(type(value) is kind for value in values)
 
 
-def _load_head(folder: Path, facts: Mapping[str, Any], trusted: tuple[str, ...]) -> Any:
-    if (folder / SKOPS_NAME).exists():
-        return _load_skops(folder, trusted)
+def _load_arrays(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
-    if facts["head"] not in CATALOG:
-        raise ValueError(f"head {facts['head'][:60]!r} is not in the catalogue of this embedx")
-    n_layers = len(facts["recipe"].layers)
-    head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
     try:
-        arrays = from_bytes(_read(folder / ARRAYS_NAME, MAX_FILE_BYTES))
+        return from_bytes(_read(folder / ARRAYS_NAME, MAX_FILE_BYTES))
     except SafetensorError as error:
         raise ValueError(f"{ARRAYS_NAME} is damaged ({error})") from error
+
+
+def _load_calibration(record: Any, arrays: dict[str, Any], n_classes: int) -> Calibration | None:
+    if record is None:
+        return None
+    numbers = {name: record[name] for name in ("temperature", "floor")}
+    if not all(type(value) in (int, float) and 0 < value < 1e3 for value in numbers.values()):
+        raise ValueError("calibration holds numbers out of range")
+    if record["method"] not in ("temperature", "isotonic"):
+        raise ValueError("calibration has an unknown method")
+    n_curves = n_classes if record["method"] == "isotonic" else 0
+    curves = tuple((arrays[f"{_CURVE}{i}.x"], arrays[f"{_CURVE}{i}.y"]) for i in range(n_curves))
+    for x, y in curves:
+        good = x.ndim == 1 and x.shape == y.shape and len(x) and x.dtype.kind == y.dtype.kind == "f"
+        if not (good and np.isfinite([x, y]).all() and (np.diff(x) >= 0).all() and y.min() >= 0 and y.max() <= 1):
+            raise ValueError("calibration holds a damaged curve")
+    return Calibration(method=record["method"], curves=curves, **numbers)
+
+
+def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], trusted: tuple[str, ...]) -> Any:
+    if (folder / SKOPS_NAME).exists():
+        return _load_skops(folder, trusted)
+    if facts["head"] not in CATALOG:
+        raise ValueError(f"head {facts['head'][:60]!r} is not in the catalogue of this embedx")
+    if facts["eats"] == "sources":
+        return _load_audio_head(folder, facts)
+    n_layers = len(facts["recipe"].layers)
+    head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
     texts = {}
     if (folder / BOOSTER_NAME).exists():
         texts["head"] = _read(folder / BOOSTER_NAME, MAX_FILE_BYTES).decode("ascii")
@@ -227,12 +279,22 @@ def _load_head(folder: Path, facts: Mapping[str, Any], trusted: tuple[str, ...])
     return restore_head(head, HeadState(arrays, texts), classes=classes, n_features=facts["n_features"])
 
 
+def _load_audio_head(folder: Path, facts: Mapping[str, Any]) -> Any:
+    from embedx.heads.finetune import FineTuneClassifier
+
+    head = FineTuneClassifier.load(folder)
+    if tuple(map(str, head.classes_)) != facts["classes"] or head.recipe_ != facts["recipe"]:
+        raise ValueError(f"{JSON_NAME} and the network beside it belong to different models")
+    return head
+
+
 def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
     from skops.io import get_untrusted_types, loads
 
     content = _read(folder / SKOPS_NAME, MAX_FILE_BYTES)
+    allowed = [*_OWN_TYPES, *trusted]
     try:
-        unknown = [name for name in get_untrusted_types(data=content) if name not in trusted]
+        unknown = [name for name in get_untrusted_types(data=content) if name not in allowed]
     except Exception as error:  # a hostile archive may raise anything
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
     if unknown:
@@ -241,7 +303,7 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
             "If you trust them, name each one: Model.load(folder, trusted=[...]) or --trust NAME"
         )
     try:
-        return loads(content, trusted=list(trusted))
+        return loads(content, trusted=allowed)
     except Exception as error:
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
 

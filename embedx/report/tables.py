@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from embedx.comparison import Comparison, Row
 from embedx.evaluation.metrics import METRICS
 
-__all__ = ["render_csv", "render_json", "render_markdown", "render_predictions"]
+__all__ = ["finite", "render_csv", "render_json", "render_markdown", "render_predictions"]
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -99,16 +100,17 @@ def _prediction_rows(comparison: Comparison) -> Any:
 
 def render_json(comparison: Comparison) -> str:
     """Return everything but the predictions, schema versioned; not-a-number becomes null."""
-    return json.dumps(_finite(comparison.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(comparison.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+def finite(value: Any) -> Any:
+    """Return plain values for JSON: arrays as numbers, not-a-number as null."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, np.generic):
-        return _finite(value.item())
+        return finite(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,18 +1,14 @@
-"""One store file, immutable once written: its layout, how it is written, how a stranger's file is checked.
+"""One store file, immutable once written: its layout, how it is written and how it is read.
 
-This is the only room that knows h5py. Files hold no filters, no variable-length data and no links but
-hard ones, so that a file can never cost more memory than its own size on disk.
+This room and `check` are the only ones that know h5py. Files hold no filters, no variable-length data and
+no links but hard ones, so reading one never costs more memory than its size on disk suggests.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
@@ -21,44 +17,22 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.errors import StoreError, StoreFormatError
+from embedx.errors import StoreFormatError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
+from embedx.store import check
 from embedx.store.rows import CONTROL_DIM, FileStamp
 
-__all__ = ["SCHEMA", "Clip", "Rows", "StoreFile", "row_crcs", "write_store_file"]
-
-SCHEMA = 1
-"""Version of the layout; see the README of this folder."""
+__all__ = ["CHUNK_ROWS", "Clip", "Rows", "StoreFile", "layer_crcs", "side_crcs", "write_store_file"]
 
 CHUNK_ROWS = 64
 """Rows of one layer that lie together when there are several layers."""
 
 MAX_ERROR_BYTES = 200
-_TEXTS = ("id", "path", "error", "label", "group", "split")
-_CLIP_TABLES = {
-    "start": np.dtype("<f8"),
-    "stop": np.dtype("<f8"),
-    "sha256": np.dtype("u1"),
-    "size": np.dtype("<i8"),
-    "mtime_ns": np.dtype("<i8"),
-    "status": np.dtype("u1"),
-    "rows": np.dtype("<i8"),
-    "environment": np.dtype("<i4"),
-}
-_ROW_TABLES = {
-    "control": np.dtype("<f4"),
-    "clip": np.dtype("<i8"),
-    "start": np.dtype("<f8"),
-    "end": np.dtype("<f8"),
-    "crc32": np.dtype("<u4"),
-}
-_ATTRIBUTES = ("embedx_schema", "embedx_fingerprint", "embedx_recipe", "embedx_root")
-_MAX_ATTRIBUTE_BYTES = 60_000
 
 
 class Clip(NamedTuple):
-    """What a file knows of one clip: everything but its rows."""
+    """What a file knows of one clip, all but its rows; ``error`` is None or ``"reason: message"``."""
 
     source: Source
     stamp: FileStamp
@@ -68,7 +42,7 @@ class Clip(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Consecutive rows: embeddings (R, L, D), control (R, 128), start and end (R,), crc32 (R, L)."""
+    """Some rows: embeddings (R, L, D), control (R, 128), start and end (R,) in seconds, crc32 (R, 1 + L)."""
 
     embeddings: NDArray[Any]
     control: NDArray[np.float32]
@@ -79,20 +53,36 @@ class Rows(NamedTuple):
     @classmethod
     def empty(cls, n: int, n_layers: int, dim: int, dtype: str) -> Rows:
         """Return room for n rows."""
-        return cls(
-            np.empty((n, n_layers, dim), dtype),
-            np.empty((n, CONTROL_DIM), np.float32),
-            np.empty(n),
-            np.empty(n),
-            np.empty((n, n_layers), np.uint32),
-        )
+        shapes = ((n, n_layers, dim), (n, CONTROL_DIM), (n,), (n,), (n, 1 + n_layers))
+        dtypes = (dtype, "<f4", "<f8", "<f8", "<u4")
+        return cls(*(np.empty(shape, kind) for shape, kind in zip(shapes, dtypes, strict=True)))
+
+    @classmethod
+    def sealed(cls, embeddings: NDArray[Any], control: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> Rows:
+        """Return rows with the CRCs that they are stored with."""
+        side = np.asarray(control, "<f4"), np.asarray(start, "<f8"), np.asarray(end, "<f8")
+        crc32 = np.column_stack([side_crcs(*side), layer_crcs(embeddings)])
+        return cls(embeddings, *side, crc32.astype("<u4"))
+
+    def damaged(self) -> NDArray[np.intp]:
+        """Return the numbers of the rows that do not match their CRCs."""
+        return np.flatnonzero((Rows.sealed(*self[:4]).crc32 != self.crc32).any(axis=1))
 
 
-def row_crcs(embeddings: NDArray[Any]) -> NDArray[np.uint32]:
+def layer_crcs(embeddings: NDArray[Any]) -> NDArray[np.uint32]:
     """Return the CRC-32 of every row's every layer: (R, L, D) -> (R, L) uint32."""
     n, n_layers, dim = embeddings.shape
-    flat = np.ascontiguousarray(embeddings).reshape(n * n_layers, dim).view(np.uint8)
-    return np.fromiter(map(zlib.crc32, flat), np.uint32, n * n_layers).reshape(n, n_layers)  # type: ignore[arg-type]
+    return _crcs(np.ascontiguousarray(embeddings).reshape(n * n_layers, dim)).reshape(n, n_layers)
+
+
+def side_crcs(control: NDArray[np.float32], start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Return the CRC-32 of what stands beside the embeddings in every row: (R,) uint32."""
+    columns = (control, start[:, None], end[:, None])
+    return _crcs(np.concatenate([np.ascontiguousarray(c).view(np.uint8) for c in columns], axis=1))
+
+
+def _crcs(lines: NDArray[Any]) -> NDArray[np.uint32]:
+    return np.fromiter((zlib.crc32(line.data) for line in lines), np.uint32, len(lines))
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -106,52 +96,48 @@ def write_store_file(
     Parameters
     ----------
     target : binary file object
-        Read, write, seek, truncate. HDF5 does not survive a failing write, so it should not raise.
-    recipe, root
-        What made the rows, and (as JSON) the folder that paths are relative to.
+        Read, write, seek, truncate. HDF5 does not survive a failing write, so it must not raise.
+    recipe : Recipe
+        What made the rows.
+    root : str
+        The folder that paths are relative to, as JSON.
     clips : sequence of Clip
         Sorted by ``source.sort_key``.
     dim : int
         Width D of a layer.
     blocks : iterable of Rows
-        All rows in the order of the clips.
+        All rows in the order of the clips; blocks of a multiple of `CHUNK_ROWS` are fastest.
     """
-    n_rows = np.array([clip.n_rows for clip in clips], np.int64)
+    counts = np.array([clip.n_rows for clip in clips], np.int64)
+    environments = sorted({clip.environment for clip in clips})
     with h5py.File(target, "w") as file:
-        for name, value in zip(_ATTRIBUTES[1:], (recipe.fingerprint(), recipe.to_json(), root), strict=True):
-            file.attrs[name] = np.bytes_(value.encode())
-        file.attrs["embedx_schema"] = SCHEMA
-        _write_rows(file, recipe, int(n_rows.sum()), dim, blocks)
-        _write_table(file, "clip", np.repeat(np.arange(len(clips)), n_rows))
-        environments = sorted({clip.environment for clip in clips})
+        for name, text in zip(check.TEXT_ATTRIBUTES, (recipe.fingerprint(), recipe.to_json(), root), strict=True):
+            file.attrs[name] = np.bytes_(text.encode())
+        file.attrs["embedx_schema"] = check.SCHEMA
+        _write_rows(file, recipe, int(counts.sum()), dim, blocks)
+        file["clip"] = np.repeat(np.arange(len(clips)), counts)
         _write_table(file, "environments", _text_column(environments))
         _write_clips(file.create_group("clips"), clips, environments)
 
 
 def _write_rows(file: h5py.File, recipe: Recipe, n: int, dim: int, blocks: Iterable[Rows]) -> None:
-    n_layers = len(recipe.layers)
-    chunks = (min(CHUNK_ROWS, n), 1, dim) if n_layers > 1 and n and dim else None
-    file.create_dataset("embeddings", (n, n_layers, dim), _little(recipe.store_dtype), chunks=chunks)
-    crcs = dict.fromkeys(("control", "start", "end", "crc32"), 0)
-    for name in crcs:
-        width = {"control": (CONTROL_DIM,), "crc32": (n_layers,)}.get(name, ())
-        file.create_dataset(name, (n, *width), _ROW_TABLES[name])
+    room = Rows.empty(0, len(recipe.layers), dim, recipe.store_dtype)
+    chunks = (min(CHUNK_ROWS, n), 1, dim) if len(recipe.layers) > 1 and n and dim else None
+    for name, column in room._asdict().items():
+        shape = (n, *column.shape[1:])
+        file.create_dataset(name, shape, column.dtype, chunks=chunks if name == "embeddings" else None)
     at = 0
     for block in blocks:
         stop = at + len(block.start)
         for name, values in block._asdict().items():
             file[name][at:stop] = values
-            if name in crcs:
-                crcs[name] = zlib.crc32(np.ascontiguousarray(values), crcs[name])
         at = stop
-    for name, crc in crcs.items():
-        file[name].attrs["crc32"] = np.uint32(crc)
 
 
 def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: Sequence[str]) -> None:
     sources, stamps = [clip.source for clip in clips], [clip.stamp for clip in clips]
     number = {text: i for i, text in enumerate(environments)}
-    columns: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "start": [s.start_seconds for s in sources],
         "stop": [math.nan if s.stop_seconds is None else s.stop_seconds for s in sources],
         "sha256": np.frombuffer(b"".join(s.sha256 for s in stamps), np.uint8).reshape(-1, 32),
@@ -161,8 +147,6 @@ def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: Sequenc
         "rows": [clip.n_rows for clip in clips],
         "environment": [number[clip.environment] for clip in clips],
     }
-    for name, values in columns.items():
-        _write_table(group, name, np.asarray(values, _CLIP_TABLES[name]))
     texts = {
         "id": [s.id for s in sources],
         "path": [s.uri for s in sources],
@@ -171,6 +155,8 @@ def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: Sequenc
         "group": [s.group or "" for s in sources],
         "split": [s.split or "" for s in sources],
     }
+    for name, dtype in check.CLIP_NUMBERS.items():
+        _write_table(group, name, np.asarray(numbers[name], dtype))
     for name, text in texts.items():
         _write_table(group, name, _text_column(text))
 
@@ -180,7 +166,7 @@ def _write_table(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
     dataset = group.create_dataset(name, values.shape, dtype)
     if values.size:
         dataset[...] = values.astype(dtype)
-    dataset.attrs["crc32"] = np.uint32(zlib.crc32(np.ascontiguousarray(values)))
+    dataset.attrs["crc32"] = np.uint32(zlib.crc32(values.tobytes()))
 
 
 def _text_column(texts: Sequence[str]) -> NDArray[np.bytes_]:
@@ -190,10 +176,6 @@ def _text_column(texts: Sequence[str]) -> NDArray[np.bytes_]:
 
 def _shorten(text: str) -> str:
     return " ".join(text.split()).encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
-
-
-def _little(name: str) -> np.dtype[Any]:
-    return np.dtype(name).newbyteorder("<")
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -210,10 +192,11 @@ class StoreFile:
     Attributes
     ----------
     recipe : Recipe
-    root : str
-        As it was written.
-    clips : list of Clip
+        What made the rows.
+    root : dict of str to str
+        ``absolute`` and ``relative`` (to the store's folder) place of what paths are relative to.
     n_rows, dim : int
+        R and D.
 
     Raises
     ------
@@ -223,15 +206,14 @@ class StoreFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _translated(path):
+        with check.translated(path):
             self._file = h5py.File(path, "r", locking=False)
-        try:
-            with _translated(path):
-                self.recipe, self.root = _read_attributes(self._file)
-                self.n_rows, self.dim = _check_tables(self._file, self.recipe, path.stat().st_size)
-        except BaseException:
-            self._file.close()
-            raise
+            try:
+                self.recipe, self.root = check.read_attributes(self._file)
+                self.n_rows, self.dim = check.check_tables(self._file, self.recipe, path.stat().st_size)
+            except BaseException:
+                self._file.close()
+                raise
 
     def __enter__(self) -> StoreFile:
         return self
@@ -241,159 +223,70 @@ class StoreFile:
 
     def clips(self) -> list[Clip]:
         """Return every clip, in the order of the rows."""
-        with _translated(self.path):
-            return _read_clips(self._file, self.n_rows)
+        with check.translated(self.path):
+            numbers = {name: check.read_table(self._file, f"clips/{name}") for name in check.CLIP_NUMBERS}
+            texts = {name: _texts(self._file, f"clips/{name}") for name in check.CLIP_TEXTS if name != "id"}
+            environments = _texts(self._file, "environments")
+            check.check_clips(numbers, environments, self._file["clip"][...])
+            clips = list(_clips(numbers, texts, environments))
+            keys = [clip.source.sort_key for clip in clips]
+            check.require(all(map(tuple.__lt__, keys, keys[1:])), "its clips are not sorted or not unique")
+            return clips
 
-    def table(self, name: str) -> NDArray[Any]:
-        """Return one table that has a row a window: control, start, end, clip or crc32."""
-        with _translated(self.path):
-            return _read_table(self._file, name)
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one field of `Rows` for all rows."""
+        with check.translated(self.path):
+            values: NDArray[Any] = self._file[name][...]
+            return values
 
-    def layer(self, position: int, out: NDArray[Any]) -> None:
-        """Fill ``out`` (R, D) with one layer; the others are not read from disk."""
-        with _translated(self.path):
-            if self.n_rows:
-                self._file["embeddings"].read_direct(out, np.s_[:, position])
+    def layer(self, position: int) -> NDArray[Any]:
+        """Return one layer (R, D), checked; the others are not read from disk."""
+        with check.translated(self.path):
+            plane = np.empty((self.n_rows, 1, self.dim), self.recipe.store_dtype)
+            if plane.size:
+                self._file["embeddings"].read_direct(plane, np.s_[:, position : position + 1])
+            self.require_whole(layer_crcs(plane)[:, 0] == self._file["crc32"][:, 1 + position])
+            return plane[:, 0]
 
     def rows(self, index: NDArray[np.int64]) -> Rows:
-        """Return some rows, by increasing number."""
-        with _translated(self.path):
+        """Return some rows, by increasing number, unchecked."""
+        with check.translated(self.path):
             runs = np.split(index, np.flatnonzero(np.diff(index) > 8) + 1)
-            parts = [self._run(run) for run in runs if len(run)]
+            parts = [self._run(run) for run in runs]
             return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _run(self, index: NDArray[np.int64]) -> Rows:
         first, last = int(index[0]), int(index[-1]) + 1
-        keep = index - first
+        keep = slice(None) if last - first == len(index) else index - first
         return Rows(*(self._file[name][first:last][keep] for name in Rows._fields))
 
+    def blocks(self, n_bytes: int = 1 << 26) -> Iterator[tuple[int, Rows]]:
+        """Give all rows in blocks of about so many bytes, each with the number of its first row."""
+        step = max(CHUNK_ROWS, n_bytes // max(1, 4 * len(self.recipe.layers) * self.dim) // CHUNK_ROWS * CHUNK_ROWS)
+        for first in range(0, self.n_rows, step):
+            yield first, self.rows(np.arange(first, min(first + step, self.n_rows)))
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn every error of h5py and of a malformed file into one of ours."""
-    try:
-        yield
-    except (StoreError, FileNotFoundError, MemoryError):
-        raise
-    except PermissionError as error:
-        raise StoreError(f"{path} may not be read: {error.strerror}") from error
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreFormatError(
-            f"{path} is no embedx store or a damaged one ({reason}). Give a file that embedx extract wrote"
-        ) from error
-
-
-def _require(condition: object, what: str) -> None:
-    if not condition:
-        raise ValueError(what)
+    def require_whole(self, good: NDArray[np.bool_]) -> None:
+        """Refuse rows that do not match their CRCs."""
+        if not good.all():
+            bad = np.flatnonzero(~good)
+            clip = self._file["clips/id"][int(self._file["clip"][bad[0]])].decode(errors="replace")
+            raise StoreFormatError(
+                f"{self.path}: {len(bad)} of {self.n_rows} rows are damaged (their CRCs do not match), the first of "
+                f"clip {clip}. embedx verify {self.path} --repair drops them, embedx extract computes them again"
+            )
 
 
-def _read_attributes(file: h5py.File) -> tuple[Recipe, str]:
-    _require(set(file.attrs) == set(_ATTRIBUTES), "its attributes are not those of a store")
-    for name in _ATTRIBUTES:
-        attribute = h5py.h5a.open(file.id, name.encode())
-        kind = "S" if name != "embedx_schema" else "i"
-        sound = attribute.shape == () and attribute.dtype.kind == kind
-        _require(sound and attribute.get_storage_size() <= _MAX_ATTRIBUTE_BYTES, f"attribute {name} has a wrong type")
-    schema = int(file.attrs["embedx_schema"])
-    _require(schema == SCHEMA, f"schema {schema}; this embedx reads schema {SCHEMA}")
-    fingerprint, text, root = (bytes(file.attrs[name]).decode() for name in _ATTRIBUTES[1:])
-    recipe = Recipe.from_json(text)
-    _require(recipe.fingerprint() == fingerprint, "its recipe does not match its fingerprint")
-    return recipe, root
+def _texts(file: h5py.File, name: str) -> list[str]:
+    return [value.decode() for value in check.read_table(file, name).tolist()]
 
 
-def _check_tables(file: h5py.File, recipe: Recipe, n_bytes: int) -> tuple[int, int]:
-    _check_links(file, {"embeddings", "clips", "environments", *_ROW_TABLES})
-    _require(file.get("clips", getclass=True) is h5py.Group, "/clips is no group")
-    _check_links(file["clips"], {*_TEXTS, *_CLIP_TABLES})
-    _require(not len(file["clips"].attrs), "/clips has attributes")
-    names = ["embeddings", "environments", *_ROW_TABLES, *(f"clips/{name}" for name in (*_TEXTS, *_CLIP_TABLES))]
-    _require(sum(_check_dataset(file, name) for name in names) <= n_bytes, "it declares more data than it holds")
-    n, n_layers, dim = file["embeddings"].shape
-    n_clips = file["clips/path"].shape[0]
-    _require(file["embeddings"].dtype == _little(recipe.store_dtype), "/embeddings has another dtype than its recipe")
-    _require(n_layers == len(recipe.layers), "/embeddings has another number of layers than its recipe")
-    widths = {"control": (CONTROL_DIM,), "crc32": (n_layers,)}
-    for name, dtype in _ROW_TABLES.items():
-        _require(file[name].shape == (n, *widths.get(name, ())) and file[name].dtype == dtype, f"/{name} does not fit")
-    for name, dtype in {**_CLIP_TABLES, **dict.fromkeys(_TEXTS)}.items():
-        shape = (n_clips, 32) if name == "sha256" else (n_clips,)
-        table = file["clips"][name]
-        fits = table.dtype == dtype if dtype is not None else table.dtype.kind == "S"
-        _require(table.shape == shape and fits, f"/clips/{name} does not fit")
-    _require(file["environments"].dtype.kind == "S" and file["environments"].ndim == 1, "/environments does not fit")
-    return n, dim
-
-
-def _check_links(group: h5py.Group, expected: set[str]) -> None:
-    _require(len(group) == len(expected) and set(group) == expected, f"{group.name} holds other objects than a store")
-    for name in expected:
-        _require(type(group.get(name, getlink=True)) is h5py.HardLink, f"{name} is a link to somewhere else")
-
-
-def _check_dataset(file: h5py.File, name: str) -> int:
-    _require(file.get(name, getclass=True) is h5py.Dataset, f"{name} is no dataset")
-    dataset = file[name]
-    made = dataset.id.get_create_plist()
-    _require(made.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED), f"{name} is virtual or of an odd layout")
-    _require(made.get_external_count() == 0, f"{name} keeps its data in another file")
-    _require(made.get_nfilters() == 0, f"{name} has a filter")
-    _require(dataset.dtype.kind in "uifS" and dataset.dtype.itemsize, f"{name} has a foreign dtype")
-    _require(dataset.shape is not None and dataset.maxshape == dataset.shape, f"{name} can grow")
-    n_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
-    _require(dataset.id.get_storage_size() >= n_bytes, f"{name} declares more data than it holds")
-    allowed = set() if name == "embeddings" else {"crc32"}
-    _require(set(dataset.attrs) == allowed, f"{name} has foreign attributes")
-    if allowed:
-        crc = h5py.h5a.open(dataset.id, b"crc32")
-        _require(crc.shape == () and crc.dtype == np.uint32, f"the CRC of {name} has a wrong type")
-    return n_bytes
-
-
-def _read_table(file: h5py.File, name: str) -> NDArray[Any]:
-    dataset = file[name]
-    values = np.empty(dataset.shape, dataset.dtype)
-    if values.size:
-        dataset.read_direct(values)
-    _require(zlib.crc32(values) == int(dataset.attrs["crc32"]), f"the CRC of {name} does not match: it is damaged")
-    return values
-
-
-def _read_clips(file: h5py.File, n: int) -> list[Clip]:
-    column = {name: _read_table(file, f"clips/{name}") for name in _CLIP_TABLES}
-    text = {name: [v.decode() for v in _read_table(file, f"clips/{name}").tolist()] for name in _TEXTS if name != "id"}
-    environments = [v.decode() for v in _read_table(file, "environments").tolist()]
-    counts, status = column["rows"], column["status"]
-    _require((counts >= 0).all() and (status <= 1).all() and not counts[status == 1].any(), "/clips/rows does not fit")
-    _require(counts.sum() == n, "/clips/rows does not add up to the rows")
-    clip = _read_table(file, "clip")
-    _require(np.array_equal(clip, np.repeat(np.arange(len(counts)), counts)), "/clip names other clips than /clips")
-    _require(all(isinstance(json.loads(e), dict) for e in environments), "/environments is no list of JSON objects")
-    chosen = column["environment"]
-    _require(((chosen >= 0) & (chosen < len(environments))).all(), "/clips/environment does not fit")
-    stops = [None if math.isnan(stop) else stop for stop in column["stop"].tolist()]
-    sources = map(
-        Source,
-        text["path"],
-        (v or None for v in text["label"]),
-        (v or None for v in text["group"]),
-        (v or None for v in text["split"]),
-        column["start"].tolist(),
-        stops,
-    )
-    stamps = map(FileStamp, map(bytes, column["sha256"]), column["size"].tolist(), column["mtime_ns"].tolist())
-    errors = (e or "error" if failed else None for e, failed in zip(text["error"], status.tolist(), strict=True))
-    clips = list(map(Clip, sources, stamps, errors, counts.tolist(), (environments[i] for i in chosen.tolist())))
-    keys = [c.source.sort_key for c in clips]
-    _require(all(a < b for a, b in zip(keys, keys[1:], strict=False)), "its clips are not sorted or not unique")
-    return clips
-
-
-def file_size(path: Path) -> int:
-    """Return the bytes of a file, 0 when there is none."""
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
+def _clips(numbers: dict[str, NDArray[Any]], texts: dict[str, list[str]], environments: list[str]) -> Iterator[Clip]:
+    optional = ([text or None for text in texts[name]] for name in ("label", "group", "split"))
+    stops = [None if math.isnan(stop) else stop for stop in numbers["stop"].tolist()]
+    sources = map(Source, texts["path"], *optional, numbers["start"].tolist(), stops)
+    stamps = map(FileStamp, map(bytes, numbers["sha256"]), numbers["size"].tolist(), numbers["mtime_ns"].tolist())
+    failed = zip(texts["error"], numbers["status"].tolist(), strict=True)
+    errors = (text or "error" if status else None for text, status in failed)
+    made = (environments[i] for i in numbers["environment"].tolist())
+    return map(Clip, sources, stamps, errors, numbers["rows"].tolist(), made)

@@ -1,7 +1,7 @@
 """What makes a store survive a kill: whole files through temp, fsync, rename and directory fsync.
 
 ``emb.h5.parts/`` beside ``emb.h5`` holds ``identity.json`` (which recipe), ``lock`` (who publishes) and
-immutable parts whose names carry time, uuid, length and CRC. Every write goes through ``os``.
+immutable parts whose names carry time, uuid, length and CRC.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import time
 import uuid
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedx.errors import EmbedxWarning, StoreBusyError, StoreError, StoreFormatError
 from embedx.recipe import Recipe
 
-__all__ = ["PartsFolder", "disk_errors"]
+__all__ = ["PartsFolder", "disk_errors", "part_problem"]
 
-_PART = re.compile(r"(\d{20})-[0-9a-f]{32}-(\d+)-([0-9a-f]{8})\.h5")
+_PART = re.compile(r"\d{20}-[0-9a-f]{32}-(\d+)-([0-9a-f]{8})\.h5")
 _TEMP = ".tmp-"
 _MAX_IDENTITY_BYTES = 60_000
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(store: Path) -> Iterator[None]:
     """Turn an error of the operating system into one line that says how to go on."""
     try:
         yield
@@ -38,7 +38,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}. What was reported as done is kept: "
+            f"{store} cannot be written: {error.strerror or error}. Nothing that was reported as done is lost: "
             "mend the cause and run the same command again"
         ) from error
 
@@ -52,8 +52,42 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, for good."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+        sync_folder(folder.parent)
+
+
+def write_all(handle: int, data: bytes | memoryview, at: int = 0) -> None:
+    """Write all of ``data`` at an offset, however little the system takes at once."""
+    view = memoryview(data)
+    while len(view):
+        n = os.pwrite(handle, view, at)
+        view, at = view[n:], at + n
+
+
+def part_problem(part: Path) -> str | None:
+    """Say what is wrong with a part's length or CRC, reading all of it; None when nothing is."""
+    match = _PART.fullmatch(part.name)
+    length, expected = (int(match[1]), int(match[2], 16)) if match else (-1, 0)
+    crc = n_bytes = 0
+    with open(part, "rb") as file:
+        while piece := file.read(1 << 22):
+            crc, n_bytes = zlib.crc32(piece, crc), n_bytes + len(piece)
+    if n_bytes != length:
+        return f"holds {n_bytes} bytes instead of {length}"
+    return None if crc == expected else "does not match its CRC"
+
+
 class PartsFolder:
-    """The folder beside a store that holds what is committed and not yet published.
+    """The folder beside a store: what is committed and not yet published, who writes and who publishes.
+
+    Every writer holds a shared lock on ``identity.json`` while it lives, the one publisher an exclusive
+    one on ``lock``; the kernel frees the locks of a killed process. The folder is created, claimed by
+    another recipe and removed only by who is alone.
 
     Parameters
     ----------
@@ -64,75 +98,141 @@ class PartsFolder:
     def __init__(self, store: Path) -> None:
         self.store = store
         self.path = Path(f"{store}.parts")
-        self.identity = self.path / "identity.json"
+        self._identity, self._lock = self.path / "identity.json", self.path / "lock"
+        self._membership: int | None = None
 
-    # -- identity ----------------------------------------------------------------------------------
+    # -- writers -----------------------------------------------------------------------------------
 
     def recipe(self) -> Recipe | None:
         """Return the recipe that the folder was made for, or None."""
         try:
-            with open(self.identity, "rb") as file:
-                text = file.read(_MAX_IDENTITY_BYTES + 1)
+            with open(self._identity, "rb") as file:
+                text = file.read(_MAX_IDENTITY_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return Recipe.from_json(json.dumps(json.loads(text)["recipe"]))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise StoreFormatError(f"{self.identity} is damaged ({error}): move {self.path} away") from error
+            raise StoreFormatError(f"{self._identity} is damaged ({error}): move {self.path} away") from error
 
-    def claim(self, recipe: Recipe, *, steal: bool = False) -> None:
-        """Make the folder this recipe's, if it is nobody's (or, with ``steal``, whoever's)."""
-        if self.recipe() is not None and not steal:
-            return
-        with self.locked(wait=True):
-            if self.recipe() is None or steal:
-                text = json.dumps(
-                    {"schema": 1, "fingerprint": recipe.fingerprint(), "recipe": json.loads(recipe.to_json())}
-                )
-                self.write_file(self.identity, text.encode())
+    def join(self, recipe: Recipe) -> None:
+        """Become a writer; makes the folder where it is missing.
 
-    # -- files -------------------------------------------------------------------------------------
+        Raises
+        ------
+        RecipeMismatchError
+            Others write or wrote rows of another recipe there.
+        """
+        self.tidy()
+        while self._membership is None:
+            try:
+                handle = os.open(self._identity, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._claim(recipe)
+                continue
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            if _is_still(handle, self._identity):
+                self._membership = handle
+            else:
+                os.close(handle)
+        recorded = self.recipe()
+        if recorded is not None and recorded.diff(recipe):
+            self.leave()
+            advice = "Give another --output, or wait for the process that writes it"
+            recorded.require_same(recipe, where=str(self.store), advice=advice)
 
-    def write_file(self, place: Path, data: bytes) -> None:
-        """Write a whole file so that it is either all there, for good, or not at all."""
-        with self.temporary() as (handle, temp):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(handle, view) :]
-            self.install(handle, temp, place)
+    def _claim(self, recipe: Recipe) -> None:
+        with self.locked(wait_seconds=60):
+            if not self._identity.exists():
+                record = {"schema": 1, "fingerprint": recipe.fingerprint(), "recipe": json.loads(recipe.to_json())}
+                self.write_file(self._identity, json.dumps(record).encode())
+
+    def leave(self) -> None:
+        """Stop being a writer; the last one removes the folder if all is published."""
+        if self._membership is not None:
+            os.close(self._membership)
+            self._membership = None
+            with suppress(OSError):  # tidying up is no reason to fail
+                self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what killed writers left, and the folder when nothing is in it, unless others use it."""
+        if self.path.is_dir():
+            with suppress(StoreBusyError), self.locked(), self.alone():
+                self.remove([name for name in os.listdir(self.path) if name.startswith(_TEMP)])
+                if set(os.listdir(self.path)) <= {"lock", "identity.json"}:
+                    self.remove(["identity.json", "lock"])
+                    os.rmdir(self.path)
+                    sync_folder(self.path.parent)
+
+    def remove(self, names: Iterable[str | Path]) -> None:
+        """Delete files of the folder, as far as they are there."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path / name)
+
+    # -- locks -------------------------------------------------------------------------------------
 
     @contextmanager
-    def temporary(self) -> Iterator[tuple[int, Path]]:
-        """Give a new file in the folder, locked while this process lives, removed unless installed."""
-        temp = self.path / f"{_TEMP}{uuid.uuid4().hex}"
-        handle = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    def locked(self, *, wait_seconds: float = 1.0) -> Iterator[None]:
+        """Be the only one who publishes or tidies up.
+
+        Raises
+        ------
+        StoreBusyError
+            Another process still does after ``wait_seconds``; names its pid and host.
+        """
+        give_up = time.monotonic() + wait_seconds
+        while (handle := self._try_lock()) is None:
+            if time.monotonic() >= give_up:
+                raise StoreBusyError(f"{self.store} is being published by {self._holder()}: try again when it is done")
+            time.sleep(0.02)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield handle, temp
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temp)
-            raise
+            yield
         finally:
             os.close(handle)
 
-    def install(self, handle: int, temp: Path, place: Path) -> None:
-        """Give a finished temporary file its name, for good."""
-        os.fsync(handle)
-        os.replace(temp, place)
-        sync_folder(place.parent)
+    def _try_lock(self) -> int | None:
+        make_folder(self.path)
+        try:
+            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            return None
+        if not (_try_flock(handle) and _is_still(handle, self._lock)):
+            os.close(handle)
+            return None
+        with suppress(OSError):  # only for the message of others; a full disk is no reason to stop
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        return handle
 
-    def add(self, data: bytes, recipe: Recipe) -> None:
-        """Add one part, also while another process publishes and removes the folder."""
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex}-{len(data)}-{zlib.crc32(data):08x}.h5"
-        for _ in range(100):
-            self.claim(recipe)
-            with suppress(FileNotFoundError):
-                self.write_file(self.path / name, data)
-                break
-        else:
-            raise StoreError(f"{self.path} keeps vanishing: does another program delete it?")
-        self.claim(recipe)
+    def _holder(self) -> str:
+        with suppress(OSError, UnicodeDecodeError):
+            return self._lock.read_text()[:200] or "another process"
+        return "another process"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be sure that nobody writes; the lock must be held, and this process must not be a writer.
+
+        Raises
+        ------
+        StoreBusyError
+            Another process writes.
+        """
+        try:
+            handle = os.open(self._identity, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            handle = None
+        try:
+            if handle is not None and not _try_flock(handle):
+                raise StoreBusyError(f"{self.store} is being written by another process: wait for it, or end it")
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    # -- files -------------------------------------------------------------------------------------
 
     def parts(self) -> list[Path]:
         """Return the parts, oldest first."""
@@ -141,98 +241,51 @@ class PartsFolder:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def add(self, data: bytes) -> None:
+        """Make one part durable."""
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex}-{len(data)}-{zlib.crc32(data):08x}.h5"
+        self.write_file(self.path / name, data)
+
     def set_aside(self, part: Path, why: str) -> None:
         """Take a part out of use, keeping it for whoever wants to look."""
-        warnings.warn(
-            f"{part} {why}: set aside as {part.name}.bad, its clips are computed again", EmbedxWarning, stacklevel=2
-        )
-        os.replace(part, f"{part}.bad")
+        text = f"{part} {why}: it is set aside as {part.name}.bad, its clips are computed again"
+        warnings.warn(text, EmbedxWarning, stacklevel=2)
+        with suppress(FileNotFoundError):
+            os.replace(part, f"{part}.bad")
 
-    # -- one publisher -----------------------------------------------------------------------------
+    def write_file(self, place: Path, data: bytes) -> None:
+        """Write a file so that it is all there, for good, or not at all."""
+        with self.new_file(place) as handle:
+            write_all(handle, data)
 
     @contextmanager
-    def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Be the only one who publishes, creates or removes; the kernel frees the lock of a killed process.
-
-        Raises
-        ------
-        StoreBusyError
-            Another process holds it.
-        """
-        handle = self._acquire(wait)
+    def new_file(self, place: Path) -> Iterator[int]:
+        """Give an empty file that takes its place, for good, when the block ends without an error."""
+        temp = self.path / f"{_TEMP}{uuid.uuid4().hex}"
+        handle = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            yield
+            yield handle
+            os.fsync(handle)
+            os.replace(temp, place)
+            sync_folder(place.parent)
+        except BaseException:
+            self.remove([temp])
+            raise
         finally:
             os.close(handle)
 
-    def _acquire(self, wait: bool) -> int:
-        lock = self.path / "lock"
-        while True:
-            os.makedirs(self.path, exist_ok=True)
-            try:
-                handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if os.path.samestat(os.fstat(handle), os.stat(lock)):
-                    os.ftruncate(handle, 0)
-                    os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}".encode(), 0)
-                    return handle
-            except BlockingIOError as error:
-                holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
-                os.close(handle)
-                raise StoreBusyError(
-                    f"{self.store} is being published by {holder}: try again when it is done"
-                ) from error
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(handle)
-                raise
-            os.close(handle)
 
-    def remove_stale_temps(self) -> None:
-        """Delete what killed processes left (the files of living ones are locked)."""
-        for name in os.listdir(self.path):
-            if name.startswith(_TEMP):
-                with suppress(FileNotFoundError, BlockingIOError):
-                    self._remove_stale(self.path / name)
-
-    def _remove_stale(self, temp: Path) -> None:
-        handle = os.open(temp, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(temp)
-        finally:
-            os.close(handle)
-
-    def remove_if_empty(self, recipe: Recipe) -> None:
-        """Remove the folder when nothing but its bookkeeping is left; the lock must be held."""
-        if set(os.listdir(self.path)) - {"lock", "identity.json"}:
-            return
-        with suppress(FileNotFoundError):
-            os.unlink(self.identity)
-        with suppress(FileNotFoundError):
-            os.unlink(self.path / "lock")
-        try:
-            os.rmdir(self.path)
-        except OSError:  # a writer was faster: its next step makes the identity again
-            return
-        sync_folder(self.path.parent)
+def _try_flock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def part_problem(part: Path) -> str | None:
-    """Say what is wrong with a part's length or CRC, reading all of it; None when nothing is."""
-    match = _PART.fullmatch(part.name)
-    assert match is not None
-    crc = n_bytes = 0
-    with open(part, "rb") as file:
-        while piece := file.read(1 << 22):
-            crc, n_bytes = zlib.crc32(piece, crc), n_bytes + len(piece)
-    if n_bytes != int(match[2]):
-        return f"holds {n_bytes} bytes, not {match[2]}"
-    return None if crc == int(match[3], 16) else "does not match its CRC"
-
-
-Writer = Callable[[int], None]
+def _is_still(handle: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -8,7 +8,8 @@ from embedx.cli import COMMANDS, main
 
 def test_the_overview_lists_every_command(capsys):
     assert main(["--help"]) == 0
-    assert all(name in capsys.readouterr().out for name in COMMANDS)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
 
 
 def test_no_command_is_a_usage_error(capsys):

@@ -1,0 +1,57 @@
+"""``embedx inspect``: what is wrong with the data before any model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from embedx.errors import ParameterError
+
+__all__ = ["add_arguments", "run"]
+
+SHOWN = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("store", metavar="EMB.h5", help="store that `embedx extract` wrote")
+    parser.add_argument("--labels", metavar="CSV", help="labels and groups from this CSV, not from the store")
+    parser.add_argument("--label-column", help="column of --labels with the class")
+    parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
+    parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of folds and heads (default: %(default)s)")
+    parser.add_argument("-o", "--output", metavar="JSON", help="write everything to this file too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect and print; every clip is named in the JSON, the first few on the screen."""
+    from embedx.cli.progress import ProgressBar
+    from embedx.dataset import load_embeddings
+    from embedx.inspection import inspect_data
+    from embedx.manifest import read_manifest
+
+    if args.labels is None and (args.label_column or args.group_column):
+        raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
+    labels = None
+    if args.labels is not None:
+        columns = {"label_column": args.label_column, "group_column": args.group_column}
+        labels = read_manifest(args.labels, must_exist=False, **columns)
+    dataset = load_embeddings(args.store, labels=labels)
+    with ProgressBar("listening", unit="clips") as progress:
+        inspection = inspect_data(dataset, audio=not args.no_audio, seed=args.seed, progress=progress)
+    marks = {"good": "ok ", "note": " . ", "bad": " ! "}
+    for finding in inspection.findings:
+        print(f"{marks[finding.level]} {finding.title}: {finding.text}")
+        for item in finding.items[:SHOWN]:
+            print(f"      {item}")
+        if len(finding.items) > SHOWN:
+            print(
+                f"      and {len(finding.items) - SHOWN} more{'' if args.output else ' (all with -o inspection.json)'}"
+            )
+    if args.output:
+        place = Path(args.output)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(inspection.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"wrote {place}")
+    return 0

@@ -1,0 +1,162 @@
+"""What fit and tune share: which clips, which budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from embedx.cli.progress import ProgressBar
+from embedx.errors import DatasetError, ParameterError
+
+if TYPE_CHECKING:
+    from embedx.dataset import Dataset
+    from embedx.tuning import Tuned
+
+__all__ = ["add_data_arguments", "add_tuning_arguments", "parse_parameters", "read_parts", "run_tuning", "shown_layer"]
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which clips are learned from."""
+    parser.add_argument(
+        "embeddings",
+        metavar="EMB.h5",
+        help="store that embedx extract wrote; for --head finetune also a folder or a CSV of audio",
+    )
+    parser.add_argument(
+        "--head", default="logreg", help="majority, logmel, logreg, lgbm, mlp, knn or finetune (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of draws, folds and head (default: %(default)s)")
+    data = parser.add_argument_group("which clips")
+    data.add_argument("--labels", metavar="CSV", help="labels, groups and splits from this CSV, not from the store")
+    data.add_argument("--label-column", metavar="NAME", help="column of --labels with the class")
+    data.add_argument("--group-column", metavar="NAME", help="column of --labels with what must not be cut apart")
+    data.add_argument("--split-column", metavar="NAME", help="column of --labels with train, valid and test")
+    data.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class first")
+    data.add_argument("--valid-fraction", type=float, metavar="F", help="hold out this share to judge on, by group")
+    data.add_argument("--layers", help="only these layers of the store, such as 0,4,8")
+
+
+def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a study may cost."""
+    tuning = parser.add_argument_group("tuning (inner cross-validation on the clips that are learned from)")
+    tuning.add_argument("--trials", type=int, metavar="N", help="trials; the defaults of the head are the first")
+    tuning.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial later than this")
+    tuning.add_argument("--budget", choices=("fast", "default", "thorough"), help="trials, time and folds by name")
+    tuning.add_argument("--study", metavar="FILE|URL", help="keep the study (study.db, study.journal, a database URL)")
+    tuning.add_argument("--metric", default="log_loss", help="log_loss (default) or balanced_accuracy")
+    tuning.add_argument("--pruner", default="median", help="median (default), hyperband or none")
+    tuning.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+
+
+def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
+    """Return the clips to learn from, and those to judge on if there is a fixed split or a fraction."""
+    dataset = _read_dataset(args).labelled()
+    if args.per_class:
+        dataset = dataset.balanced(args.per_class, seed=args.seed)
+    if args.valid_fraction is not None:
+        from embedx.evaluation.splits import holdout
+
+        train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+        return dataset.take(train), dataset.take(valid)
+    return _predefined(dataset)
+
+
+def _read_dataset(args: argparse.Namespace) -> Dataset:
+    from embedx.cli.finetuning import is_audio, read_audio
+    from embedx.dataset import load_embeddings
+
+    if is_audio(args):
+        return read_audio(args)
+    dataset = load_embeddings(args.embeddings, layers=_layers(args.layers), labels=_labels(args))
+    root = getattr(args, "root", None)
+    return dataset if root is None else dataset.located_at(root)
+
+
+def _layers(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(layer) for layer in text.split(",")]
+    except ValueError:
+        raise ParameterError(f"--layers {text!r}: give numbers with commas, such as 0,4,8") from None
+
+
+def _labels(args: argparse.Namespace) -> Any:
+    from embedx.manifest import read_manifest
+
+    columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("label", "group", "split")}
+    if args.labels is None:
+        if any(columns.values()):
+            raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
+        return None
+    return read_manifest(args.labels, must_exist=False, **columns)
+
+
+def _predefined(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
+    """Cut by the stored split if it names a training part; test clips are left alone."""
+    names = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"}
+    names |= dict.fromkeys(("valid", "validation", "val", "dev"), "valid")
+    if dataset.split is None or not {str(name).lower() for name in dataset.split} <= set(names):
+        return dataset, None
+    parts = [names[str(name).lower()] for name in dataset.split]
+    indices = {part: [i for i, own in enumerate(parts) if own == part] for part in ("train", "valid", "test")}
+    if not indices["train"]:
+        raise DatasetError("the split names no clip 'train': there is nothing to learn from")
+    if indices["test"]:
+        print(f"{len(indices['test'])} test clips are left alone (embedx compare judges on them)")
+    return dataset.take(indices["train"]), dataset.take(indices["valid"]) if indices["valid"] else None
+
+
+def parse_parameters(pairs: list[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` pairs; a value is JSON where it can be, else text."""
+    found = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"--param {pair!r}: give NAME=VALUE, such as C=0.5")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
+    """Tune with a bar that shows the best value so far, and say what was found."""
+    from embedx.tuning import BUDGETS, tune
+
+    budget = BUDGETS[args.budget or "default"]
+    timeout = budget.timeout_seconds if args.trials is None or args.budget else None
+    with ProgressBar("tune", unit="trials") as bar:
+        tuned = tune(
+            args.head,
+            dataset,
+            n_trials=budget.n_trials if args.trials is None else args.trials,
+            timeout_seconds=timeout if args.timeout is None else args.timeout,
+            metric=args.metric,
+            n_folds=budget.n_folds,
+            seed=args.seed,
+            study=args.study,
+            pruner=args.pruner,
+            progress=bar,
+            n_jobs=args.jobs,
+        )
+    pruned = f", {tuned.n_pruned} given up early" if tuned.n_pruned else ""
+    default = next((t["value"] for t in tuned.history if t["value"] is not None), None)
+    against = "" if default is None else f" (defaults {default:.4f})"
+    print(f"tuned {args.head}: {tuned.n_trials} trials{pruned} in {tuned.seconds:.1f} s")
+    print(f"  inner {tuned.metric} {tuned.value:.4f}{against}: {shown_parameters(tuned.params, dataset)}")
+    return tuned
+
+
+def shown_parameters(params: dict[str, Any], dataset: Dataset) -> str:
+    """Write parameters for people: layers by their number in the encoder."""
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in params.items()}
+    if isinstance(params.get("layer"), int):
+        shown["layer"] = shown_layer(params["layer"], dataset)
+    return ", ".join(f"{name}={value}" for name, value in shown.items()) or "nothing to tune"
+
+
+def shown_layer(position: int, dataset: Dataset) -> str:
+    """Say a layer's position and its number in the encoder where they differ."""
+    number = dataset.layers[position]
+    return str(position) if number == position else f"{position} (the encoder's layer {number})"

@@ -1,0 +1,39 @@
+"""``embedx tune``: look for good parameters; run it in several processes on one study to go faster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from embedx.cli.learning import add_data_arguments, add_tuning_arguments, read_parts, run_tuning
+from embedx.errors import ParameterError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_data_arguments(parser)
+    add_tuning_arguments(parser)
+    parser.add_argument("--json", metavar="FILE", help="write the best parameters and every trial")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tune and print the best trials."""
+    from embedx.heads.catalog import get_head
+
+    get_head(args.head)
+    train, _ = read_parts(args)
+    tuned = run_tuning(args, train)
+    sign = 1 if tuned.metric == "log_loss" else -1
+    complete = [trial for trial in tuned.history if trial["state"] == "complete"]
+    for trial in sorted(complete, key=lambda t: (sign * t["value"], t["number"]))[:5]:
+        print(f"  trial {trial['number']:>4}: {trial['value']:.4f}  {json.dumps(trial['params'])}")
+    if args.json:
+        record = {"head": args.head, "metric": tuned.metric, "value": tuned.value, "params": tuned.params}
+        try:
+            Path(args.json).write_text(json.dumps({**record, "trials": tuned.history}, indent=1) + "\n")
+        except OSError as error:
+            raise ParameterError(f"{args.json} cannot be written: {error.strerror}") from error
+    return 0

@@ -1,0 +1,114 @@
+"""Who is compared: controls, heads, tuned heads, ``auto``, and the points of the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from embedx.comparison.auto import learn_auto
+from embedx.comparison.fitting import Contender, Learned, fit_part
+from embedx.comparison.result import Kind
+from embedx.comparison.subsets import nested_subset
+from embedx.dataset import Dataset
+from embedx.errors import ParameterError
+from embedx.heads.catalog import HeadSpec, as_spec
+
+__all__ = ["FRACTIONS", "curve_contenders", "probe_of", "table_contenders"]
+
+FRACTIONS = (0.125, 0.25, 0.5, 0.75)
+"""Shares of each training part that the learning curve learns from; all of it is the row itself."""
+
+
+def table_contenders(
+    stores: Mapping[str, Dataset], heads: Sequence[Any], *, n_trials: int, auto: bool
+) -> list[Contender]:
+    """Return the rows of the table: baseline, control, and for each store its heads, tuned heads and ``auto``.
+
+    Raises
+    ------
+    ParameterError
+        A head that is unknown, or there twice.
+    """
+    chosen = [head for head in heads if not as_spec(head).is_control]
+    first = next(iter(stores))
+    found = [_contender("majority", first, "", kind="baseline"), _contender("logmel", first, "", kind="control")]
+    for store in stores:
+        found += _store_contenders(store, f"{store}:" if len(stores) > 1 else "", chosen, n_trials, auto)
+    names = [contender.name for contender in found]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ParameterError(f"the head {repeated[0]!r} is there twice: name each head once")
+    return found
+
+
+def _store_contenders(store: str, prefix: str, heads: Sequence[Any], n_trials: int, auto: bool) -> list[Contender]:
+    found = [_contender(head, store, prefix) for head in heads]
+    if n_trials:
+        found += [_contender(head, store, prefix, n_trials=n_trials) for head in heads if as_spec(head).space]
+    on_vectors = tuple(head for head in heads if as_spec(head).eats == "embeddings")
+    if auto and on_vectors:
+        learn = partial(learn_auto, heads=on_vectors)
+        title = f"{prefix} auto".strip()
+        found.append(Contender(name=f"{prefix}auto", title=title, kind="auto", head="auto", store=store, learn=learn))
+    return found
+
+
+def _contender(head: Any, store: str, prefix: str, *, kind: Kind = "head", n_trials: int = 0) -> Contender:
+    spec = as_spec(head)
+    title, name = f"{prefix} {spec.title}".strip(), f"{prefix}{spec.name}"
+    if not n_trials:
+        learn: Any = partial(_learn_plain, head=head)
+        return Contender(name=name, title=title, kind=kind, head=spec.name, store=store, learn=learn, warm=head)
+    learn = partial(_learn_tuned, head=head, n_trials=n_trials)
+    name, title = f"{name} tuned", f"{title}, tuned"
+    return Contender(name=name, title=title, kind="tuned", head=spec.name, store=store, learn=learn, warm=head)
+
+
+def _learn_plain(part: Dataset, seed: int, *, head: Any, params: Mapping[str, Any] | None = None) -> Learned:
+    return fit_part(part, head, seed=seed, params=params)
+
+
+def _learn_tuned(part: Dataset, seed: int, *, head: Any, n_trials: int) -> Learned:
+    from embedx.tuning import tune
+
+    tuned = tune(head, part, n_trials=n_trials, seed=seed)
+    learned = fit_part(part, head, seed=seed, params=tuned.params)
+    values = [trial["value"] for trial in tuned.history if trial["value"] is not None]
+    best = np.minimum.accumulate(values) if values else np.array([])
+    history = tuple(float(value) for value in best)
+    return Learned(estimator=learned.estimator, eats=learned.eats, chosen=dict(tuned.params), history=history)
+
+
+def _learn_less(part: Dataset, seed: int, *, head: Any, fraction: float) -> Learned:
+    subset = part.take(nested_subset(part, fraction, seed=seed))
+    learned = fit_part(subset, head, seed=seed)
+    return Learned(estimator=learned.estimator, eats=learned.eats, chosen={"n_train": len(subset)})
+
+
+def probe_of(heads: Sequence[Any]) -> HeadSpec | None:
+    """Return the head that draws the curves: logistic regression if it is there, else the first on embeddings."""
+    specs = [as_spec(head) for head in heads if as_spec(head).eats == "embeddings" and not as_spec(head).is_control]
+    return next((spec for spec in specs if spec.name == "logreg"), specs[0] if specs else None)
+
+
+def curve_contenders(stores: Mapping[str, Dataset], probe: HeadSpec | None) -> list[Contender]:
+    """Return one contender for each layer of each store, and one for each size of the learning curve."""
+    if probe is None:
+        return []
+    found = []
+    for store, dataset in stores.items():
+        layers = dataset.layers if probe.layered and dataset.n_layers > 1 else ()
+        for position, layer in enumerate(layers):
+            learn: Any = partial(_learn_plain, head=probe, params={"layer": position})
+            found.append(_point(f"layer|{store}|{layer}", probe, store, learn))
+        for fraction in FRACTIONS:
+            learn = partial(_learn_less, head=probe, fraction=fraction)
+            found.append(_point(f"size|{store}|{fraction}", probe, store, learn))
+    return found
+
+
+def _point(name: str, probe: HeadSpec, store: str, learn: Any) -> Contender:
+    return Contender(name=name, title=name, kind="head", head=probe.name, store=store, learn=learn, warm=probe)

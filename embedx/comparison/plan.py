@@ -1,0 +1,116 @@
+"""What is compared on what: stores in one order, groups, the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedx.dataset import Dataset
+from embedx.errors import DatasetError, ParameterError
+from embedx.evaluation.splits import Fold, holdout, plan_folds
+
+__all__ = ["align_stores", "choose_groups", "plan_cut"]
+
+
+def align_stores(dataset: Dataset | Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """Return the stores by name with the same labelled clips in the same order.
+
+    Raises
+    ------
+    DatasetError
+        No store, no common clip, or labels that differ between stores.
+    """
+    if isinstance(dataset, Dataset):
+        return {"": dataset.require_learnable()}
+    if not dataset:
+        raise DatasetError("there is no store to compare: give at least one")
+    stores = {name: one.require_learnable() for name, one in dataset.items()}
+    common = set.intersection(*({source.key for source in one.sources} for one in stores.values()))
+    if not common:
+        raise DatasetError(f"the stores {', '.join(stores)} have no clip in common: they must hold the same audio")
+    aligned = {name: _ordered(one, common) for name, one in stores.items()}
+    _require_same_labels(aligned)
+    return aligned
+
+
+def _ordered(dataset: Dataset, common: set[Any]) -> Dataset:
+    kept = [i for i, source in enumerate(dataset.sources) if source.key in common]
+    return dataset.take(sorted(kept, key=lambda i: dataset.sources[i].sort_key)).require_learnable()
+
+
+def _require_same_labels(stores: Mapping[str, Dataset]) -> None:
+    (first_name, first), *others = stores.items()
+    for name, other in others:
+        for mine, theirs in zip(first.sources, other.sources, strict=True):
+            if (mine.label, mine.group, mine.split) != (theirs.label, theirs.group, theirs.split):
+                raise DatasetError(
+                    f"{mine.id} is labelled or grouped differently in {first_name} and {name}: "
+                    "give one CSV for all with --labels"
+                )
+
+
+def choose_groups(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
+    """Return what must not be cut apart, and what is to be said about it.
+
+    Groups are those of the clips; without any, segments of one file; groups of one clip are no groups.
+    """
+    groups: NDArray[Any] | None = dataset.groups
+    notes: list[str] = []
+    if groups is None:
+        uris = np.array([source.uri for source in dataset.sources])
+        if len(np.unique(uris)) == len(uris):
+            return None, _same_files(dataset)
+        groups = uris
+        notes.append("no groups were given: segments of one file are kept together")
+    if len(np.unique(groups)) == len(groups):
+        return None, [*notes, "every clip is a group of its own: clips are treated as independent"]
+    return groups, notes
+
+
+def _same_files(dataset: Dataset) -> list[str]:
+    _, counts = np.unique(dataset.hashes, axis=0, return_counts=True)
+    extra = int((counts - 1).sum())
+    if not extra or not dataset.hashes.any():
+        return []
+    return [f"{extra} clips are exact copies of others and may be learned from and tested on: see `embedx inspect`"]
+
+
+def plan_cut(
+    dataset: Dataset,
+    groups: NDArray[Any] | None,
+    *,
+    folds: int | str,
+    repeats: int,
+    valid_fraction: float | None,
+    seed: int,
+) -> tuple[Fold, ...]:
+    """Return the folds that every head shares.
+
+    Raises
+    ------
+    DatasetError
+        The clips cannot be cut so.
+    ParameterError
+        ``folds`` is neither a number nor ``"split"``, or a number is out of range.
+    """
+    labels = np.asarray(dataset.y)
+    if repeats < 1:
+        raise ParameterError(f"repeats={repeats}: at least 1")
+    if valid_fraction is not None:
+        cuts = [holdout(labels, groups, valid_fraction, seed + i) for i in range(repeats)]
+        return tuple(Fold("holdout" if repeats == 1 else f"r{i + 1}:holdout", *cut, i) for i, cut in enumerate(cuts))
+    if folds == "split":
+        if dataset.split is None:
+            raise DatasetError(
+                "the folds were to come from a column, but not every clip has a value there: "
+                "give --labels CSV with the column, or a number of folds"
+            )
+        if repeats > 1:
+            raise ParameterError("predefined folds are cut once: leave --repeats out, or give a number of folds")
+        return plan_folds(labels, split=dataset.split)
+    if isinstance(folds, str | bool):
+        raise ParameterError(f"folds={folds!r}: a number of folds, or 'split' for the clips' own")
+    return plan_folds(labels, groups=groups, n_folds=int(folds), n_repeats=repeats, seed=seed)

@@ -1,0 +1,89 @@
+"""Clips that are there twice: the same bytes, or nearly the same sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedx.dataset import Dataset
+from embedx.inspection.finding import Finding
+from embedx.manifest import Source
+
+__all__ = ["find_copies", "find_near_copies", "standard"]
+
+NEAR = 0.2
+"""Two clips are nearly the same when their distance is below this share of the usual distance to the nearest clip."""
+
+_MOST_CLIPS = 20_000
+
+
+def find_copies(dataset: Dataset) -> Finding:
+    """Find clips with the same bytes (and the same segment of them)."""
+    by_content: dict[tuple[bytes, float, float | None], list[int]] = {}
+    for i, source in enumerate(dataset.sources):
+        content = bytes(dataset.hashes[i])
+        if any(content):
+            by_content.setdefault((content, source.start_seconds, source.stop_seconds), []).append(i)
+    pairs = [(members[0], other) for members in by_content.values() for other in members[1:]]
+    return _finding("copies", "Exact copies", "the same bytes", pairs, dataset)
+
+
+def find_near_copies(dataset: Dataset) -> Finding:
+    """Find clips that sound nearly the same to the encoder and to log-mel statistics, as re-encoded copies do."""
+    if len(dataset) > _MOST_CLIPS or len(dataset) < 4:
+        text = f"Not looked for among {len(dataset)} clips (4 to {_MOST_CLIPS} can be compared)."
+        return Finding(check="near_copies", title="Near copies", level="note", text=text)
+    layers = dataset.X.reshape(len(dataset), dataset.n_layers, -1).astype(np.float32).mean(1)
+    pairs = sorted(set(_close_pairs(standard(layers))) & set(_close_pairs(standard(dataset.control))))
+    different = [(a, b) for a, b in pairs if (dataset.hashes[a] != dataset.hashes[b]).any()]
+    return _finding("near_copies", "Near copies", "nearly the same sound", different, dataset)
+
+
+def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return columns with mean 0 and deviation 1; a constant column becomes 0."""
+    spread = values.std(0)
+    return ((values - values.mean(0)) / np.where(spread > 1e-9, spread, 1)).astype(np.float32)
+
+
+def _close_pairs(values: NDArray[np.float32]) -> Iterable[tuple[int, int]]:
+    from sklearn.neighbors import NearestNeighbors
+
+    n_near = min(6, len(values))
+    distances, near = NearestNeighbors(n_neighbors=n_near).fit(values).kneighbors(values)
+    usual = float(np.median(distances[:, min(3, n_near - 1)]))
+    for i, j in zip(*np.nonzero(distances < NEAR * usual), strict=True):
+        other = int(near[i, j])
+        if other != i:
+            yield min(int(i), other), max(int(i), other)
+
+
+def _finding(check: str, title: str, what: str, pairs: list[tuple[int, int]], dataset: Dataset) -> Finding:
+    if not pairs:
+        return Finding(check=check, title=title, level="good", text=f"No two clips have {what}.")
+    told = [(_crossing(dataset.sources[a], dataset.sources[b]), a, b) for a, b in pairs]
+    told.sort(key=lambda one: (-len(one[0]), one[1]))
+    items = tuple(_item(dataset, crossing, a, b) for crossing, a, b in told)
+    n_classes = sum("class" in crossing for crossing, _, _ in told)
+    n_groups = sum("group" in crossing for crossing, _, _ in told)
+    text = f"{len(pairs)} pairs of clips have {what}."
+    if n_classes:
+        text += f" {n_classes} of them carry two labels: one of each is wrong."
+    if n_groups:
+        text += f" {n_groups} cross groups, so a copy may be learned from and its twin tested on: give them one group."
+    elif all(source.group is None for source in dataset.sources):
+        text += " Without groups a copy may be learned from and its twin tested on: give them one group."
+    facts = {"pairs": [[dataset.sources[a].id, dataset.sources[b].id] for _, a, b in told]}
+    return Finding(check=check, title=title, level="bad", text=text, items=items, facts=facts)
+
+
+def _crossing(a: Source, b: Source) -> tuple[str, ...]:
+    differs = {"class": a.label != b.label, "group": a.group != b.group, "split": a.split != b.split}
+    return tuple(name for name, is_so in differs.items() if is_so)
+
+
+def _item(dataset: Dataset, crossing: tuple[str, ...], a: int, b: int) -> str:
+    first, second = dataset.sources[a], dataset.sources[b]
+    tail = f" (crosses {', '.join(crossing)})" if crossing else ""
+    return f"{first.id} [{first.label}] and {second.id} [{second.label}]{tail}"

@@ -1,0 +1,246 @@
+"""What the page draws, as plain values: every number it shows, none that it does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedx.comparison import Comparison, Row
+from embedx.dataset import Dataset
+from embedx.evaluation.labels import Suspect, find_suspects
+from embedx.report.players import by_want, make_players
+from embedx.report.projection import project
+
+__all__ = ["build_payload"]
+
+N_SUSPECTS, N_WRONG = 24, 24
+
+
+def build_payload(
+    comparison: Comparison,
+    dataset: Dataset | None,
+    *,
+    findings: Sequence[Mapping[str, Any]] = (),
+    page_folder: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Gather what the page draws.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What is reported.
+    dataset : Dataset or None
+        The compared clips for map and players, in any order; without it there are neither.
+    findings : sequence of mapping
+        ``title``, ``level``, ``text`` and ``items`` of `embedx.inspection.Finding`.
+    page_folder : path-like or None
+        Where the page will lie.
+    """
+    proba = {row.name: _mean_proba(comparison.proba[row.name]) for row in comparison.rows}
+    truth = np.array([comparison.classes.index(str(source.label)) for source in comparison.sources])
+    suspects = _suspects(comparison, proba, truth)
+    aligned = None if dataset is None else _aligned(dataset, comparison)
+    wanted = [one.index for one in suspects] + _wrong(proba[comparison.best.name], truth)
+    return {
+        "title": _headline(comparison) + " · embedx",
+        "best": comparison.best.name,
+        "headline": _headline(comparison),
+        "subline": _subline(comparison),
+        "guess": _guess(comparison),
+        "folds_text": _folds_text(comparison),
+        "n_fits": sum(len(row.folds) for row in comparison.rows),
+        "n_groups": None if comparison.groups is None else len(set(comparison.groups)),
+        "table_hint": _table_hint(comparison),
+        "verdict": list(comparison.verdict),
+        "notes": list(comparison.notes),
+        "classes": list(comparison.classes),
+        "rows": [_row(row) for row in comparison.rows],
+        "tests": [_test(test) for test in comparison.to_dict()["tests"]],
+        "group_scores": comparison.group_scores,
+        "curves": comparison.curves,
+        "clips": _clips(comparison, aligned, truth, by_want(wanted, len(truth)), page_folder),
+        "predictions": {name: _prediction(values) for name, values in proba.items()},
+        "map": [] if aligned is None or len(aligned) < 3 else _map(aligned),
+        "mislabelled": [_suspect(one) for one in suspects],
+        "mislabelled_hint": "Heads that never learned from these clips agree on another class. Listen, and correct "
+        "the CSV where they are right.",
+        "findings": [dict(one) for one in findings],
+        "facts": _facts(comparison),
+    }
+
+
+def _mean_proba(proba: NDArray[np.float32]) -> NDArray[np.float64]:
+    times = (~np.isnan(proba)).sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.where(times > 0, np.nansum(proba.astype(np.float64), axis=0) / times, np.nan)
+
+
+def _suspects(
+    comparison: Comparison, proba: Mapping[str, NDArray[np.float64]], truth: NDArray[np.intp]
+) -> tuple[Suspect, ...]:
+    heads = [row.name for row in comparison.rows if row.kind in ("head", "tuned") and row.collapsed is None]
+    if not heads:
+        return ()
+    return find_suspects(np.mean([proba[name] for name in heads], axis=0), truth)[:N_SUSPECTS]
+
+
+def _wrong(proba: NDArray[np.float64], truth: NDArray[np.intp]) -> list[int]:
+    filled = np.nan_to_num(proba, nan=0.0)
+    wrong = np.flatnonzero(~np.isnan(proba[:, 0]) & (filled.argmax(1) != truth))
+    return [int(i) for i in wrong[np.argsort(-filled[wrong].max(1), kind="stable")][:N_WRONG]]
+
+
+def _aligned(dataset: Dataset, comparison: Comparison) -> Dataset:
+    place = {source.key: i for i, source in enumerate(dataset.sources)}
+    return dataset.take([place[source.key] for source in comparison.sources])
+
+
+def _headline(comparison: Comparison) -> str:
+    best = comparison.best
+    test = comparison.test(best.name, comparison.rows[0].name)
+    if test is None or not test.is_real:
+        return "No head is better than guessing by more than chance"
+    title = best.title[:1].upper() + best.title[1:]
+    return f"{title} tells {len(comparison.classes)} classes apart with {best.scores['accuracy']:.1%} accuracy"
+
+
+def _subline(comparison: Comparison) -> str:
+    facts = comparison.facts
+    encoders = ", ".join(dict.fromkeys(recipe["encoder"] for recipe in facts["recipes"].values()))
+    minutes = facts["audio_seconds"] / 60
+    return f"Embeddings of {encoders}, {minutes:.1f} minutes of audio, {facts['created'][:10]}"
+
+
+def _guess(comparison: Comparison) -> float:
+    test = next((test for test in comparison.tests if test.family == "baseline"), None)
+    if test is None:
+        return comparison.rows[0].scores["accuracy"]
+    return comparison[test.a].scores["accuracy"] - test.difference
+
+
+def _folds_text(comparison: Comparison) -> str:
+    folds = comparison.rows[0].folds
+    repeats = 1 + max(fold.repeat for fold in folds)
+    per = len(folds) // repeats
+    text = f"{per} folds" if per > 1 else f"one held-out part ({folds[0].n_test} clips)"
+    return f"{text}, {repeats} times" if repeats > 1 else text
+
+
+def _table_hint(comparison: Comparison) -> str:
+    what = "clips" if comparison.groups is None else "whole groups"
+    intervals = (
+        f"Shaded: 95% intervals from resampling {what}, conditional on the fitted folds."
+        if any(row.intervals for row in comparison.rows)
+        else "Too few groups for intervals: the small dots are the folds."
+    )
+    grouped = "" if comparison.groups is None else " A group is never learned from and tested on, unless noted."
+    return f"All heads see the same {_folds_text(comparison)}.{grouped} {intervals} Dashed: guessing."
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "title": row.title,
+        "kind": row.kind,
+        "scores": {name: round(value, 5) for name, value in row.scores.items()},
+        "intervals": {name: list(bounds) for name, bounds in row.intervals.items()},
+        "recall": row.recall,
+        "confusion": row.confusion,
+        "reliability": row.reliability,
+        "collapsed": row.collapsed,
+        "seconds": row.seconds,
+        "seconds_fit": sum(fold.seconds_fit for fold in row.folds),
+        "seconds_predict": sum(fold.seconds_predict for fold in row.folds),
+        "peak_bytes": row.peak_bytes,
+        "folds": [
+            {
+                "fold": fold.fold,
+                "n_test": fold.n_test,
+                "accuracy": fold.scores["accuracy"],
+                "history": list(fold.history),
+                "chosen": {str(key): _short(value) for key, value in fold.chosen.items()},
+            }
+            for fold in row.folds
+        ],
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _test(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {**test, "interval": None if test["interval"] is None else list(test["interval"])}
+
+
+def _clips(
+    comparison: Comparison,
+    dataset: Dataset | None,
+    truth: NDArray[np.intp],
+    order: Sequence[int],
+    page_folder: str | os.PathLike[str] | None,
+) -> list[dict[str, Any]]:
+    players: Mapping[int, Any] = {}
+    if dataset is not None:
+        sources = {i: comparison.sources[i] for i in order}
+        seconds = {i: float(dataset.seconds[i]) for i in order}
+        players = make_players(sources, seconds, root=dataset.root, page_folder=page_folder)
+    clips = []
+    for i, source in enumerate(comparison.sources):
+        player = players.get(i)
+        clip = {
+            "id": source.id,
+            "label": int(truth[i]),
+            "group": None if comparison.groups is None else comparison.groups[i],
+            "fold": str(comparison.fold_of[0, i]),
+            "seconds": 0.0 if dataset is None else round(float(dataset.seconds[i]), 2),
+        }
+        if player is not None:
+            clip |= {"audio": player.audio, "href": player.href, "why": player.why}
+        clips.append(clip)
+    return clips
+
+
+def _prediction(proba: NDArray[np.float64]) -> dict[str, Any]:
+    tested = ~np.isnan(proba[:, 0])
+    filled = np.where(tested[:, None], proba, 0.0)
+    predicted = np.where(tested, filled.argmax(1), -1)
+    return {"predicted": predicted.tolist(), "confidence": np.round(filled.max(1), 4).tolist()}
+
+
+def _map(dataset: Dataset) -> list[dict[str, Any]]:
+    maps = project(dataset)
+    return [{"name": name, "xy": np.round(xy.astype(np.float64), 3).tolist()} for name, xy in maps.items()]
+
+
+def _suspect(one: Suspect) -> dict[str, Any]:
+    return {"clip": one.index, "as": one.suggested, "p": round(one.p_suggested, 4), "own": round(one.p_own, 4)}
+
+
+def _facts(comparison: Comparison) -> list[list[str]]:
+    facts = comparison.facts
+    rows = [
+        ["clips", f"{facts['n_clips']} ({', '.join(f'{k}: {v}' for k, v in facts['class_counts'].items())})"],
+        ["audio", f"{facts['audio_seconds']:.0f} s"],
+        ["folds", _folds_text(comparison)],
+        ["embedding time", _embedding_time(facts)],
+        ["data sha256", facts["data_sha256"]],
+    ]
+    for store, recipe in facts["recipes"].items():
+        text = ", ".join(f"{key} {value}" for key, value in recipe.items())
+        rows.append([f"recipe {store}".strip(), text])
+    rows.append(["settings", ", ".join(f"{key} {value}" for key, value in facts["settings"].items())])
+    rows.append(["versions", ", ".join(f"{key} {value}" for key, value in facts["versions"].items())])
+    rows.append(["machine", ", ".join(f"{key} {value}" for key, value in facts["machine"].items())])
+    return [*rows, ["created", facts["created"]]]
+
+
+def _embedding_time(facts: Mapping[str, Any]) -> str:
+    seconds = facts["embedding_seconds"]
+    if not seconds:
+        return "not recorded (apart from the seconds of the heads)"
+    return ", ".join(f"{store} {value:.1f} s".strip() for store, value in seconds.items()) + ", apart from the heads"

@@ -1,0 +1,8 @@
+"""tune(): the only rooms that know optuna. They see the clips that they are given and no others."""
+
+from __future__ import annotations
+
+from embedx.tuning.budgets import BUDGETS, Budget
+from embedx.tuning.run import Tuned, tune
+
+__all__ = ["BUDGETS", "Budget", "Tuned", "tune"]

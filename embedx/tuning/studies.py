@@ -1,0 +1,217 @@
+"""Studies that outlive a process: opened, repaired, shared, resumed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import TrialState
+
+from embedx.errors import ParameterError
+
+__all__ = ["WORKER", "NumberedSampler", "open_study", "repair_journal", "worker_name"]
+
+WORKER = "worker"
+"""Attribute of a trial that says which process runs it."""
+
+_RACES = ("already exists", "UNIQUE constraint failed", "database is locked", "duplicate key")
+"""What databases say when two processes create the same table or row."""
+
+_JOURNAL_SUFFIXES = (".journal", ".jsonl", ".log")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    _RETRY = RetryHeartbeatStaleTrialCallback(max_retry=2)
+
+
+class NumberedSampler(BaseSampler):
+    """TPE whose random numbers follow from the seed and the number of the trial.
+
+    So processes that share a study do not repeat each other, and a study that is resumed
+    goes on with the numbers that it would have had.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the study.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._tpe = TPESampler(seed=seed)
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        """Seed for this trial."""
+        self._tpe = TPESampler(seed=(self._seed * 1_000_003 + trial.number) % 2**32)
+        self._tpe.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+        """As TPE does."""
+        return self._tpe.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+        """As TPE does."""
+        return self._tpe.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+        """As TPE does."""
+        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+        """As TPE does."""
+        self._tpe.after_trial(study, trial, state, values)
+
+
+def open_study(
+    place: str | None, *, name: str, direction: Literal["minimize", "maximize"], seed: int, pruner: Any
+) -> optuna.Study:
+    """Create a study, or go on with the one of this name.
+
+    Parameters
+    ----------
+    place : str or None
+        sqlite file, journal file (``.journal``, ``.jsonl``, ``.log``) or database URL; None keeps it in memory.
+    name : str
+        What tells studies in one place apart.
+    direction : {'minimize', 'maximize'}
+        Of the score.
+    seed : int
+        Seed of the sampler.
+    pruner : optuna pruner
+        When to give a trial up.
+
+    Raises
+    ------
+    ParameterError
+        The place cannot be opened, or is no study.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def create() -> optuna.Study:
+        return optuna.create_study(
+            storage=_storage(place),
+            study_name=name,
+            direction=direction,
+            sampler=NumberedSampler(seed),
+            pruner=pruner,
+            load_if_exists=True,
+        )
+
+    study = create() if place is None else _translated(create, place)
+    if place is not None:
+        _revive(study)
+    return study
+
+
+def _translated(create: Callable[[], optuna.Study], place: str) -> optuna.Study:
+    """Open with a few tries (two processes may create one database at once); other errors become one line."""
+    for left in range(8, -1, -1):
+        try:
+            return create()
+        except Exception as error:  # sqlalchemy, its drivers, optuna and json each raise their own
+            if left and any(sign in str(error) for sign in _RACES):
+                time.sleep(0.3)
+                continue
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise ParameterError(
+                f"study {place!r} cannot be opened: {type(error).__name__}: {reason[:200]}. "
+                "Give a new file (study.db or study.journal), or a database URL"
+            ) from error
+    raise AssertionError
+
+
+def _storage(place: str | None) -> Any:
+    if place is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if "://" not in place and (place.endswith(_JOURNAL_SUFFIXES) or Path(place).name == "journal"):
+            repair_journal(place)
+            return JournalStorage(JournalFileBackend(place))
+        return RDBStorage(
+            place if "://" in place else f"sqlite:///{os.path.abspath(place)}",
+            engine_kwargs={"connect_args": {"timeout": 60}} if "://" not in place else None,
+            heartbeat_interval=60,
+            grace_period=180,
+            heartbeat_stale_trial_callback=_RETRY,
+        )
+
+
+def repair_journal(place: str | os.PathLike[str]) -> int:
+    """Cut a torn last line off a journal, which would make it unreadable for ever.
+
+    Returns
+    -------
+    int
+        Bytes that were cut.
+    """
+    path = Path(place)
+    if not path.exists() or path.stat().st_size == 0:
+        return 0
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        with path.open("rb+") as file:
+            return _cut_torn_end(file)
+    finally:
+        lock.release()
+
+
+def _cut_torn_end(file: Any) -> int:
+    end = position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    file.truncate(position)
+    return int(end - position)
+
+
+def worker_name() -> str:
+    """Return what tells this process apart from every other: host, pid, and when it started."""
+    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in clock ticks since boot; empty where /proc is not there or it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _revive(study: optuna.Study) -> None:
+    """Fail the trials of processes that are gone and queue their parameters again, twice at most."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        fail_stale_trials(study)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        if _is_gone(trial.user_attrs.get(WORKER)):
+            study.tell(trial.number, state=TrialState.FAIL)
+            _RETRY(study, trial)
+
+
+def _is_gone(worker: Any) -> bool:
+    parts = worker.split(" ") if isinstance(worker, str) else []
+    if len(parts) != 3 or parts[0] != socket.gethostname() or not parts[1].isdecimal():
+        return False
+    pid, started = int(parts[1]), parts[2]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return bool(started) and _started(pid) != started

@@ -1,0 +1,108 @@
+"""Estimators over paths are citizens of scikit-learn: pipelines, searches, any labels, one line for nonsense."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from embedx import AudioClassifier, AudioEmbedder, Model, load_embeddings
+from embedx.errors import DatasetError, DecodeError, ParameterError
+
+
+@pytest.fixture(scope="module")
+def clips(tone_folder):
+    paths = [str(path) for path in sorted(tone_folder.rglob("*.wav"))]
+    return paths, [path.split("/")[-2] for path in paths]
+
+
+@pytest.fixture(scope="module")
+def store(clips, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cache") / "cache.h5"
+    AudioEmbedder("tiny", store=path).fit_transform(clips[0])
+    return path
+
+
+def test_one_row_a_path_in_the_order_of_the_paths(clips, store):
+    paths = [clips[0][5], clips[0][0], clips[0][5]]
+    rows = AudioEmbedder("tiny", store=store).fit_transform(paths)
+    assert (rows.shape, rows.dtype) == ((3, 192), np.float32)
+    np.testing.assert_array_equal(rows[0], rows[2])
+    assert not np.array_equal(rows[0], rows[1])
+
+
+def test_with_and_without_a_store_the_rows_agree(clips, store):
+    paths = clips[0][:3]
+    kept = AudioEmbedder("tiny", store=store).transform(paths)
+    fresh = AudioEmbedder("tiny").transform(np.array(paths).reshape(-1, 1))
+    np.testing.assert_allclose(kept, fresh, rtol=5e-3, atol=5e-3)  # the store keeps float16
+
+
+@pytest.mark.parametrize(("layer", "width"), [(0, 192), (-1, 192), ("1-3", 192), ("mean", 192), ("all", 5 * 192)])
+def test_the_layer_is_a_parameter(clips, store, layer, width):
+    assert AudioEmbedder("tiny", layer=layer, store=store).transform(clips[0][:2]).shape == (2, width)
+
+
+def test_a_search_over_a_pipeline_embeds_each_clip_once(clips, store):
+    before = store.stat().st_mtime_ns
+    pipeline = make_pipeline(AudioEmbedder("tiny", store=store), LogisticRegression(max_iter=2_000))
+    grid = {"audioembedder__layer": [0, "mean"], "logisticregression__C": [1.0]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(*clips)
+    assert search.best_score_ > 0.8
+    assert store.stat().st_mtime_ns == before
+    assert len(load_embeddings(store)) == 24
+
+
+def test_two_processes_may_share_one_store(clips, tmp_path):
+    pipeline = make_pipeline(AudioEmbedder("tiny", store=tmp_path / "new.h5"), LogisticRegression(max_iter=2_000))
+    assert cross_val_score(pipeline, *clips, cv=2, n_jobs=2).mean() > 0.8
+    assert len(load_embeddings(tmp_path / "new.h5")) == 24
+
+
+@pytest.mark.parametrize("kind", [str, int, bool])
+def test_labels_come_back_as_they_were_given(clips, store, kind):
+    names = {str: ["zebra", "ant"], int: [10, 9], bool: [True, False]}[kind]
+    labels = np.array([names[0] if label == "low" else names[1] for label in clips[1]])
+    classifier = AudioClassifier("logreg", encoder="tiny", store=store).fit(clips[0], labels)
+    assert classifier.classes_.tolist() == sorted(names)
+    assert classifier.predict(clips[0]).dtype == labels.dtype
+    assert classifier.score(clips[0], labels) > 0.9
+    proba = classifier.predict_proba(clips[0])
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-6)
+    assert (classifier.classes_[proba.argmax(axis=1)] == classifier.predict(clips[0])).all()
+
+
+def test_what_was_trained_can_be_saved_and_loaded(clips, store, tmp_path):
+    classifier = AudioClassifier("logreg", encoder="tiny", store=store).fit(*clips, groups=range(24))
+    classifier.save(tmp_path / "model")
+    assert Model.load(tmp_path / "model").predict(clips[0][:4]).tolist() == classifier.predict(clips[0][:4]).tolist()
+
+
+def test_clones_and_parameters():
+    classifier = AudioClassifier("mlp", encoder="tiny", parameters={"layer": 2}, random_state=3)
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert clone(AudioEmbedder("tiny", layer=1)).get_params()["layer"] == 1
+
+
+def test_a_file_that_cannot_be_read_is_named(clips, tmp_path):
+    (tmp_path / "text.wav").write_text("no audio")
+    with pytest.raises(DecodeError, match=r"text\.wav"):
+        AudioEmbedder("tiny").transform([clips[0][0], str(tmp_path / "text.wav")])
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [("a.wav", "X is one path"), ([], "one or more paths"), ([1, 2], "one or more paths"), ([["a", "b"]], "shape")],
+)
+def test_what_is_no_list_of_paths(paths, message):
+    with pytest.raises(ParameterError, match=message):
+        AudioEmbedder("tiny").fit(paths)
+
+
+def test_labels_that_do_not_fit(clips, store):
+    classifier = AudioClassifier("logreg", encoder="tiny", store=store)
+    with pytest.raises(ParameterError, match="2 paths but labels of shape"):
+        classifier.fit(clips[0][:2], ["a"])
+    with pytest.raises(DatasetError, match="at least two classes"):
+        classifier.fit(clips[0][:2], ["a", "a"])
