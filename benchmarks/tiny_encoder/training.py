@@ -36,7 +36,7 @@ class Plan:
     mask_span: int = 8
     weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5)  # clusters hidden, clusters heard, texture, spectrum
     average_decay: float = 0.998
-    examine_every: int = 100
+    examine_every: int = 200
     seed: int = 0
 
 
