@@ -96,8 +96,7 @@ def describe_machine() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
         "seed": SEED,
         "peak_gflops_one_thread": {
-            name: round(peak_gflops(dtype))
-            for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+            name: round(peak_gflops(dtype)) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
         },
     }
 
@@ -153,13 +152,7 @@ def compare_methods(encoder: str, paths: list[Path], rounds: int) -> dict[str, A
             "times_loop_fp32_by_cpu_time": round(min(cpus["loop_fp32"]) / min(cpus[name]), 2),
             "times_padded_batch_fp32": round(to_batch, 2),
         }
-    return {
-        "n_clips": len(paths),
-        "audio_seconds": round(audio_seconds, 1),
-        "threads": torch.get_num_threads(),
-        **rows,
-        **notes,
-    }
+    return {"n_clips": len(paths), "audio_seconds": round(audio_seconds, 1), "threads": torch.get_num_threads(), **rows, **notes}
 
 
 def _cpu_seconds() -> float:
@@ -229,8 +222,7 @@ def by_length(encoder: str, rounds: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     info = resolve_encoder(encoder)
     mine = {
-        dtype: load_encoder(info, layers=tuple(range(info.n_layers)), compute_dtype=dtype)
-        for dtype in ("float32", "bfloat16")
+        dtype: load_encoder(info, layers=tuple(range(info.n_layers)), compute_dtype=dtype) for dtype in ("float32", "bfloat16")
     }
     plain = {"float32": AutoModel.from_pretrained(encoder).eval()}
     plain["bfloat16"] = AutoModel.from_pretrained(encoder).eval().to(torch.bfloat16)
