@@ -236,12 +236,19 @@ class RangeReader:
         if declared and declared.isdigit() and int(declared) > self.budget.max_bytes:
             raise StatusError("too_large", f"{declared} bytes, and the server sends no parts of it (--max-bytes)")
         spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the reader
+        try:
+            size = self._spool_body(answer, spool)
+            if declared and declared.isdigit() and size != int(declared):
+                raise StatusError("truncated", f"the connection ended after {size} of {declared} bytes")
+        except BaseException:
+            spool.close()
+            raise
+        self._spool, self.size = spool, size
+
+    def _spool_body(self, answer: Answer, spool: IO[bytes]) -> int:
         size = 0
         while piece := answer.read(PAGE_BYTES):
             self.budget.spend(len(piece))
             spool.write(piece)
             size += len(piece)
-        if declared and declared.isdigit() and size != int(declared):
-            spool.close()
-            raise StatusError("truncated", f"the connection ended after {size} of {declared} bytes")
-        self._spool, self.size = spool, size
+        return size

@@ -116,7 +116,7 @@ def test_hours_cost_little(tmp_path, site, fetch):
     assert fetched.section.duration_seconds == pytest.approx(11 * 3600.0)
     assert fetched.section.rms > 0.05
     assert sum(one.n_bytes for one in site.seen) < 0.02 * path.stat().st_size
-    assert fetched.facts["bytes_fetched"] == site.n_bytes("/long.wav")
+    assert fetched.facts["bytes_fetched"] == site.n_bytes("/long.wav") - 65_536  # less yt-dlp's own look
 
 
 @pytest.mark.parametrize("kind", ["webm", "fmp4", "m4a", "mp3"])
