@@ -88,8 +88,8 @@ class RangeReader:
     ----------
     error : StatusError or None
         The first thing that went wrong.
-    is_whole : bool
-        The server ignored ``Range``, so all of the file was read under the byte cap.
+    size : int or None
+        Bytes of the file; None before ``open``.
     """
 
     def __init__(self, request: Callable[[int, int], Answer], *, budget: Budget) -> None:
@@ -102,12 +102,6 @@ class RangeReader:
         self._spool: IO[bytes] | None = None
         self._position = 0
         self._run_pages, self._next_page = 1, 0
-        self.reached_end = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the server ignored ``Range`` and the whole file was read."""
-        return self._spool is not None
 
     def open(self) -> None:
         """Make the first request; raise `StatusError` when there is nothing to read."""
@@ -125,7 +119,6 @@ class RangeReader:
         if self.error is not None or self.size is None:
             return b""
         wanted = self.size - self._position if amount < 0 else min(amount, self.size - self._position)
-        self.reached_end |= self._position + max(wanted, 0) >= self.size
         if wanted <= 0:
             return b""
         try:

@@ -125,7 +125,8 @@ def cut_section(
     max_seconds : float
         More than this is never decoded.
     head : bytes
-        First bytes of the file, where they are at hand: they tell whether an mp3 can be sought by counting.
+        First bytes of a file object (a path is looked into): they tell whether an mp3's duration and frames
+        can be counted on.
     check : callable
         Called often; raises to stop.
 
@@ -135,9 +136,10 @@ def cut_section(
         ``no_audio``, ``past_end``, ``too_long``, ``truncated``, ``corrupt`` or ``unavailable``.
     """
     try:
+        head = head or _head_of(file)
         options = {"format_whitelist": _FORMATS, **({"fflags": "+fastseek"} if _is_constant_mp3(head) else {})}
         with av.open(file, mode="r", metadata_errors="ignore", options=options) as container:
-            return _cut(container, start, seconds, duration, max_duration, max_seconds, check)
+            return _cut(container, head, start, seconds, duration, max_duration, max_seconds, check)
     except FileNotFoundError as error:
         raise StatusError("unavailable", "no such file") from error
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
@@ -152,8 +154,21 @@ def _is_constant_mp3(head: bytes) -> bool:
     return (head.startswith(b"ID3") or head[:1] == b"\xff") and b"Info\0" in head and b"Xing" not in head
 
 
+def _is_estimated(container: Any, head: bytes) -> bool:
+    """Say whether the declared duration is only guessed from the first frames' bit rate."""
+    if container.format.name == "mp3":
+        return not any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+    return container.format.name in ("aac", "ac3", "eac3", "dts")
+
+
+def _head_of(path: Any) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(65_536)
+
+
 def _cut(
     container: Any,
+    head: bytes,
     start: Callable[[float | None], float],
     seconds: float | None,
     duration: float | None,
@@ -177,7 +192,8 @@ def _cut(
     expected = min(wanted, to_end)
     tally, notes = _Tally(), DecodeNotes(pulse=check)
     samples = _collect(container, stream, begin, wanted, tally, notes)
-    _require_all(samples, begin, expected, length, notes.n_bad_packets)
+    sure = None if _is_estimated(container, head) else length
+    _require_all(samples, begin, expected, sure, notes.n_bad_packets)
     if len(samples) - expected * SAMPLE_RATE < _PADDING_SECONDS * SAMPLE_RATE:
         samples = samples[: round(expected * SAMPLE_RATE)]
     names = (stream.codec_context.name, container.format.name)
