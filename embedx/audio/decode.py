@@ -148,6 +148,8 @@ def _segment(
             return
     if notes.n_bad_packets > max(1, _MAX_BAD_SHARE * notes.n_packets):
         raise DecodeError(f"{path} is damaged: {notes.n_bad_packets} of {notes.n_packets} packets cannot be decoded")
+    if position < 0 and start_seconds > 0:
+        raise DecodeError(f"{path} ends before {start_seconds:g} s")
     if position < 0:
         raise DecodeError(f"{path} holds an audio stream without any sound")
     require_whole(path, container, stream, position / sample_rate)
