@@ -137,7 +137,7 @@ def _dump_skops(model: Any) -> bytes:
 
 
 def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read what `save` wrote, trusting nothing in it; return the fields of a `Model`."""
+    """Read what `save` wrote, trusting nothing in it; returns the fields of a `Model`."""
     record = read_record(folder)
     try:
         facts = check_record(record)
@@ -145,7 +145,7 @@ def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
         curves = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_CURVE)}
         calibration = _load_calibration(record["calibration"], curves, len(facts["classes"]))
         estimator = _load_head(folder, facts, arrays, trusted)
-        return {"estimator": estimator, "calibration": calibration, **facts}
+        return {**facts, "estimator": estimator, "calibration": calibration}
     except ModelFormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, ParameterError, RecursionError, OSError) as error:
