@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +18,9 @@ from embedx.errors import DatasetError, SkippedSourcesWarning
 from embedx.manifest import Manifest, Source, read_manifest, with_labels
 from embedx.pooling import pool_windows
 from embedx.recipe import Recipe
-from embedx.store.rows import ClipResult, Embedded
+from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
 
-__all__ = ["Dataset", "build_dataset", "load_embeddings"]
+__all__ = ["Dataset", "build_dataset", "list_audio", "load_embeddings"]
 
 
 class _Eater(Protocol):
@@ -141,6 +143,34 @@ class Dataset:
         inputs[:] = [replace(source, uri=str(Path(self.root) / source.uri)) for source in self.sources]
         return inputs
 
+    def located_at(self, root: str | PathLike[str]) -> Dataset:
+        """Return the same clips with their files looked for below another folder."""
+        return replace(self, root=os.path.abspath(root))
+
+    def require_audio(self) -> Dataset:
+        """Return the dataset if every clip's file is where it was and holds the bytes that were embedded.
+
+        Raises
+        ------
+        DatasetError
+            Files are missing or have changed; the first is named, and they are counted.
+        """
+        known = {source.uri: bytes(digest) for source, digest in zip(self.sources, self.hashes, strict=True)}
+        paths = {Path(self.root) / uri: digest for uri, digest in known.items()}
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise DatasetError(
+                f"{len(missing)} of {len(paths)} audio files are missing, the first is {missing[0]}: a head that "
+                "learns from audio needs them all; say where they lie with --root"
+            )
+        changed = [path for path, digest in paths.items() if hash_file(path) != digest]
+        if changed:
+            raise DatasetError(
+                f"{len(changed)} of {len(paths)} audio files have changed since they were embedded, the first is "
+                f"{changed[0]}: extract again, so that all heads learn from the same audio"
+            )
+        return self
+
     def labelled(self) -> Dataset:
         """Return the clips that have a label, with a warning when some have none.
 
@@ -214,6 +244,34 @@ class Dataset:
                 )
             chosen.extend(rng.choice(members, per_class, replace=False).tolist())
         return dataset.take(sorted(chosen))
+
+
+def hash_file(path: str | PathLike[str]) -> bytes:
+    """Return the sha256 of a file's bytes, 32 bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
+    """Make a dataset of audio alone, for heads that learn from it: X has no columns.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The clips; every file exists.
+    recipe : Recipe
+        The encoder that training begins from, and which part of a file is used.
+    """
+    digests = {source.uri: hash_file(manifest.path_of(source)) for source in manifest}
+    return Dataset(
+        X=np.zeros((len(manifest), 0), dtype=np.float32),
+        control=np.zeros((len(manifest), CONTROL_DIM), dtype=np.float32),
+        sources=tuple(manifest),
+        recipe=recipe,
+        root=str(manifest.root),
+        seconds=np.zeros(len(manifest)),
+        hashes=np.stack([np.frombuffer(digests[source.uri], dtype=np.uint8) for source in manifest]),
+    )
 
 
 def load_embeddings(

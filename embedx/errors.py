@@ -21,6 +21,7 @@
 
     EmbedxWarning(UserWarning)
     ├── SkippedSourcesWarning            clips were left out; says how many and why
+    ├── CollapsedTrainingWarning         a fine-tuning ended at one class
     └── ComputeDtypeWarning              rows of one store were computed in different dtypes
 
 A message says what went wrong, where, what was got, what is allowed and what to do next, in one line.
@@ -35,6 +36,7 @@ from typing import Any
 
 __all__ = [
     "ClipTooShortError",
+    "CollapsedTrainingWarning",
     "ComputeDtypeWarning",
     "DatasetError",
     "DecodeError",
@@ -180,6 +182,10 @@ class EmbedxWarning(UserWarning):
 
 class SkippedSourcesWarning(EmbedxWarning):
     """Clips were left out of a result; the message says how many and why."""
+
+
+class CollapsedTrainingWarning(EmbedxWarning):
+    """A fine-tuning predicts (nearly) one class; the message says at which rate, and what follows."""
 
 
 class ComputeDtypeWarning(EmbedxWarning):

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-curves", action="store_true", help="leave out the learning curve and the layer curve")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--root", metavar="FOLDER", help="where the stores' audio lies now (for the head finetune)")
     parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
 
 
@@ -91,6 +92,8 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     layers = _layers(args.layers)
     names = _names(args.stores)
     stores = {name: load_embeddings(path, layers=layers, labels=labels) for name, path in names.items()}
+    if args.root:
+        stores = {name: one.located_at(args.root) for name, one in stores.items()}
     if args.per_class:
         stores = {name: one.balanced(args.per_class, seed=args.seed) for name, one in stores.items()}
     return stores

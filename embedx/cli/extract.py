@@ -47,7 +47,10 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--retry-failed", action="store_true", help="try clips again that failed in an earlier run")
     group.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
     group.add_argument(
-        "--shard", type=_shard, metavar="I/N", help="compute part I of N only (I from 0), for job arrays"
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="compute part I of N only (I from 0), for job arrays; merge publishes",
     )
 
 

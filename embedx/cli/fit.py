@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from embedx.cli.finetuning import add_finetune_arguments, finetune_parameters, is_first_process
 from embedx.cli.learning import add_data_arguments, add_tuning_arguments, parse_parameters, read_parts, run_tuning
+from embedx.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from embedx.model import Model
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="correct probabilities on held-out folds (auto: isotonic from 1,000 clips on)",
     )
     add_tuning_arguments(parser)
+    add_finetune_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,13 +39,19 @@ def run(args: argparse.Namespace) -> int:
     from embedx.model import fit_model
 
     get_head(args.head)
-    params = parse_parameters(args.param)
+    params = {**finetune_parameters(args), **parse_parameters(args.param)}
     train, valid = read_parts(args)
     train.require_learnable()
     if args.trials is not None or args.budget or args.study or args.timeout is not None:
         params = {**run_tuning(args, train).params, **params}
     calibrate = True if args.calibrate == "auto" else args.calibrate or False
-    model = fit_model(train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed)
+    with ProgressBar(f"fit {args.head}", unit="steps") as bar:
+        progress = bar if is_first_process() else None
+        model = fit_model(
+            train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed, progress=progress
+        )
+    if not is_first_process():
+        return 0
     folder = model.save(args.output)
     _print_scores(model)
     print(f"saved {folder}: {args.head} on {len(train)} clips, {len(model.classes)} classes")

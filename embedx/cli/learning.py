@@ -18,9 +18,13 @@ __all__ = ["add_data_arguments", "add_tuning_arguments", "parse_parameters", "re
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which clips are learned from."""
-    parser.add_argument("embeddings", metavar="EMB.h5", help="store that embedx extract wrote")
     parser.add_argument(
-        "--head", default="logreg", help="majority, logmel, logreg, lgbm, mlp or knn (default: %(default)s)"
+        "embeddings",
+        metavar="EMB.h5",
+        help="store that embedx extract wrote; for --head finetune also a folder or a CSV of audio",
+    )
+    parser.add_argument(
+        "--head", default="logreg", help="majority, logmel, logreg, lgbm, mlp, knn or finetune (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of draws, folds and head (default: %(default)s)")
     data = parser.add_argument_group("which clips")
@@ -47,10 +51,7 @@ def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
     """Return the clips to learn from, and those to judge on if there is a fixed split or a fraction."""
-    from embedx.dataset import load_embeddings
-
-    layers = _layers(args.layers)
-    dataset = load_embeddings(args.embeddings, layers=layers, labels=_labels(args)).labelled()
+    dataset = _read_dataset(args).labelled()
     if args.per_class:
         dataset = dataset.balanced(args.per_class, seed=args.seed)
     if args.valid_fraction is not None:
@@ -59,6 +60,18 @@ def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
         train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
         return dataset.take(train), dataset.take(valid)
     return _predefined(dataset)
+
+
+def _read_dataset(args: argparse.Namespace) -> Dataset:
+    from embedx.cli.finetuning import is_audio, read_audio, refuse_other_encoder
+    from embedx.dataset import load_embeddings
+
+    if is_audio(args):
+        return read_audio(args)
+    refuse_other_encoder(args)
+    dataset = load_embeddings(args.embeddings, layers=_layers(args.layers), labels=_labels(args))
+    root = getattr(args, "root", None)
+    return dataset if root is None else dataset.located_at(root)
 
 
 def _layers(text: str | None) -> list[int] | None:
@@ -129,7 +142,7 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
             n_jobs=args.jobs,
         )
     pruned = f", {tuned.n_pruned} given up early" if tuned.n_pruned else ""
-    default = next((t["value"] for t in tuned.history if t["value"] is not None and t["state"] == "complete"), None)
+    default = next((t["value"] for t in tuned.history if t["value"] is not None), None)
     against = "" if default is None else f" (defaults {default:.4f})"
     print(f"tuned {args.head}: {tuned.n_trials} trials{pruned} in {tuned.seconds:.1f} s")
     print(f"  inner {tuned.metric} {tuned.value:.4f}{against}: {shown_parameters(tuned.params, dataset)}")

@@ -19,7 +19,7 @@ from embedx.comparison.result import Kind
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold
-from embedx.heads.catalog import as_spec, fit_head, make_head
+from embedx.heads.catalog import as_spec, fit_head, make_head, with_recipe
 
 __all__ = ["Contender", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
 
@@ -71,6 +71,7 @@ class FoldFit:
 
 def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] | None = None) -> Learned:
     """Fit a head with given parameters on a data set."""
+    head = with_recipe(head, part.recipe)
     estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
     eats = as_spec(head)
     fit_head(estimator, part.inputs_for(eats), part.y, groups=part.groups)

@@ -21,6 +21,7 @@ from embedx.dataset import Dataset
 from embedx.evaluation.metrics import METRICS, score
 from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
+from embedx.heads.catalog import as_spec
 
 __all__ = ["compare"]
 
@@ -79,11 +80,14 @@ def compare(
     Raises
     ------
     DatasetError
-        No labels, one class, fewer clips or groups than folds, stores without common clips.
+        No labels, one class, fewer clips or groups than folds, stores without common clips; a head learns from
+        audio, and a file is missing or has changed since it was embedded.
     ParameterError
         An unknown head, or a number out of range.
     """
     stores = align_stores(dataset)
+    if any(as_spec(head).eats == "sources" for head in heads):
+        stores = {name: one.require_audio() for name, one in stores.items()}
     first = next(iter(stores.values()))
     groups, notes = choose_groups(first)
     cuts = plan_cut(first, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)

@@ -5,6 +5,7 @@ Written for ``urllib.request`` handlers; the one that uses them stands in ``fetc
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import socket
@@ -32,20 +33,31 @@ class Watch:
     def __init__(self) -> None:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._is_cut = False
+
+    def begin(self) -> None:
+        """Allow connections again."""
+        with self._lock:
+            self._is_cut = False
 
     def add(self, one: socket.socket) -> None:
-        """Remember a socket as long as it lives."""
+        """Remember a socket as long as it lives; one that comes after the cut is shut at once."""
         with self._lock:
             self._sockets.add(one)
+            if self._is_cut:
+                _shut(one)
 
     def cut(self) -> None:
         """Shut every socket; whoever reads from one sees its end."""
         with self._lock:
+            self._is_cut = True
             for one in list(self._sockets):
-                try:
-                    one.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
+                _shut(one)
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
 
 
 class GuardedConnections:

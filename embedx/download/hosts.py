@@ -12,7 +12,6 @@ from embedx.download.status import STATUSES
 __all__ = ["Hosts"]
 
 _YOUTUBE_PAUSE_SECONDS = (5.0, 10.0)
-_LIMITED_SECONDS = 60.0
 _MAX_LIMITED_SECONDS = 3600.0
 
 
@@ -35,6 +34,8 @@ class Hosts:
         get about 300 videos an hour) and none elsewhere.
     max_failures : int
         Failures in a row that smell of being blocked, after which a host is left alone.
+    limited_seconds : float
+        Pause after the first "too many requests" that names none; doubled for every further one.
     clock : callable
         Seconds.
     """
@@ -44,9 +45,11 @@ class Hosts:
         *,
         pause_seconds: tuple[float, float] | None = None,
         max_failures: int = 10,
+        limited_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pause_seconds, self.max_failures, self.clock = pause_seconds, max_failures, clock
+        self.limited_seconds = limited_seconds
         self._hosts: dict[str, _Host] = {}
 
     def may_start(self, name: str) -> bool:
@@ -74,7 +77,7 @@ class Hosts:
             host.n_failures += 1
         if word == "rate_limited":
             host.n_limited += 1
-            pause = max(pause, min(_MAX_LIMITED_SECONDS, _LIMITED_SECONDS * 2 ** (host.n_limited - 1)))
+            pause = max(pause, min(_MAX_LIMITED_SECONDS, self.limited_seconds * 2 ** (host.n_limited - 1)))
         if retry_after_seconds is not None:
             pause = min(retry_after_seconds, _MAX_LIMITED_SECONDS)
         host.free_at = self.clock() + pause

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.audio.flac import read_flac_comment, write_flac
 from embedx.errors import ManifestError, StoreError
 
 __all__ = ["Journal", "Ledger", "read_journal", "write_table", "write_text"]
 
 Entry = dict[str, Any]
-
-SAMPLE_RATE = 16_000
 
 
 class Journal:
@@ -132,7 +131,7 @@ class Ledger:
         path, temporary = self.audio / f"{key}.flac", self.audio / f".{key}.{os.getpid()}.tmp"
         known = {**entry, "key": key, "status": "ok", "file": f"audio/{key}.flac"}
         with self._writing():
-            _write_flac(temporary, samples, json.dumps(known, ensure_ascii=True))
+            write_flac(temporary, samples, comment=json.dumps(known, ensure_ascii=True))
             sha256 = _sha256(temporary)
             os.replace(temporary, path)
             _sync_folder(self.audio)
@@ -147,7 +146,7 @@ class Ledger:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             why = getattr(error, "strerror", None) or str(error)
             text = f"{self.folder} cannot be written: {why}. What is settled is kept: make room and run again"
             raise StoreError(text) from error
@@ -157,7 +156,7 @@ class Ledger:
         for path in self.audio.glob(".*.tmp"):
             path.unlink(missing_ok=True)
         for path in sorted(self.audio.glob("*.flac")):
-            if self.entries.get(path.stem, {}).get("status") != "ok" and (entry := _read_comment(path)):
+            if self.entries.get(path.stem, {}).get("status") != "ok" and (entry := _carried(path)):
                 self.note({**entry, "sha256": _sha256(path)})
 
 
@@ -195,25 +194,11 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _write_flac(path: Path, samples: NDArray[np.float32], comment: str) -> None:
-    import soundfile
-
-    with open(path, "wb") as stream:
-        with soundfile.SoundFile(stream, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as out:
-            out.comment = comment
-            out.write(np.clip(samples, -1.0, 1.0))
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _read_comment(path: Path) -> Entry | None:
+def _carried(path: Path) -> Entry | None:
     """Return the line that a clip carries; None when it is none of ours."""
-    import soundfile
-
     try:
-        with soundfile.SoundFile(path) as clip:
-            entry = json.loads(clip.comment)
-    except (ValueError, soundfile.SoundFileError):
+        entry = json.loads(read_flac_comment(path) or "")
+    except ValueError:
         return None
     return entry if isinstance(entry, dict) and entry.get("key") == path.stem else None
 

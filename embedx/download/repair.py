@@ -38,7 +38,7 @@ def explains(candidate: str, damaged: str) -> bool:
 
 
 def is_stripped(plan: LinkPlan) -> bool:
-    """Say whether the cut ids look like ``str.strip`` with YouTube's address: none begins or ends with its characters."""
+    """Say whether ``str.strip`` with YouTube's address cut the ids: none begins or ends with one of its letters."""
     pieces = [row.link.text for row in plan.damaged if row.link.damage == "too_short"]
     return len(pieces) >= _MIN_EVIDENCE and not any({text[0], text[-1]} & _STRIPPED for text in pieces)
 

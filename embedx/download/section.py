@@ -24,6 +24,10 @@ _TOLERATED_SECONDS = 0.25
 _PADDING_SECONDS = 0.1
 _SILENT_PEAK = 1e-4
 _MAX_CHANNELS = 64
+_FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv"
+)
+"""What is opened: media only, no playlists, which would make FFmpeg open other files and addresses by itself."""
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -104,6 +108,7 @@ def cut_section(
     duration: float | None = None,
     max_duration: float | None = None,
     max_seconds: float = 4 * 3600.0,
+    head: bytes = b"",
     check: Callable[[], None] = lambda: None,
 ) -> Section:
     """Decode from ``start`` for ``seconds`` of the best audio stream.
@@ -122,6 +127,8 @@ def cut_section(
         Longer sources are refused.
     max_seconds : float
         More than this is never decoded.
+    head : bytes
+        First bytes of the file, where they are at hand: they tell whether an mp3 can be sought by counting.
     check : callable
         Called often; raises to stop.
 
@@ -131,12 +138,21 @@ def cut_section(
         ``no_audio``, ``past_end``, ``too_long``, ``truncated``, ``corrupt`` or ``unavailable``.
     """
     try:
-        with av.open(file, mode="r", metadata_errors="ignore") as container:
+        options = {"format_whitelist": _FORMATS, **({"fflags": "+fastseek"} if _is_constant_mp3(head) else {})}
+        with av.open(file, mode="r", metadata_errors="ignore", options=options) as container:
             return _cut(container, start, seconds, duration, max_duration, max_seconds, check)
     except FileNotFoundError as error:
         raise StatusError("unavailable", "no such file") from error
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        raise StatusError("corrupt", clean_message(f"not decodable as audio: {error}")) from error
+        if "whitelist" in str(error):
+            raise StatusError("no_audio", "a playlist or another kind of file that is not opened as media") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise StatusError("corrupt", clean_message(f"not decodable as audio: {why}")) from error
+
+
+def _is_constant_mp3(head: bytes) -> bool:
+    """Say whether an mp3 declares a constant bit rate: then a frame's place follows from its time."""
+    return (head.startswith(b"ID3") or head[:1] == b"\xff") and b"Info\0" in head and b"Xing" not in head
 
 
 def section_versions() -> dict[str, str]:
@@ -163,9 +179,10 @@ def _cut(
     if length is not None and begin >= length:
         raise StatusError("past_end", f"the section begins at {begin:g} s, the source ends at {length:.2f} s")
     wanted = max_seconds if seconds is None else seconds
-    expected = wanted if length is None else min(wanted, length - begin)
-    if expected > max_seconds:
-        raise StatusError("too_long", f"{expected:.0f} s to decode, at most {max_seconds:g} s are kept in memory")
+    to_end = wanted if length is None else length - begin
+    if max(wanted if seconds else 0.0, to_end if seconds is None else 0.0) > max_seconds:
+        raise StatusError("too_long", f"more than the {max_seconds:g} s that are kept in memory at once")
+    expected = min(wanted, to_end)
     tally = _Tally()
     samples = _collect(container, stream, begin, wanted, tally, check)
     _require_all(samples, begin, expected, length, tally.n_bad)

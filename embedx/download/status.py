@@ -105,6 +105,7 @@ _BY_HTTP = {
     404: "unavailable",
     408: "network",
     410: "unavailable",
+    416: "corrupt",
     425: "network",
     429: "rate_limited",
     451: "geo_blocked",

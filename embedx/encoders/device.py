@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 from embedx.errors import ParameterError, unknown_name
 
-__all__ = ["DTYPES", "choose_compute_dtype", "choose_device"]
+__all__ = ["DTYPES", "choose_compute_dtype", "choose_device", "count_lanes", "one_thread_each"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -43,6 +46,33 @@ def choose_compute_dtype(dtype: str, device: str) -> str:
 
         return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
     return "bfloat16" if _cpu_has_bfloat16() else "float32"
+
+
+def count_lanes(device: str, threads: int = 0) -> int:
+    """Return how many clips (CPU) or batches (GPU) are computed at a time.
+
+    Parameters
+    ----------
+    device : str
+        Where.
+    threads : int
+        As many lanes on a CPU; 0 takes torch's choice (cores, or ``OMP_NUM_THREADS``).
+    """
+    import torch
+
+    return 2 if device.startswith("cuda") else max(1, threads or torch.get_num_threads())
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[Callable[[], None]]:
+    """Give an initialiser for threads that each compute alone; torch's own number of threads comes back after."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cpu_has_bfloat16() -> bool:

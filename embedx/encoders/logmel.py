@@ -16,7 +16,9 @@ _HOP = 320
 _FLOOR = 1e-6
 
 
-def log_mel_statistics(samples: NDArray[np.float32], sample_rate: int = 16_000) -> NDArray[np.float32]:
+def log_mel_statistics(
+    samples: NDArray[np.float32], sample_rate: int = 16_000, *, device: str = "cpu"
+) -> NDArray[np.float32]:
     """Describe a window by the loudness and the unrest of 64 mel bands, without any learned encoder.
 
     Parameters
@@ -25,6 +27,8 @@ def log_mel_statistics(samples: NDArray[np.float32], sample_rate: int = 16_000) 
         Waveform within -1 to 1, as decoded (not normalised).
     sample_rate : int
         Hertz.
+    device : str
+        Where it is computed.
 
     Returns
     -------
@@ -43,15 +47,15 @@ def log_mel_statistics(samples: NDArray[np.float32], sample_rate: int = 16_000) 
     """
     import torch
 
-    wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(device)
     with torch.inference_mode():
-        power = _transform(sample_rate)(torch.nn.functional.pad(wave, (0, max(0, _N_FFT - len(wave)))))
+        power = _transform(sample_rate, device)(torch.nn.functional.pad(wave, (0, max(0, _N_FFT - len(wave)))))
         bands = torch.log(power + _FLOOR)  # (64, T)
-        return torch.cat([bands.mean(1), bands.std(1, correction=0)]).numpy()
+        return torch.cat([bands.mean(1), bands.std(1, correction=0)]).cpu().numpy()
 
 
 @functools.lru_cache(maxsize=4)
-def _transform(sample_rate: int) -> Any:
+def _transform(sample_rate: int, device: str) -> Any:
     from torchaudio.transforms import MelSpectrogram
 
-    return MelSpectrogram(sample_rate, n_fft=_N_FFT, hop_length=_HOP, n_mels=_N_BANDS)
+    return MelSpectrogram(sample_rate, n_fft=_N_FFT, hop_length=_HOP, n_mels=_N_BANDS).to(device)

@@ -2,14 +2,17 @@
 
 The only room that knows transformers' encoders. Batching changes the embeddings of a plain call: group
 norm takes its statistics over the padding, the positional convolution reads it, attention attends to it.
-Here only clips of one length share a batch, so there is no padding at all; on a CPU, where batches are
-slower than single clips, each clip is computed alone.
+Here the convolutions see one clip at a time. On a CPU so do the transformer layers; on a GPU they see a
+batch whose padding is zeroed and masked, or, in families whose layers would read it even so, only clips
+with equally many frames.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,16 @@ import torch
 from numpy.typing import NDArray
 
 from embedx.encoders.base import EncoderInfo, Frames
+from embedx.encoders.frontend import ConvFrontend
+from embedx.encoders.stack import LayerStack
 from embedx.errors import ClipTooShortError, EncoderError
 
-__all__ = ["DTYPES", "Wav2Vec2Encoder", "normalize"]
+__all__ = ["DTYPES", "Wav2Vec2Encoder", "frames_with_gradients", "least_samples", "load_network", "normalize"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_PADDABLE = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
+"""Families whose layers leave real frames alone when padding is zero at the start and masked in attention."""
 
 
 def normalize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -34,6 +42,14 @@ def normalize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     centred = samples - samples.mean(dtype=np.float64)
     return (centred / np.sqrt(np.mean(np.square(centred), dtype=np.float64) + 1e-7)).astype(np.float32)
+
+
+def least_samples(config: Any) -> int:
+    """Return the samples of one frame of an encoder with this config."""
+    needed = int(getattr(config, "squeeze_factor", 1))
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed
 
 
 class Wav2Vec2Encoder:
@@ -49,6 +65,8 @@ class Wav2Vec2Encoder:
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     compute_dtype : {'float32', 'bfloat16', 'float16'}
         What it computes in.
+    batched : bool, optional
+        Whether transformer layers see several clips at a time; by default on a GPU only.
 
     Raises
     ------
@@ -57,13 +75,42 @@ class Wav2Vec2Encoder:
     """
 
     def __init__(
-        self, info: EncoderInfo, *, layers: tuple[int, ...], device: str = "cpu", compute_dtype: str = "float32"
+        self,
+        info: EncoderInfo,
+        *,
+        layers: tuple[int, ...],
+        device: str = "cpu",
+        compute_dtype: str = "float32",
+        batched: bool | None = None,
     ) -> None:
         self.info, self.layers, self.device = info, layers, torch.device(device)
-        self.compute_dtype = compute_dtype
-        self.model = _load_model(info).to(self.device, DTYPES[compute_dtype]).eval().requires_grad_(False)
-        self._kept: dict[int, torch.Tensor] = {}
-        self._watch_layers()
+        self.compute_dtype, self.dtype = compute_dtype, DTYPES[compute_dtype]
+        self.batched = self.device.type == "cuda" if batched is None else batched
+        self._kept = threading.local()
+        self._take_apart(_load_model(info).eval().requires_grad_(False))
+
+    def _take_apart(self, model: Any) -> None:
+        """Keep the parts in the form that this device computes fastest; what is not needed is let go."""
+        self._config = model.config
+        for module in model.modules():
+            if hasattr(module, "parametrizations"):  # the positional convolution's weight norm, once and for all
+                torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
+        model.to(self.device)
+        plain = ConvFrontend.fits(model.feature_extractor)
+        whole = self.device.type == "cuda"
+        self._front = ConvFrontend(model.feature_extractor, dtype=self.dtype, whole=whole) if plain else None
+        self._extractor = None if plain else model.feature_extractor.to(self.dtype)
+        self._first_norm = getattr(model, "layer_norm", None)  # sew
+        self._projection = getattr(model, "feature_projection", None)
+        for part in (self._first_norm, self._projection):
+            if part is not None:
+                part.to(self.dtype)
+        self._stack = None
+        if not self.batched and LayerStack.fits(self.info.model_type, model.encoder):
+            self._stack = LayerStack(model.encoder, dtype=self.dtype)
+        else:
+            self._encoder = model.encoder.to(self.dtype)
+            self._watch_layers()
 
     @property
     def dim(self) -> int:
@@ -83,11 +130,7 @@ class Wav2Vec2Encoder:
     @property
     def min_samples(self) -> int:
         """Samples of one frame (25 ms for wav2vec2)."""
-        needed = getattr(self.model.config, "squeeze_factor", 1)
-        kernels, strides = self.model.config.conv_kernel, self.model.config.conv_stride
-        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-            needed = (needed - 1) * stride + kernel
-        return needed
+        return least_samples(self._config)
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode waveforms of any lengths; a clip's frames do not depend on its neighbours.
@@ -100,25 +143,27 @@ class Wav2Vec2Encoder:
         Returns
         -------
         Frames
-            L tensors of shape (B, T, D), zero where a clip has ended.
+            L tensors of shape (B, T, D); what lies behind a clip's last frame is unspecified.
 
         Raises
         ------
         ClipTooShortError
             A waveform is shorter than `min_samples`.
+        MemoryError
+            The device's memory does not hold the batch.
         """
         self._require_long_enough(batch)
-        parts = [self._encode_equal([batch[i]]) for i in range(len(batch))]
-        n_frames = [part[0].shape[1] for part in parts]
-        longest = max(n_frames)
-        layers = [
-            torch.cat([torch.nn.functional.pad(part[k], (0, 0, 0, longest - part[k].shape[1])) for part in parts])
-            for k in range(len(self.layers))
-        ]
-        return Frames(layers, n_frames)
+        try:
+            with torch.inference_mode(), _exact_float32():
+                features = [self._features(samples) for samples in batch]  # (T, D) each
+                parts = self._each_alone(features) if self._stack is not None else self._in_groups(features)
+                return _join(parts)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError(str(error)) from error
 
     def _require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
-        shortest = min((len(samples) for samples in batch), default=0)
+        shortest = min((len(samples) for samples in batch), default=self.min_samples)
         if shortest < self.min_samples:
             need, rate = self.min_samples, self.sample_rate
             raise ClipTooShortError(
@@ -126,35 +171,155 @@ class Wav2Vec2Encoder:
                 f"({need} samples, {1000 * need / rate:.1f} ms)"
             )
 
-    def _encode_equal(self, batch: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Encode waveforms of one length: no padding, so nothing to mask."""
-        waves = np.stack([normalize(samples) if self.info.normalize else samples for samples in batch])
-        values = torch.from_numpy(waves).to(self.device, DTYPES[self.compute_dtype])
-        self._kept = {}
-        with torch.inference_mode():
-            self.model(values)
-        return [self._kept[layer] for layer in self.layers]
+    def _features(self, samples: NDArray[np.float32]) -> torch.Tensor:
+        """Turn a waveform into the transformer's input, (T, D)."""
+        wave = torch.from_numpy(np.ascontiguousarray(normalize(samples) if self.info.normalize else samples))
+        if self.device.type == "cuda":
+            wave = wave.pin_memory().to(self.device, non_blocking=True)
+        features = self._front(wave) if self._front else self._extractor(wave[None].to(self.dtype))[0].T
+        if self._first_norm is not None:
+            features = self._first_norm(features)
+        if self._projection is None:
+            return features
+        projected = self._projection(features[None])  # wav2vec2 gives (projected, normed)
+        return (projected[0] if isinstance(projected, tuple) else projected)[0]
+
+    def _each_alone(self, features: Iterable[torch.Tensor]) -> list[list[torch.Tensor]]:
+        wanted = set(self.layers)
+        parts = []
+        for frames in features:
+            found = {number: x for number, x in enumerate(self._stack(frames)) if number in wanted}  # type: ignore[misc]
+            parts.append([found[layer] for layer in self.layers])
+        return parts
+
+    def _in_groups(self, features: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
+        """Run the layers over clips of one length, or over all at once where padding does no harm."""
+        lengths = [len(frames) for frames in features]
+        groups = (
+            [list(range(len(features)))]
+            if self.pads
+            else [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
+        )
+        parts: dict[int, list[torch.Tensor]] = {}
+        for group in groups if self.batched else [[i] for i in range(len(features))]:
+            states = self._run_layers([features[i] for i in group])
+            for row, i in enumerate(group):
+                n = lengths[i] if self.pads else states[0].shape[1]  # sew squeezes frames
+                parts[i] = [state[row, :n] for state in states]
+        return [parts[i] for i in range(len(features))]
+
+    @property
+    def pads(self) -> bool:
+        """Whether clips of different lengths may share a batch of the transformer layers."""
+        batch_norm = getattr(self._config, "conv_pos_batch_norm", False)  # would turn zeros into something
+        return self.info.model_type in _PADDABLE and not batch_norm
+
+    def _run_layers(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        lengths = torch.tensor([len(frames) for frames in features], device=self.device)
+        values = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)  # zeros behind the end
+        mask = None
+        if int(lengths.min()) < values.shape[1]:
+            mask = torch.arange(values.shape[1], device=self.device)[None] < lengths[:, None]
+        self._kept.layers = {}
+        self._encoder(values, attention_mask=mask)
+        return [self._kept.layers[layer] for layer in self.layers]
 
     def _watch_layers(self) -> None:
         """Keep what enters the first transformer layer (0) and what leaves each one (1 ...)."""
-        stack = self.model.encoder.layers
+        stack = self._encoder.layers
         stack[0].register_forward_pre_hook(self._keep_input, with_kwargs=True)
         for number, layer in enumerate(stack, start=1):
             layer.register_forward_hook(self._keeper(number))
 
     def _keep_input(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if 0 in self.layers:
-            self._kept[0] = args[0] if args else kwargs["hidden_states"]
+        self._kept.layers[0] = args[0] if args else kwargs["hidden_states"]
 
     def _keeper(self, number: int) -> Any:
         def keep(module: Any, args: Any, output: Any) -> None:
             if number in self.layers:
-                self._kept[number] = output[0] if isinstance(output, tuple) else output
+                self._kept.layers[number] = output[0] if isinstance(output, tuple) else output
 
         return keep
 
 
-def _load_model(info: EncoderInfo) -> Any:
+def _join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
+    """Put clips into one batch, padded with zeros behind their ends."""
+    layers = zip(*parts, strict=True)
+    padded = [torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True) for clips in layers]
+    return Frames(padded, [len(part[0]) for part in parts])
+
+
+@contextlib.contextmanager
+def _exact_float32() -> Iterator[None]:
+    """Keep cuDNN from rounding float32 convolutions to TF32 (torch's default for convolutions alone)."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def load_network(info: EncoderInfo, **config: Any) -> Any:
+    """Load an encoder's weights for training: float32, gradients on, fields of its config replaced.
+
+    Parameters
+    ----------
+    info : EncoderInfo
+        What and where it is.
+    **config
+        Fields of the checkpoint's config, such as ``layerdrop``.
+
+    Raises
+    ------
+    EncoderError
+        The weights cannot be read or do not fit.
+    """
+    return _load_model(info, **config)
+
+
+def frames_with_gradients(
+    model: Any, waves: Sequence[torch.Tensor], *, masks: Sequence[NDArray[np.bool_] | None] | None = None
+) -> list[torch.Tensor]:
+    """Compute the last layer of clips of any lengths as extraction does, with gradients.
+
+    Only clips of one length share a batch, so there is no padding and nothing to mask.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        What `load_network` returned.
+    waves : sequence of tensor of shape (n_samples,)
+        Normalised waveforms on the model's device.
+    masks : sequence of ndarray of shape (n_frames,), bool, or None
+        Frames of each clip that are replaced by the learned mask (SpecAugment).
+
+    Returns
+    -------
+    list of tensor of shape (n_frames, D)
+    """
+    by_length: dict[int, list[int]] = {}
+    for i, wave in enumerate(waves):
+        by_length.setdefault(len(wave), []).append(i)
+    frames: list[Any] = [None] * len(waves)
+    for members in by_length.values():
+        values = torch.stack([waves[i] for i in members])
+        hidden = _equal_masks(masks, members, values.device)
+        output = model(values, mask_time_indices=hidden).last_hidden_state
+        for i, clip in zip(members, output, strict=True):
+            frames[i] = clip
+    return frames
+
+
+def _equal_masks(
+    masks: Sequence[NDArray[np.bool_] | None] | None, members: Sequence[int], device: torch.device
+) -> torch.Tensor | None:
+    """Stack the masks of clips of one length; None when none of them hides anything."""
+    chosen = [None if masks is None else masks[i] for i in members]
+    known = next((mask for mask in chosen if mask is not None), None)
+    if known is None:
+        return None
+    filled = [np.zeros_like(known) if mask is None else mask for mask in chosen]
+    return torch.from_numpy(np.stack(filled)).to(device)
+
+
+def _load_model(info: EncoderInfo, **config: Any) -> Any:
     """Load weights without running anybody's code, and refuse a checkpoint that leaves layers random."""
     from transformers import AutoModel
     from transformers.utils import logging
@@ -173,6 +338,7 @@ def _load_model(info: EncoderInfo) -> Any:
                 output_loading_info=True,
                 attn_implementation="sdpa" if info.model_type != "wavlm" else "eager",
                 dtype=torch.float32,
+                **config,
             )
     except Exception as error:
         raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {error}") from error

@@ -107,7 +107,7 @@ def _connected(address: str | None) -> Iterator[Any]:
         options |= {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
     try:
         ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # ray raises bare ones too
         where = "on this machine" if address is None else f"at {address!r}"
         raise RunnerError(
             f"no Ray cluster {where}: {_first_line(error)}. Start one with 'ray start --head', "

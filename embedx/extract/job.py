@@ -101,7 +101,8 @@ def extract_embeddings(
     cluster : ClusterOptions
         Which cluster, and how much of it, when the engine is ``"ray"``.
     shard : (int, int), optional
-        ``(i, n)`` computes units i, i + n, ... of the manifest only (i from 0), for job arrays.
+        ``(i, n)`` computes units i, i + n, ... of the manifest only (i from 0), for job arrays. Rows are committed
+        beside the store, which other shards may be writing too; a run without ``shard``, or `merge_stores`, publishes.
     progress : callable, optional
         Called as ``progress(done, total, **facts)``.
     **options
@@ -120,6 +121,10 @@ def extract_embeddings(
 
     started = time.monotonic()
     _require_engine(engine)
+    if overwrite and (shard is not None or (engine == "ray" and cluster.parts == "worker")):
+        raise ParameterError(
+            f"several processes write {output} and cannot begin it anew: delete it, or leave --overwrite out"
+        )
     recorded = None if overwrite else read_recipe(output)
     plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recorded, resources=resources)
     recipe = plan.recipe
@@ -136,7 +141,10 @@ def extract_embeddings(
             for _, results, environment in _run(units, runner, tally, engine=engine, cluster=cluster, shared=shared):
                 store.append([r for r in results if not isinstance(r, Written)], environment=environment)
                 tally.count(results)
-        store.publish()
+        if shard is None:
+            store.publish()
+        else:
+            store.commit()
     return ExtractReport(
         n_clips=len(manifest),
         n_computed=tally.n_computed,

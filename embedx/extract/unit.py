@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedx.audio.batching import bucket_by_length
-from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipStamp, ClipWindow
+from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipStamp
 from embedx.audio.pool import DecodePool
-from embedx.encoders.base import Encoder, EncoderInfo
-from embedx.encoders.catalog import load_encoder
-from embedx.encoders.device import choose_device
-from embedx.encoders.logmel import log_mel_statistics
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.base import EncoderInfo
 from embedx.errors import ClipTooShortError
+from embedx.extract.compute import ClipEncoder, Row, Window
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import NO_STAMP, ClipResult, Embedded, Failure, FileStamp
@@ -70,23 +66,27 @@ class _Clip:
 
     source: Source
     stamp: FileStamp = NO_STAMP
-    end: ClipEnd | None = None
-    rows: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict)
+    end: ClipEnd = ClipEnd("error", "decoding ended early")  # noqa: RUF009  # frozen
+    rows: dict[int, Row] = field(default_factory=dict)
     bounds: list[tuple[float, float]] = field(default_factory=list)
-    too_short: str = ""
+    problem: ClipEnd | None = None
 
     def result(self) -> ClipResult:
         """Return rows, or the failure."""
-        end = self.end or ClipEnd("error", f"{self.source.id}: decoding ended early")
+        end = self.end if self.end.reason or self.problem is None else self.problem
         if not end.reason and not self.bounds:
-            end = ClipEnd(ClipTooShortError.reason, self.too_short or f"{self.source.id} holds no audio")
+            end = ClipEnd("decode", f"{self.source.id} holds no audio")
         if end.reason:
             return Failure(self.source, self.stamp, end.reason, end.message)
-        rows = [self.rows[i] for i in range(len(self.bounds))]
+        return self._embedded()
+
+    def _embedded(self) -> ClipResult:
+        rows: list[Any] = [self.rows[i] for i in range(len(self.bounds))]
         starts, ends = np.array(self.bounds).T
-        embeddings, control = np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
-        if not np.isfinite(embeddings).all():
-            return Failure(self.source, self.stamp, "non_finite", f"{self.source.id}: the encoder gave NaN or infinity")
+        embeddings, control = (np.stack([getattr(row, name) for row in rows]) for name in ("embedding", "control"))
+        if not (np.isfinite(embeddings).all() and np.isfinite(control).all()):
+            message = f"{self.source.id}: NaN or infinity in the audio or in the encoder's output"
+            return Failure(self.source, self.stamp, "non_finite", message)
         return Embedded(self.source, self.stamp, embeddings, control, starts, ends)
 
 
@@ -108,21 +108,20 @@ class UnitRunner:
     --------
     Nothing is loaded before the first unit::
 
-        runner = UnitRunner(recipe, info, Resources(), manifest.root)
-        with runner:
+        with UnitRunner(recipe, info, Resources(), manifest.root) as runner:
             results = runner(plan_units(manifest)[0])
     """
 
     def __init__(self, recipe: Recipe, info: EncoderInfo, resources: Resources, root: Path) -> None:
         self.recipe, self.info, self.resources, self.root = recipe, info, resources, Path(root)
-        self._encoder: Encoder | None = None
+        self._compute: ClipEncoder | None = None
         self._pool: DecodePool | None = None
-        self._ahead: dict[int, Iterator[tuple[int, ClipEvent]]] = {}
+        self._ahead: dict[Unit, Iterator[tuple[int, ClipEvent]]] = {}
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         return {"recipe": self.recipe, "info": self.info, "resources": self.resources, "root": self.root}
 
-    def __setstate__(self, state: dict[str, object]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def __enter__(self) -> UnitRunner:
@@ -135,13 +134,17 @@ class UnitRunner:
         """End the decoding workers and let the weights go."""
         if self._pool is not None:
             self._pool.close()
-        self._pool, self._encoder = None, None
+        if self._compute is not None:
+            self._compute.close()
+        self._pool = self._compute = None
         self._ahead.clear()
 
     def prefetch(self, unit: Unit) -> None:
         """Let the decoding of a unit begin while another one computes."""
-        if unit.number not in self._ahead:
-            self._ahead[unit.number] = self._loaders().load([self._request(source) for source in unit.sources])
+        if unit not in self._ahead:
+            if self._pool is None:
+                self._pool = DecodePool(self.resources.workers)
+            self._ahead[unit] = self._pool.load([self._request(source) for source in unit.sources])
 
     def __call__(self, unit: Unit, *, progress: Callable[[Source, float], None] | None = None) -> list[ClipResult]:
         """Decode, encode and pool a unit.
@@ -158,22 +161,15 @@ class UnitRunner:
         list of ClipResult
             One a source, in the unit's order.
         """
-        self.prefetch(unit)
+        self.prefetch(unit)  # workers start while the weights are loaded
+        if self._compute is None:
+            self._compute = ClipEncoder(self.recipe, self.info, self.resources)
         clips = [_Clip(source) for source in unit.sources]
-        encoder = self._load_encoder()
-        waiting: list[tuple[int, int, NDArray[np.float32]]] = []  # clip, window, samples
-        for index, event in self._ahead.pop(unit.number):
-            clip = clips[index]
-            if isinstance(event, ClipStamp):
-                clip.stamp = FileStamp(event.sha256, event.size, event.mtime_ns)
-            elif isinstance(event, ClipEnd):
-                clip.end = event
-            elif self._take(encoder, clip, event):
-                waiting.append((index, len(clip.bounds) - 1, event.samples))
-                if self._is_enough(waiting):
-                    self._encode(encoder, clips, waiting, progress)
-                    waiting = []
-        self._encode(encoder, clips, waiting, progress)
+        windows = self._windows(clips, self._ahead.pop(unit), self._compute.encoder.min_samples)
+        for row in self._compute.encode(windows):
+            self._keep(clips[row.window.clip], row)
+            if progress is not None:
+                progress(clips[row.window.clip].source, len(row.window.samples) / self.recipe.sample_rate)
         return [clip.result() for clip in clips]
 
     def _request(self, source: Source) -> ClipRequest:
@@ -182,55 +178,32 @@ class UnitRunner:
             path, self.recipe, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds
         )
 
-    def _take(self, encoder: Encoder, clip: _Clip, window: ClipWindow) -> bool:
-        """Note a window; say whether it is long enough to be encoded."""
-        n, rate, need = len(window.samples), self.recipe.sample_rate, encoder.min_samples
-        if n < need:
-            clip.too_short = f"{clip.source.id}: {n} samples ({1000 * n / rate:.1f} ms) are less than one frame of "
-            clip.too_short += f"{self.info.id} ({need} samples, {1000 * need / rate:.1f} ms)"
-            return False
-        clip.bounds.append((window.start_seconds, window.start_seconds + n / rate))
-        return True
+    def _windows(
+        self, clips: Sequence[_Clip], events: Iterator[tuple[int, ClipEvent]], min_samples: int
+    ) -> Iterator[Window]:
+        """Note what the loader says of each clip, and pass the windows on."""
+        rate = self.recipe.sample_rate
+        for index, event in events:
+            clip = clips[index]
+            if isinstance(event, ClipStamp):
+                clip.stamp = FileStamp(event.sha256, event.size, event.mtime_ns)
+            elif isinstance(event, ClipEnd):
+                clip.end = event
+            elif len(event.samples) < min_samples:
+                clip.problem = self._too_short(clip.source, len(event.samples), min_samples)
+            else:
+                clip.bounds.append((event.start_seconds, event.start_seconds + len(event.samples) / rate))
+                yield Window(index, len(clip.bounds) - 1, event.samples)
 
-    def _is_enough(self, waiting: Sequence[tuple[int, int, NDArray[np.float32]]]) -> bool:
-        """Say whether there is enough for well-filled batches (on a CPU: at once)."""
-        if not self.on_gpu:
-            return True
-        return sum(len(w[2]) for w in waiting) >= 4 * self.resources.batch_seconds * self.recipe.sample_rate
+    def _too_short(self, source: Source, n_samples: int, min_samples: int) -> ClipEnd:
+        got, need = (f"{n} samples ({1000 * n / self.recipe.sample_rate:.1f} ms)" for n in (n_samples, min_samples))
+        return ClipEnd(
+            ClipTooShortError.reason, f"{source.id}: {got} are less than one frame of {self.info.id}, {need}"
+        )
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether batches pay."""
-        return choose_device(self.resources.device).startswith("cuda")
-
-    def _encode(
-        self,
-        encoder: Encoder,
-        clips: Sequence[_Clip],
-        waiting: Sequence[tuple[int, int, NDArray[np.float32]]],
-        progress: Callable[[Source, float], None] | None,
-    ) -> None:
-        budget = round(self.resources.batch_seconds * self.recipe.sample_rate)
-        for batch in bucket_by_length([len(w[2]) for w in waiting], budget_samples=budget):
-            chosen = [waiting[i] for i in batch]
-            frames = encoder.encode([samples for _, _, samples in chosen])
-            pooled = pool_frames(frames, pooling=self.recipe.pooling)
-            for row, (index, window, samples) in zip(pooled, chosen, strict=True):
-                clips[index].rows[window] = (row, log_mel_statistics(samples, self.recipe.sample_rate))
-                if progress is not None:
-                    progress(clips[index].source, len(samples) / self.recipe.sample_rate)
-
-    def _load_encoder(self) -> Encoder:
-        if self._encoder is None:
-            self._encoder = load_encoder(
-                self.info,
-                layers=self.recipe.layers,
-                device=choose_device(self.resources.device),
-                compute_dtype=self.recipe.compute_dtype,
-            )
-        return self._encoder
-
-    def _loaders(self) -> DecodePool:
-        if self._pool is None:
-            self._pool = DecodePool(self.resources.workers)
-        return self._pool
+    def _keep(self, clip: _Clip, row: Row) -> None:
+        clip.rows[row.window.number] = row
+        if row.embedding is None:
+            seconds = len(row.window.samples) / self.recipe.sample_rate
+            advice = "choose shorter windows (--window) or another device"
+            clip.problem = ClipEnd("error", f"{clip.source.id}: no memory for a window of {seconds:.1f} s: {advice}")

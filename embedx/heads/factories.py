@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-__all__ = ["knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
+__all__ = ["finetune", "knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
 
 
 def majority(*, n_layers: int = 1, random_state: int = 0) -> Any:
     """Predict the most frequent class with the class frequencies as probabilities, whatever is heard."""
     from sklearn.dummy import DummyClassifier
 
-    return DummyClassifier(strategy="prior")
+    return _routed(DummyClassifier(strategy="prior"))
 
 
 def logmel(*, n_layers: int = 1, random_state: int = 0, C: float = 0.1, class_weight: str | None = None) -> Any:
@@ -19,7 +20,7 @@ def logmel(*, n_layers: int = 1, random_state: int = 0, C: float = 0.1, class_we
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return Pipeline([("scaler", StandardScaler()), ("head", _logistic(C, class_weight))])
+    return Pipeline([("scaler", _routed(StandardScaler())), ("head", _routed(_logistic(C, class_weight)))])
 
 
 def logreg(
@@ -125,6 +126,33 @@ def mlp(
     return _on_layers(n_layers, "all" if layer == "learned" else layer, head)
 
 
+def finetune(
+    *,
+    n_layers: int = 1,
+    random_state: int = 0,
+    recipe: Any = None,
+    epochs: int = 20,
+    learning_rate: float = 1e-4,
+    layer_decay: float = 0.9,
+    n_frozen_layers: int = 0,
+    mask_time_prob: float | None = None,
+    **parameters: Any,
+) -> Any:
+    """The whole encoder with a classification layer, trained end to end on the audio."""
+    from embedx.heads.finetune.factory import make_finetune
+
+    return make_finetune(
+        random_state=random_state,
+        recipe=recipe,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        layer_decay=layer_decay,
+        n_frozen_layers=n_frozen_layers,
+        mask_time_prob=mask_time_prob,
+        **parameters,
+    )
+
+
 def _logistic(C: float, class_weight: str | None) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -137,5 +165,17 @@ def _on_layers(n_layers: int, layer: int | str, head: Any, *, scaled: bool = Tru
 
     from embedx.heads.layers import LayerSelector
 
-    scaler = [("scaler", StandardScaler())] if scaled else []
-    return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), *scaler, ("head", head)])
+    scaler = [("scaler", _routed(StandardScaler()))] if scaled else []
+    return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), *scaler, ("head", _routed(head))])
+
+
+def _routed(step: Any) -> Any:
+    """Ask for the weights and groups that a step can use, where scikit-learn's metadata routing is on."""
+    from sklearn import get_config
+
+    if get_config()["enable_metadata_routing"]:
+        taken = inspect.signature(step.fit).parameters
+        step.set_fit_request(**{name: True for name in ("sample_weight", "groups") if name in taken})
+        if hasattr(step, "set_score_request"):
+            step.set_score_request(sample_weight=True)
+    return step

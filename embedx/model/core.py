@@ -74,7 +74,7 @@ class Model:
     estimator : estimator
         Fitted.
     eats : str
-        ``"embeddings"`` or ``"control"``.
+        ``"embeddings"``, ``"control"`` or ``"sources"``.
     recipe : Recipe
         Of the embeddings it was trained on; prediction uses it again.
     classes : tuple of str
@@ -145,10 +145,12 @@ class Model:
         """
         if isinstance(clips, Dataset):
             return self._rows(clips.sources, clips, {})
+        manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
+        if self.eats == "sources":
+            return self._from_audio(manifest, resources or Resources(), progress)
         from embedx.dataset import build_dataset
         from embedx.extract.job import embed
 
-        manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
         results, recipe = embed(manifest, recipe=self.recipe, resources=resources or Resources(), progress=progress)
         failures = {result.source.key: result.message for result in results if isinstance(result, Failure)}
         with warnings.catch_warnings():
@@ -156,6 +158,18 @@ class Model:
             some = len(failures) < len(results)
             dataset = build_dataset(results, recipe=recipe, root=manifest.root) if some else None
         return self._rows(tuple(manifest), dataset, failures)
+
+    def _from_audio(
+        self, manifest: Manifest, resources: Resources, progress: Callable[..., None] | None
+    ) -> Predictions:
+        """Let a head that learned from audio hear the clips itself."""
+        sources = [replace(source, uri=str(manifest.path_of(source))) for source in manifest]
+        head = self.estimator.set_params(device=resources.device, batch_seconds=resources.batch_seconds)
+        proba, errors = head.judge(sources, progress=progress)
+        if self.calibration is not None:
+            good = ~np.isnan(proba).any(axis=1)
+            proba[good] = self.calibration.apply(proba[good])
+        return Predictions(sources=tuple(manifest), classes=self.classes, proba=proba, errors=errors)
 
     def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
         """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""

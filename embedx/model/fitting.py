@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, ParameterError
+from embedx.errors import DatasetError, EmbedxError
 from embedx.evaluation.metrics import align_proba, score
 from embedx.evaluation.splits import plan_folds
 from embedx.heads.calibration import Calibration, fit_calibration
-from embedx.heads.catalog import HeadSpec, as_spec, fit_head, make_head
+from embedx.heads.catalog import HeadSpec, as_spec, fit_head, make_head, with_recipe
 from embedx.model.core import Model
 
 __all__ = ["fit_model"]
+
+_MACHINE = frozenset({"checkpoint_folder", "resume", "device", "batch_seconds"})
+"""Parameters that say with what a head was trained, not what it became."""
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 
@@ -30,6 +33,7 @@ def fit_model(
     valid: Dataset | None = None,
     calibrate: bool | str = False,
     seed: int = 0,
+    progress: Callable[..., None] | None = None,
 ) -> Model:
     """Train one head on all labelled clips of a dataset.
 
@@ -48,6 +52,8 @@ def fit_model(
         ``scores["calibration"]`` says what it was worth, judged on folds that it was not fitted on.
     seed : int
         Seed of head and folds.
+    progress : callable, optional
+        For heads that take long; called as ``progress(done, total, **facts)``.
 
     Returns
     -------
@@ -60,12 +66,12 @@ def fit_model(
     ParameterError
         No such head or parameter.
     """
-    spec = as_spec(head)
-    if spec.eats == "sources":
-        raise ParameterError(f"head {spec.name!r} learns from audio: fit_model takes heads on embeddings")
+    spec = as_spec(with_recipe(head, dataset.recipe))
     dataset = dataset.require_learnable(least=2)
+    if spec.eats == "sources":
+        dataset.require_audio()
     fit = _Fit(spec, dict(params or {}), seed)
-    estimator = fit.on(dataset)
+    estimator = fit.on(dataset, progress=progress)
     scores: dict[str, Any] = {}
     calibration = None
     if calibrate:
@@ -76,8 +82,8 @@ def fit_model(
         eats=spec.eats,
         recipe=dataset.recipe,
         classes=tuple(str(name) for name in estimator.classes_),
-        n_features=int(dataset.inputs_for(spec).shape[1]),
-        parameters=fit.params,
+        n_features=_n_features(dataset.inputs_for(spec)),
+        parameters={name: value for name, value in fit.params.items() if name not in _MACHINE},
         seed=seed,
         training=_training_facts(dataset),
         calibration=calibration,
@@ -87,17 +93,23 @@ def fit_model(
     return model.with_scores(scores)
 
 
+def _n_features(inputs: Any) -> int:
+    """Return the columns of X; a clip of audio counts as one."""
+    return int(inputs.shape[1]) if inputs.ndim > 1 else 1
+
+
 class _Fit:
     """One head with its parameters, fitted on any part of the clips."""
 
     def __init__(self, spec: HeadSpec, params: dict[str, Any], seed: int) -> None:
         self.spec, self.params, self.seed = spec, params, seed
 
-    def on(self, dataset: Dataset) -> Any:
+    def on(self, dataset: Dataset, progress: Callable[..., None] | None = None) -> Any:
         estimator = make_head(self.spec, n_layers=dataset.n_layers, random_state=self.seed, **self.params)
         try:
-            return fit_head(estimator, dataset.inputs_for(self.spec), dataset.y, groups=dataset.groups)
-        except ParameterError:
+            inputs = dataset.inputs_for(self.spec)
+            return fit_head(estimator, inputs, dataset.y, groups=dataset.groups, progress=progress)
+        except EmbedxError:
             raise
         except ValueError as error:
             reason = str(error).splitlines()[0] if str(error) else "ValueError"

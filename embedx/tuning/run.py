@@ -14,8 +14,8 @@ import numpy as np
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, ParameterError, unknown_name
 from embedx.evaluation.splits import plan_folds
-from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space
-from embedx.heads.space import Dimension
+from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
+from embedx.heads.space import Choice, Dimension
 from embedx.tuning.objective import Objective, Task
 
 __all__ = ["METRICS", "PRUNERS", "Tuned", "tune"]
@@ -45,7 +45,7 @@ class Tuned:
     seconds : float
         Time this call took.
     history : tuple of dict
-        ``number``, ``state``, ``value`` and ``params`` of every trial, in order.
+        ``number``, ``state``, ``value`` (None unless complete), ``last_step`` and ``params`` of every trial, in order.
     """
 
     params: dict[str, Any]
@@ -121,7 +121,8 @@ def tune(
     """
     started = time.monotonic()
     _check(metric, pruner, n_trials, n_folds, n_jobs, timeout_seconds)
-    task = _task(as_spec(head, space=space), dataset, metric=metric, n_folds=n_folds, seed=seed)
+    spec = as_spec(with_recipe(head, dataset.recipe), space=space)
+    task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)
     dimensions = search_space(task.spec, n_layers=task.n_layers)
     deadline = None if timeout_seconds is None else started + timeout_seconds
     objective = Objective(task, dimensions, n_jobs=n_jobs, epochs=pruner != "hyperband", deadline=deadline)
@@ -179,9 +180,16 @@ def _open(place: str | None, objective: Objective, dataset: Dataset, pruner: str
     )
     defaults = default_parameters(task.spec)
     if objective.dimensions:
-        known = {name: defaults[name] for name in objective.dimensions if name in defaults}
-        study.enqueue_trial(known, skip_if_exists=True)
+        allowed = {n: defaults[n] for n, d in objective.dimensions.items() if n in defaults and _holds(d, defaults[n])}
+        study.enqueue_trial(allowed, skip_if_exists=True)
     return study
+
+
+def _holds(dimension: Dimension, value: Any) -> bool:
+    """Say whether a space of the user's own allows a default."""
+    if isinstance(dimension, Choice):
+        return value in dimension.options
+    return isinstance(value, int | float) and dimension.low <= value <= dimension.high
 
 
 def _fingerprint(objective: Objective, dataset: Dataset) -> str:
@@ -252,7 +260,14 @@ def _run(study: Any, objective: Objective, n_trials: int, progress: Callable[...
 def _tuned(study: Any, task: Task, seconds: float) -> Tuned:
     trials = study.trials
     history = tuple(
-        {"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": dict(t.params)} for t in trials
+        {
+            "number": t.number,
+            "state": t.state.name.lower(),
+            "value": t.value if t.state.name == "COMPLETE" else None,
+            "last_step": t.last_step,
+            "params": dict(t.params),
+        }
+        for t in trials
     )
     params = dict(study.best_trial.params)
     return Tuned(

@@ -23,6 +23,9 @@ __all__ = ["WORKER", "NumberedSampler", "open_study", "repair_journal", "worker_
 WORKER = "worker"
 """Attribute of a trial that says which process runs it."""
 
+_RACES = ("already exists", "UNIQUE constraint failed", "database is locked", "duplicate key")
+"""What databases say when two processes create the same table or row."""
+
 _JOURNAL_SUFFIXES = (".journal", ".jsonl", ".log")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -110,12 +113,12 @@ def open_study(
 
 def _translated(create: Callable[[], optuna.Study], place: str) -> optuna.Study:
     """Open with a few tries (two processes may create one database at once); other errors become one line."""
-    for left in (3, 2, 1, 0):
+    for left in range(8, -1, -1):
         try:
             return create()
         except Exception as error:  # sqlalchemy, its drivers, optuna and json each raise their own
-            if left and "already exists" in str(error):
-                time.sleep(0.2)
+            if left and any(sign in str(error) for sign in _RACES):
+                time.sleep(0.3)
                 continue
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise ParameterError(

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+import embedx.audio.pool
+from embedx.encoders.base import EncoderInfo
 from embedx.errors import EncoderError
+from embedx.extract.unit import UnitRunner
 from embedx.manifest import Source
+from embedx.recipe import Recipe, Resources
 from embedx.store.rows import Embedded, Failure, FileStamp
+from embedx.testing import FakeEncoder
 
 
 @dataclass(frozen=True)
@@ -89,3 +94,45 @@ class FakeRunner:
         if source.uri in self.fails:
             return Failure(source, rows_of(source).stamp, "decode", "no audio")
         return rows_of(source)
+
+
+class DeadlyEncoder(FakeEncoder):
+    """Ends its process over silence."""
+
+    def encode(self, batch):
+        """Encode, or exit."""
+        if any(not samples.any() for samples in batch):
+            os._exit(9)
+        return super().encode(batch)
+
+
+DEADLY_DECODER = """
+import json, sys, os
+sys.path[:] = json.loads(sys.argv[1])
+import embedx.audio.worker as worker
+whole = worker.load_clip
+worker.load_clip = lambda request, **more: os._exit(5) if "dies" in request.path else whole(request, **more)
+worker.main()
+"""
+
+
+class DeadlyRunner(UnitRunner):
+    """The real pipeline around an encoder that dies over silence and a decoder that dies over ``dies.wav``."""
+
+    @classmethod
+    def over(cls, root):
+        """A runner of the clips below a folder."""
+        facts = {"encoder": "fake", "revision": "local", "weights_sha256": "0"}
+        recipe = Recipe(**facts, layers=(0, 1, 2))
+        info = EncoderInfo(
+            id="fake", location=".", revision="local", weights_sha256="0", model_type="fake", n_layers=3, dim=8
+        )
+        return cls(recipe, info, Resources(device="cpu", workers=1), root)
+
+    def _load_encoder(self):
+        return DeadlyEncoder()
+
+    def prefetch(self, unit):
+        """Begin decoding, with the deadly decoder."""
+        embedx.audio.pool._START = DEADLY_DECODER
+        super().prefetch(unit)

@@ -89,7 +89,7 @@ def test_clips_that_only_die_together_are_kept_apart():
 
 def test_when_everything_dies_it_ends():
     units = cut(1000, 10)
-    with pytest.raises(RunnerError, match="9 workers died in a row .* exit code 7"):
+    with pytest.raises(RunnerError, match=r"9 workers died in a row .* exit code 7"):
         run_book(units, killers={source.uri for unit in units for source in unit.sources}, n_workers=1)
 
 

@@ -13,6 +13,8 @@ import pytest
 from embedx.errors import RunnerError
 from embedx.extract.cluster import run_units_on_ray
 from embedx.extract.options import ClusterOptions
+from embedx.extract.unit import plan_units
+from embedx.manifest import Source
 from embedx.store.rows import Failure
 
 pytestmark = pytest.mark.ray
@@ -54,11 +56,24 @@ def test_a_clip_that_kills_its_process_costs_one_failure(run, way):
     assert failures_of(results) == {"0006.wav": "worker_died"}
 
 
-def test_a_systematic_crash_ends_in_bounded_time(run):
-    start = time.monotonic()
+def test_an_encoder_and_a_decoder_that_exit_cost_their_clips(ray_cluster, runners, tmp_path):
+    from embedx.testing import make_tone, write_wav
+
+    for name in ("good", "dies"):
+        write_wav(str(tmp_path / f"{name}.wav"), make_tone(440, seconds=0.2))
+    write_wav(str(tmp_path / "silent.wav"), np.zeros(3_200, np.float32))
+    sources = [Source(f"{name}.wav") for name in ("good", "dies", "silent")]
+    chosen = ClusterOptions(address=ray_cluster.address)
+    runner = runners.DeadlyRunner.over(tmp_path)
+    (done,) = run_units_on_ray(plan_units(sources), runner, options=chosen, root=tmp_path)
+    assert [result.source for result in done.results] == sources
+    assert failures_of(done.results) == {"dies.wav": "worker_died", "silent.wav": "worker_died"}
+    assert done.results[2].stamp.size == (tmp_path / "silent.wav").stat().st_size
+
+
+def test_a_systematic_crash_is_no_clips_fault(run):
     with pytest.raises(RunnerError, match="died in a row without finishing anything"):
         run(20, dies=True, options={"max_workers": 1})
-    assert time.monotonic() - start < 60
 
 
 def test_a_wrong_checkpoint_on_the_workers_is_said_at_once(run):
@@ -67,7 +82,7 @@ def test_a_wrong_checkpoint_on_the_workers_is_said_at_once(run):
 
 
 def test_a_hung_unit_costs_its_clip(run):
-    results = run(4, 2, hangs=("0003.wav",), options={"unit_timeout_seconds": 4})
+    results = run(4, 2, hangs=("0003.wav",), options={"unit_timeout_seconds": 6})
     assert failures_of(results) == {"0003.wav": "worker_died"}
     assert len(results) == 8
 

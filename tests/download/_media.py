@@ -69,3 +69,27 @@ def _encode(out, track, wave, rate, layout):
     for piece in [*resampler.resample(frame), *resampler.resample(None)]:
         out.mux(track.encode(piece))
     out.mux(track.encode(None))
+
+
+def write_long(path: Path, *, kind: str, seconds: float) -> Path:
+    """Write hours in a second: the packets of a minute, muxed again and again with later times."""
+    minute = path.with_name(f"minute-{path.name}")
+    wave = noise(60.0, seed=9)
+    write_media(minute, np.stack([wave, wave]), kind=kind)
+    _, muxer, _, _, options = CONTAINERS[kind]
+    with av.open(str(minute)) as source, av.open(str(path), "w", format=muxer, options=options) as out:
+        given = source.streams.audio[0]
+        taken = out.add_stream_from_template(given)
+        packets = [(bytes(packet), packet.duration) for packet in source.demux(given) if packet.dts is not None]
+        time = 0
+        while time * given.time_base < seconds:
+            for data, duration in packets:
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = taken, given.time_base
+                packet.pts = packet.dts = time
+                packet.duration = duration
+                packet.is_keyframe = True
+                time += duration
+                out.mux(packet)
+    minute.unlink()
+    return path

@@ -1,8 +1,23 @@
-"""tune() finds the layer that carries the signal, and sees only the clips that it is given."""
+"""tune() finds what is there, and sees only the clips that it is given."""
 
 from __future__ import annotations
 
-from embedx.tuning import tune
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+
+from embedx.errors import DatasetError, ParameterError
+from embedx.heads.space import Choice, Integer, Real
+from embedx.tuning import BUDGETS, tune
+from embedx.tuning.objective import FOLD_STEP
+
+
+def facts(tuned):
+    return [(t["params"], t["state"], t["value"]) for t in tuned.history]
 
 
 def test_defaults_are_trial_zero_and_the_best_is_no_worse(make_dataset):
@@ -10,4 +25,158 @@ def test_defaults_are_trial_zero_and_the_best_is_no_worse(make_dataset):
     first = tuned.history[0]
     assert first["params"] == {"C": 0.1, "class_weight": None, "layer": "mean"}
     assert tuned.value <= first["value"]
-    assert tuned.n_trials == 8
+    assert tuned.n_trials == len(tuned.history) == 8
+
+
+@pytest.mark.parametrize("head", ["logreg", "lgbm", "knn", "logmel"])
+def test_every_head_can_be_tuned(make_dataset, head):
+    dataset = make_dataset()
+    tuned = tune(head, dataset, n_trials=6, n_folds=3)
+    assert np.isfinite(tuned.value)
+    tuned.estimator.fit(dataset.control if head == "logmel" else dataset.X, dataset.y)
+
+
+def test_it_finds_the_layer_that_knows(make_dataset):
+    tuned = tune("logreg", make_dataset(n=90, gap=0.7), n_trials=20)
+    assert tuned.params["layer"] == 1
+
+
+def test_nothing_to_tune_is_one_trial(make_dataset):
+    tuned = tune("majority", make_dataset(), n_trials=50)
+    assert (tuned.n_trials, tuned.params) == (1, {})
+    assert tuned.value == pytest.approx(np.log(3), abs=0.05)
+
+
+def test_equal_seeds_give_equal_studies(make_dataset):
+    dataset = make_dataset()
+    a, b, c = (tune("lgbm", dataset, n_trials=14, n_folds=3, seed=seed) for seed in (1, 1, 2))
+    assert facts(a) == facts(b)
+    assert facts(a) != facts(c)
+
+
+def test_it_never_sees_the_test_data(make_dataset):
+    """Poisoned labels, features and groups of the test part change nothing, down to the last digit."""
+    dataset = make_dataset(n=80)
+    train, test = np.arange(60), np.arange(60, 80)
+    sources = list(dataset.sources)
+    for i in test:
+        sources[i] = replace(sources[i], label="poison", group="poison")
+    X = dataset.X.copy()
+    X[test] = np.nan
+    poisoned = replace(dataset, sources=tuple(sources), X=X)
+    clean, dirty = (tune("logreg", one.take(train), n_trials=12) for one in (dataset, poisoned))
+    assert facts(clean) == facts(dirty)
+
+
+def test_groups_stay_whole_in_the_inner_folds(make_dataset, monkeypatch):
+    from embedx.tuning import objective
+
+    dataset, seen = make_dataset(), []
+    original = objective.Task.score
+
+    def spy(task, params, fold, on_epoch=None):
+        seen.append((set(task.groups[fold.train]), set(task.groups[fold.test])))
+        return original(task, params, fold, on_epoch)
+
+    monkeypatch.setattr(objective.Task, "score", spy)
+    tune("logreg", dataset, n_trials=2)
+    assert len(seen) == 10
+    assert not any(train & test for train, test in seen)
+
+
+def test_balanced_accuracy_goes_up(make_dataset):
+    tuned = tune("logreg", make_dataset(gap=0.5), n_trials=10, metric="balanced_accuracy")
+    assert tuned.value == max(t["value"] for t in tuned.history if t["state"] == "complete")
+
+
+def test_ones_own_classifier_with_a_space(make_dataset):
+    space = {"C": Real(1e-3, 1e3, log=True), "fit_intercept": Choice((True, False)), "max_iter": Integer(50, 100)}
+    tuned = tune(LogisticRegression(), make_dataset(), space=space, n_trials=5)
+    assert set(tuned.params) == {"C", "fit_intercept", "max_iter", "layer"}
+    assert set(tune(GaussianNB(), make_dataset(), n_trials=3).params) == {"layer"}
+
+
+def test_hopeless_trials_are_given_up(make_dataset):
+    dataset = make_dataset(n=90, gap=0.8)
+    tuned = tune("logreg", dataset, n_trials=30)
+    assert tuned.n_pruned > 0
+    assert tune("logreg", dataset, n_trials=12, pruner="none").n_pruned == 0
+    assert tune("logreg", dataset, n_trials=12, pruner="hyperband").n_trials == 12
+
+
+def test_epochs_of_the_network_are_pruned(make_dataset):
+    space = {"learning_rate": Choice((1e-3, 1e-7)), "layer": Choice((1,)), "max_epochs": Choice((40,))}
+    tuned = tune("mlp", make_dataset(groups=False), n_trials=12, n_folds=2, space=space)
+    assert tuned.params["learning_rate"] == 1e-3
+    given_up = [t for t in tuned.history if t["state"] == "pruned"]
+    assert given_up
+    assert any(t["last_step"] < FOLD_STEP for t in given_up), "none was given up between two epochs"
+
+
+def test_parallel_folds_give_the_same_study(make_dataset):
+    dataset = make_dataset()
+    one, two = (tune("lgbm", dataset, n_trials=4, n_jobs=n, pruner="none") for n in (1, 2))
+    assert facts(one) == facts(two)
+
+
+def test_a_timeout_stops_between_folds(make_dataset):
+    started = time.monotonic()
+    tuned = tune("logreg", make_dataset(), n_trials=100_000, timeout_seconds=1.5)
+    assert time.monotonic() - started < 15
+    assert 1 <= tuned.n_trials < 100_000
+
+
+def test_progress_says_the_best_so_far(make_dataset):
+    calls = []
+    tune("logreg", make_dataset(), n_trials=4, progress=lambda done, total, **more: calls.append((done, total, more)))
+    assert [(done, total) for done, total, _ in calls] == [(i, 4) for i in (1, 2, 3, 4)]
+    best = [float(more["best"]) for *_, more in calls]
+    assert best == sorted(best, reverse=True)
+
+
+def test_parameters_that_a_head_refuses_cost_a_trial_not_the_study(make_dataset):
+    tuned = tune("knn", make_dataset(n=12, groups=False), n_trials=12, n_folds=3, seed=1)
+    assert {t["state"] for t in tuned.history} >= {"complete", "fail"}
+    assert tuned.params["n_neighbors"] <= 8
+
+
+def test_defaults_that_a_head_refuses_are_one_sentence(make_dataset):
+    with pytest.raises(DatasetError, match="head 'knn' cannot learn from these clips") as caught:
+        tune("knn", make_dataset(n=6, n_classes=3, groups=False), n_trials=3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "acuracy"}, "unknown metric"),
+        ({"pruner": "median "}, "did you mean 'median'"),
+        ({"n_trials": 0}, "n_trials is 0"),
+        ({"n_folds": 1}, "n_folds is 1"),
+        ({"timeout_seconds": 0.0}, "timeout_seconds is 0"),
+        ({"n_jobs": 0}, "n_jobs is 0"),
+    ],
+)
+def test_bad_options(make_dataset, options, message):
+    with pytest.raises(ParameterError, match=message):
+        tune("logreg", make_dataset(), **options)
+
+
+def test_data_that_cannot_be_cross_validated(make_dataset):
+    dataset = make_dataset()
+    one_group = replace(dataset, sources=tuple(replace(s, group="g") for s in dataset.sources))
+    a_group_a_class = replace(dataset, sources=tuple(replace(s, group=s.label) for s in dataset.sources))
+    with pytest.raises(DatasetError, match="two groups or more"):
+        tune("logreg", one_group)
+    with pytest.raises(DatasetError, match="at least 2 clips"):
+        tune("logreg", dataset.take([0, 1, 2, 3, 4, 6]).take([0, 1, 2, 3]))
+    with pytest.raises(DatasetError, match="classes in several groups"):
+        tune("logreg", a_group_a_class.take(two_classes(a_group_a_class)))
+
+
+def two_classes(dataset):
+    return [i for i, source in enumerate(dataset.sources) if source.label != "class 2"]
+
+
+def test_budgets_are_ordered():
+    assert BUDGETS["fast"].n_trials < BUDGETS["default"].n_trials < BUDGETS["thorough"].n_trials

@@ -1,0 +1,168 @@
+"""Windows become rows: batches, the encoder, pooling and the control, several at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedx.audio.batching import bucket_by_length
+from embedx.encoders.base import Encoder, EncoderInfo
+from embedx.encoders.catalog import load_encoder
+from embedx.encoders.device import choose_device, count_lanes, one_thread_each
+from embedx.encoders.logmel import log_mel_statistics
+from embedx.encoders.pooling import pool_frames
+from embedx.errors import EmbedxWarning
+from embedx.recipe import Recipe, Resources
+
+__all__ = ["ClipEncoder", "Row", "Window"]
+
+_AHEAD = 4  # batches' worth of windows that are sorted by length together on a GPU
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Samples on their way to the encoder; ``clip`` and ``number`` say whose they are."""
+
+    clip: int
+    number: int
+    samples: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """What became of a window: embedding (L, D) and control (128,), or None when memory did not suffice."""
+
+    window: Window
+    embedding: NDArray[np.float32] | None
+    control: NDArray[np.float32] | None
+
+
+class ClipEncoder:
+    """Encodes a stream of windows on every core, or on a GPU.
+
+    On a CPU each lane computes one window at a time with one thread: batches leave the caches, and threads
+    that share one clip wait for each other at every operation. So a window's numbers depend neither on the
+    windows beside it nor on the number of cores. On a GPU two lanes take turns: one prepares a batch while
+    the other's computes.
+
+    Parameters
+    ----------
+    recipe, info, resources
+        What to compute, with what, on what.
+    """
+
+    def __init__(self, recipe: Recipe, info: EncoderInfo, resources: Resources) -> None:
+        self.recipe, self.info, self.resources = recipe, info, resources
+        self.device = choose_device(resources.device)
+        self._budget = round(resources.batch_seconds * recipe.sample_rate)
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> ClipEncoder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop what waits, let the lanes end with what they are at, and let the weights go."""
+        self._open.close()
+        self.__dict__.pop("encoder", None)
+        self.__dict__.pop("_lanes", None)
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """The encoder; weights are loaded when it is first asked for."""
+        return load_encoder(
+            self.info, layers=self.recipe.layers, device=self.device, compute_dtype=self.recipe.compute_dtype
+        )
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether batches pay."""
+        return self.device.startswith("cuda")
+
+    @functools.cached_property
+    def n_lanes(self) -> int:
+        """Windows (CPU) or batches (GPU) that are computed at a time."""
+        return count_lanes(self.device, self.resources.threads)
+
+    @functools.cached_property
+    def _lanes(self) -> ThreadPoolExecutor:
+        start = None if self.on_gpu else self._open.enter_context(one_thread_each())
+        lanes = ThreadPoolExecutor(self.n_lanes, thread_name_prefix="embedx-encode", initializer=start)
+        self._open.callback(lanes.shutdown, wait=False, cancel_futures=True)
+        return lanes
+
+    def encode(self, windows: Iterable[Window]) -> Iterator[Row]:
+        """Encode a stream of windows, holding only a few of them.
+
+        Parameters
+        ----------
+        windows : iterable of Window
+            None shorter than one frame of the encoder.
+
+        Yields
+        ------
+        Row
+            In any order.
+        """
+        assert self.encoder is not None  # loaded here, not by several lanes at once
+        pending: deque[Future[list[Row]]] = deque()
+        for batch in self._batches(windows):
+            pending.append(self._lanes.submit(self._compute, batch))
+            while len(pending) > 2 * self.n_lanes or (pending and pending[0].done()):
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+    def _batches(self, windows: Iterable[Window]) -> Iterator[Sequence[Window]]:
+        if not self.on_gpu:
+            yield from ([window] for window in windows)
+            return
+        held: list[Window] = []
+        n_samples = 0
+        for window in windows:
+            held.append(window)
+            n_samples += len(window.samples)
+            if n_samples >= _AHEAD * self._budget:
+                yield from self._bucketed(held)
+                held, n_samples = [], 0
+        yield from self._bucketed(held)
+
+    def _bucketed(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+        lengths = [len(window.samples) for window in windows]
+        for batch in bucket_by_length(lengths, budget_samples=self._budget):
+            yield [windows[i] for i in batch]
+
+    def _compute(self, batch: Sequence[Window]) -> list[Row]:
+        """Compute one batch in a lane; halve it when memory does not suffice."""
+        samples = [window.samples for window in batch]
+        try:
+            pooled = pool_frames(self.encoder.encode(samples), pooling=self.recipe.pooling)
+        except MemoryError:
+            if len(batch) == 1:
+                return [Row(batch[0], None, None)]
+            self._halve(batch)
+            middle = len(batch) // 2
+            return self._compute(batch[:middle]) + self._compute(batch[middle:])
+        controls = [log_mel_statistics(wave, self.recipe.sample_rate, device=self.device) for wave in samples]
+        return [Row(*found) for found in zip(batch, pooled, controls, strict=True)]
+
+    def _halve(self, batch: Sequence[Window]) -> None:
+        """Lower the budget to half of what a batch held that was too large, with one warning a run."""
+        held = sum(len(window.samples) for window in batch)
+        self._budget = min(self._budget, held // 2)
+        warnings.warn(
+            f"the device's memory does not hold {held / self.recipe.sample_rate:.0f} s of audio at a time: "
+            f"going on with {self._budget / self.recipe.sample_rate:.0f} s (--batch-seconds sets it)",
+            EmbedxWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,193 @@
+"""The audio of a fine-tuning: read once through extraction's own loader, kept while there is room."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedx.audio.decode import decode
+from embedx.audio.loader import ClipEnd, ClipRequest, ClipWindow, load_clip
+from embedx.audio.windows import plan_windows
+from embedx.errors import ClipTooShortError, DecodeError, ParameterError, SourceError
+from embedx.manifest import Source
+from embedx.recipe import Recipe
+
+__all__ = ["Clip", "ClipLibrary", "as_sources"]
+
+
+def as_sources(X: Any) -> list[Source]:
+    """Take sources or paths, in a list or an object array of shape (n,).
+
+    Raises
+    ------
+    ParameterError
+        Something else, such as embeddings.
+
+    Examples
+    --------
+    >>> [source.uri for source in as_sources(["/d/a.wav", Source("/d/b.wav", start_seconds=1.0)])]
+    ['/d/a.wav', '/d/b.wav']
+    """
+    if getattr(X, "ndim", 1) != 1 or isinstance(X, (str, bytes, os.PathLike)):
+        raise ParameterError(f"fine-tuning eats a list of sources or paths, not {_shape(X)}")
+    return [item if isinstance(item, Source) else Source(os.path.abspath(_path(item))) for item in X]
+
+
+def _path(item: Any) -> str:
+    if isinstance(item, (str, os.PathLike)):
+        return os.fspath(item)
+    raise ParameterError(f"fine-tuning eats sources or paths, not {type(item).__name__}")
+
+
+def _shape(X: Any) -> str:
+    return f"an array of shape {X.shape}" if hasattr(X, "shape") else f"one {type(X).__name__}"
+
+
+@dataclass(slots=True, eq=False)
+class Clip:
+    """One clip that can be read: its part of the file that the recipe uses.
+
+    Parameters
+    ----------
+    source : Source
+        With an absolute path.
+    start_seconds : float
+        Where that part begins in the file.
+    n_samples : int
+        Its length.
+    samples : ndarray of shape (n_samples,), float32, or None
+        The audio, while there is room for it.
+    """
+
+    source: Source
+    start_seconds: float
+    n_samples: int
+    samples: NDArray[np.float32] | None
+
+
+class ClipLibrary:
+    """The clips of one training or prediction.
+
+    Every clip is read once when the library is made, so a file that is missing, damaged or too short is
+    known before anything is computed.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The clips, with absolute paths.
+    recipe : Recipe
+        Which part of a file is used, and its windows.
+    min_samples : int
+        Samples of one frame of the encoder.
+    cache_bytes : int
+        Audio that is kept in memory; what is beyond is decoded again whenever it is needed.
+
+    Attributes
+    ----------
+    clips : list of Clip
+        One a source; without samples where it cannot be used.
+    errors : dict of int to SourceError
+        Why a clip cannot be used.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], recipe: Recipe, *, min_samples: int, cache_bytes: int = 2**31
+    ) -> None:
+        self.recipe, self.min_samples = recipe, min_samples
+        self._room = cache_bytes
+        self.errors: dict[int, SourceError] = {}
+        self.clips = [self._read_or_note(index, source) for index, source in enumerate(sources)]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the library, in seconds."""
+        return sum(clip.n_samples for clip in self.clips) / self.recipe.sample_rate
+
+    def crop(self, index: int, first: int, n_samples: int) -> NDArray[np.float32]:
+        """Return ``n_samples`` samples of a clip, (n_samples,), float32, from ``first`` on."""
+        clip = self.clips[index]
+        last = min(first + n_samples, clip.n_samples)
+        if clip.samples is not None:
+            return clip.samples[first:last]
+        rate = self.recipe.sample_rate
+        start, stop = (clip.start_seconds + n / rate for n in (first, last))
+        return decode(clip.source.uri, start_seconds=start, stop_seconds=stop, sample_rate=rate)
+
+    def windows(self, index: int) -> Iterator[tuple[float, float, NDArray[np.float32]]]:
+        """Yield the recipe's windows of a clip: start and end in seconds, samples (n,) float32."""
+        clip, rate = self.clips[index], self.recipe.sample_rate
+        if clip.samples is None:
+            for window in _events(clip.source, self.recipe):
+                yield window.start_seconds, window.start_seconds + len(window.samples) / rate, window.samples
+            return
+        for first, last in plan_windows(clip.n_samples, self.recipe):
+            yield first / rate, last / rate, clip.samples[first:last]
+
+    def require_all(self) -> ClipLibrary:
+        """Return the library if every clip can be used.
+
+        Raises
+        ------
+        DecodeError, ClipTooShortError
+            What is wrong with the first clip that cannot, and how many there are.
+        """
+        if not self.errors:
+            return self
+        first = self.errors[min(self.errors)]
+        raise type(first)(
+            f"{len(self.errors)} of {len(self)} clips cannot be used, the first: {first}. Leave them out, or mend them",
+            first.source,
+        )
+
+    def _read_or_note(self, index: int, source: Source) -> Clip:
+        try:
+            return self._read(source)
+        except SourceError as error:
+            self.errors[index] = error
+            return Clip(source, 0.0, 0, None)
+
+    def _read(self, source: Source) -> Clip:
+        """Read a clip whole if there is room for it, else count its samples window by window."""
+        pieces: list[NDArray[np.float32]] = []
+        n_samples, start, room = 0, 0.0, self._room
+        every_second = self.recipe.replace(window_seconds=1.0, hop_seconds=1.0, min_tail_seconds=0.0)
+        for window in _events(source, every_second):
+            start = window.start_seconds if n_samples == 0 else start
+            n_samples += len(window.samples)
+            room -= window.samples.nbytes
+            pieces.append(window.samples)
+            if room < 0:
+                pieces.clear()
+        self._require_frame(source, n_samples)
+        if room < 0:
+            return Clip(source, start, n_samples, None)
+        self._room = room
+        return Clip(source, start, n_samples, np.concatenate(pieces))
+
+    def _require_frame(self, source: Source, n_samples: int) -> None:
+        if n_samples < self.min_samples:
+            raise ClipTooShortError(
+                f"{source.id} holds {n_samples} samples, less than one frame of the encoder "
+                f"({self.min_samples} samples)",
+                source,
+            )
+
+
+def _events(source: Source, recipe: Recipe) -> Iterator[ClipWindow]:
+    """Yield a clip's windows, or raise what its last event says."""
+    request = ClipRequest.from_recipe(
+        source.uri, recipe, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds
+    )
+    for event in load_clip(request):
+        if isinstance(event, ClipWindow):
+            yield event
+        elif isinstance(event, ClipEnd) and event.reason:
+            raise DecodeError(event.message, source)
