@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedx.audio.wholeness import require_whole
 from embedx.errors import DecodeError
 
-__all__ = ["DECODER", "RESAMPLER", "DecodeNotes", "decode", "decode_blocks", "decoder_versions"]
+__all__ = ["DECODER", "RESAMPLER", "DecodeNotes", "Mixer", "decode", "decode_blocks", "decoder_versions", "read_frames"]
 
 DECODER = "pyav:1"
 """Name and version of the procedure in this module, as recipes record it."""
@@ -164,8 +164,8 @@ def _mono_blocks(
     sought = _seek(container, stream, start_seconds)
     pieces: list[NDArray[np.float32]] = []
     position, n_waiting = 0, 0
-    mixer = _Mixer(sample_rate)
-    for frame in _frames(container, stream, notes):
+    mixer = Mixer(sample_rate)
+    for frame in read_frames(container, stream, notes):
         if sought:
             position, sought = _position(frame, stream, sample_rate), False
         for piece in mixer.push(frame):
@@ -197,7 +197,7 @@ def _position(frame: Any, stream: Any, sample_rate: int) -> int:
     return max(0, round(ticks * (frame.time_base or stream.time_base) * sample_rate))
 
 
-def _frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
+def read_frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
     """Decode packet by packet, so that a bad one costs only itself."""
     for packet in container.demux(stream):
         notes.n_packets += 1
@@ -213,7 +213,7 @@ def _frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
         yield from frames
 
 
-class _Mixer:
+class Mixer:
     """Frames of any format to mono blocks of one sample rate.
 
     The channels are averaged in floating point (FFmpeg's own downmix to mono is 3 dB louder on stereo
