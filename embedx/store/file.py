@@ -253,7 +253,7 @@ class StoreFile:
         with check.translated(self.path):
             runs = np.split(index, np.flatnonzero(np.diff(index) > 8) + 1)
             parts = [self._run(run) for run in runs]
-            return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            return parts[0] if len(parts) == 1 else Rows(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _run(self, index: NDArray[np.int64]) -> Rows:
         first, last = int(index[0]), int(index[-1]) + 1

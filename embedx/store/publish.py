@@ -229,7 +229,8 @@ def _fill(block: Rows, places: NDArray[np.intp], path: Path, rows: NDArray[np.in
         if len(found.damaged()):
             raise _DamagedError(path, np.concatenate([first + rows.damaged() for first, rows in file.blocks()]))
     for name in Rows._fields:
-        getattr(block, name)[places] = getattr(found, name)[back]
+        values = getattr(found, name)
+        getattr(block, name)[places] = values if len(unique) == len(rows) else values[back]
 
 
 class _Sink:

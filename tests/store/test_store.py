@@ -165,10 +165,14 @@ def test_a_second_run_computes_nothing_and_writes_nothing(lab: ModuleType, manif
 
 def test_an_interrupted_run_equals_an_uninterrupted_one(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
     lab.extract(tmp_path / "whole.h5", manifest)
-    store = EmbeddingStore(tmp_path / "cut.h5", lab.RECIPE, root=manifest.root)
-    with pytest.raises(KeyboardInterrupt), store:
-        store.append([lab.result_of(s, manifest.root) for s in manifest[4:7]], environment={"by": "lab"})
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with EmbeddingStore(tmp_path / "cut.h5", lab.RECIPE, root=manifest.root) as store:
+            store.append([lab.result_of(s, manifest.root) for s in manifest[4:7]], environment={"by": "lab"})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with pytest.raises(StoreFormatError, match="nothing published yet"):
         read_store(tmp_path / "cut.h5")
     assert lab.extract(tmp_path / "cut.h5", manifest) == len(manifest) - 3
@@ -395,12 +399,18 @@ def test_values_that_are_not_finite_are_a_failure(lab: ModuleType, output: Path,
 
 
 def test_values_that_only_float16_cannot_hold_stop_the_run(lab: ModuleType, output: Path) -> None:
-    with pytest.raises(StoreError, match="--store-dtype float32"), EmbeddingStore(output, lab.RECIPE, root=output.parent) as store:
-        store.append([embedded(lab, Source("a.wav"))], environment={})
-        store.append([embedded(lab, Source("b.wav"), 1e6)], environment={})
+    def overflowing() -> None:
+        with EmbeddingStore(output, lab.RECIPE, root=output.parent) as store:
+            store.append([embedded(lab, Source("a.wav"))], environment={})
+            store.append([embedded(lab, Source("b.wav"), 1e6)], environment={})
+
+    with pytest.raises(StoreError, match="--store-dtype float32"):
+        overflowing()
     store_one(lab, output, [embedded(lab, Source("c.wav"))])
     assert [s.uri for s in read_store(output).sources] == ["a.wav", "c.wav"]
-    store_one(lab, output.with_name("f4.h5"), [embedded(lab, Source("b.wav"), 1e6)], lab.RECIPE.replace(store_dtype="float32"))
+    store_one(
+        lab, output.with_name("f4.h5"), [embedded(lab, Source("b.wav"), 1e6)], lab.RECIPE.replace(store_dtype="float32")
+    )
     assert read_store(output.with_name("f4.h5")).embeddings.max() == 1e6
 
 
