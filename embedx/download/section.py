@@ -179,9 +179,10 @@ def _cut(
     if length is not None and begin >= length:
         raise StatusError("past_end", f"the section begins at {begin:g} s, the source ends at {length:.2f} s")
     wanted = max_seconds if seconds is None else seconds
-    expected = wanted if length is None else min(wanted, length - begin)
-    if expected > max_seconds:
-        raise StatusError("too_long", f"{expected:.0f} s to decode, at most {max_seconds:g} s are kept in memory")
+    to_end = wanted if length is None else length - begin
+    if max(wanted if seconds else 0.0, to_end if seconds is None else 0.0) > max_seconds:
+        raise StatusError("too_long", f"more than the {max_seconds:g} s that are kept in memory at once")
+    expected = min(wanted, to_end)
     tally = _Tally()
     samples = _collect(container, stream, begin, wanted, tally, check)
     _require_all(samples, begin, expected, length, tally.n_bad)

@@ -14,6 +14,7 @@ from embedx.download.links import DAMAGE_CAUSES, public_url
 from embedx.download.plan import Ask, Conflict, LinkPlan
 from embedx.download.rows import LinkRow
 from embedx.download.status import STATUSES, clean_message
+from embedx.errors import ParameterError
 
 __all__ = ["Division", "write_tables"]
 
@@ -53,6 +54,13 @@ class Division:
     valid_fraction: float = 0.0
     test_fraction: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ParameterError(
+                f"--valid-fraction {self.valid_fraction:g} and --test-fraction {self.test_fraction:g} "
+                "leave nothing to train on: together less than 1"
+            )
 
 
 def write_tables(

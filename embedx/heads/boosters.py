@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_array
 
-__all__ = ["BoosterClassifier", "read_booster"]
+__all__ = ["BoosterClassifier", "Tree", "read_booster", "read_trees"]
+
+Tree = dict[str, list[Any]]
 
 
 class BoosterClassifier(ClassifierMixin, BaseEstimator):
@@ -71,15 +73,34 @@ def read_booster(text: str, *, n_classes: int, n_features: int) -> Any:
     """
     import lightgbm
 
-    safe = _rewritten(text, 1 if n_classes == 2 else n_classes, n_features)
+    trees = read_trees(text, n_classes=n_classes, n_features=n_features)
     try:
-        return lightgbm.Booster(model_str=safe)
+        return lightgbm.Booster(model_str=_rewritten(trees, 1 if n_classes == 2 else n_classes, n_features))
     except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
         raise ValueError(f"LightGBM cannot read it: {str(error).splitlines()[0]}") from error
 
 
-def _rewritten(text: str, n_outputs: int, n_features: int) -> str:
-    """Write the checked numbers down anew: LightGBM's parser trusts what it reads, so it reads nothing but ours."""
+def read_trees(text: str, *, n_classes: int, n_features: int) -> list[Tree]:
+    """Read the trees of a booster: for each its numbers by LightGBM's names, checked.
+
+    Parameters
+    ----------
+    text, n_classes, n_features
+        As in `read_booster`.
+
+    Returns
+    -------
+    list of dict of str to list
+        ``split_feature``, ``threshold``, ``left_child``, ``right_child`` (a child below 0 is leaf ``-child - 1``;
+        all four absent from a tree of one leaf) and ``leaf_value``. Two classes have one tree a round, more have
+        one a class and round.
+
+    Raises
+    ------
+    ValueError
+        The text is no such booster, in one line.
+    """
+    n_outputs = 1 if n_classes == 2 else n_classes
     end = text.find("\nend of trees")
     if not text.startswith("tree\n") or end < 0:
         raise ValueError("the booster does not start with 'tree' and end with 'end of trees'")
@@ -87,7 +108,12 @@ def _rewritten(text: str, n_outputs: int, n_features: int) -> str:
     _check_header(_fields(header), n_outputs, n_features)
     if not blocks or len(blocks) % n_outputs:
         raise ValueError(f"the booster has {len(blocks)} trees for {n_outputs} outputs")
-    trees = [_tree(number, block, n_features) for number, block in enumerate(blocks)]
+    return [_tree(number, block, n_features) for number, block in enumerate(blocks)]
+
+
+def _rewritten(trees: list[Tree], n_outputs: int, n_features: int) -> str:
+    """Write the checked numbers down anew: LightGBM's parser trusts what it reads, so it reads nothing but ours."""
+    blocks = [_block(number, tree) for number, tree in enumerate(trees)]
     lines = [
         "tree",
         "version=v4",
@@ -95,50 +121,51 @@ def _rewritten(text: str, n_outputs: int, n_features: int) -> str:
         f"num_tree_per_iteration={n_outputs}",
         "label_index=0",
         f"max_feature_idx={n_features - 1}",
-        "objective=" + ("binary sigmoid:1" if n_outputs == 1 else f"multiclass num_class:{n_outputs}"),
+        f"objective={_objective(n_outputs)}",
         "feature_names=" + " ".join(f"Column_{i}" for i in range(n_features)),
         "feature_infos=" + " ".join(["[-1:1]"] * n_features),
-        "tree_sizes=" + " ".join(str(len(tree)) for tree in trees),
+        "tree_sizes=" + " ".join(str(len(block)) for block in blocks),
         "",
     ]
-    return "\n".join(lines) + "\n" + "".join(trees) + "end of trees\n"
+    return "\n".join(lines) + "\n" + "".join(blocks) + "end of trees\n"
+
+
+def _block(number: int, tree: Tree) -> str:
+    lines = {"Tree": [number], "num_leaves": [len(tree["leaf_value"])], "num_cat": [0], **tree}
+    lines |= {"is_linear": [0], "shrinkage": [1]}
+    return "".join(f"{name}={' '.join(map(repr, values))}\n" for name, values in lines.items()) + "\n\n"
+
+
+def _objective(n_outputs: int) -> str:
+    return "binary sigmoid:1" if n_outputs == 1 else f"multiclass num_class:{n_outputs}"
 
 
 def _check_header(header: dict[str, str], n_outputs: int, n_features: int) -> None:
-    objective = "binary sigmoid:1" if n_outputs == 1 else f"multiclass num_class:{n_outputs}"
     expected = {
         "version": "v4",
         "num_class": str(n_outputs),
         "num_tree_per_iteration": str(n_outputs),
         "max_feature_idx": str(n_features - 1),
-        "objective": objective,
+        "objective": _objective(n_outputs),
     }
     for name, value in expected.items():
         if header.get(name) != value:
             raise ValueError(f"the booster's {name} is {header.get(name, 'absent')[:40]!r}, not {value!r}")
 
 
-def _tree(number: int, block: str, n_features: int) -> str:
+def _tree(number: int, block: str, n_features: int) -> Tree:
+    fields = _fields("Tree=" + block)
     try:
-        return _checked_tree(number, _fields("Tree=" + block), n_features)
+        n_leaves = _numbers(fields, "num_leaves", int, 1)[0]
+        if fields.get("num_cat") != "0" or fields.get("is_linear", "0") != "0" or not 1 <= n_leaves <= 100_000:
+            raise ValueError("num_cat, is_linear or num_leaves")
+        splits = _splits(fields, n_leaves, n_features) if n_leaves > 1 else {}
+        return {**splits, "leaf_value": _numbers(fields, "leaf_value", float, n_leaves)}
     except ValueError as error:
         raise ValueError(f"tree {number} of the booster is damaged ({str(error)[:80]})") from error
 
 
-def _checked_tree(number: int, fields: dict[str, str], n_features: int) -> str:
-    n_leaves = _numbers(fields, "num_leaves", int, 1)[0]
-    if fields.get("num_cat") != "0" or fields.get("is_linear", "0") != "0" or not 1 <= n_leaves <= 100_000:
-        raise ValueError("num_cat, is_linear or num_leaves")
-    leaf_value = _numbers(fields, "leaf_value", float, n_leaves)
-    lines = {"Tree": [number], "num_leaves": [n_leaves], "num_cat": [0]}
-    if n_leaves > 1:
-        lines |= _splits(fields, n_leaves, n_features)
-    # A single leaf is written the way LightGBM writes it: no splits, one value.
-    lines |= {"leaf_value": leaf_value, "is_linear": [0], "shrinkage": [1]}
-    return "".join(f"{name}={' '.join(map(repr, values))}\n" for name, values in lines.items()) + "\n\n"
-
-
-def _splits(fields: dict[str, str], n_leaves: int, n_features: int) -> dict[str, list[Any]]:
+def _splits(fields: dict[str, str], n_leaves: int, n_features: int) -> Tree:
     n = n_leaves - 1
     found = {name: _numbers(fields, name, int, n) for name in ("split_feature", "decision_type")}
     if not all(0 <= feature < n_features for feature in found["split_feature"]):

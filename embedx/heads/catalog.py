@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from embedx.errors import ParameterError, unknown_name
-from embedx.heads import factories
-from embedx.heads.space import Choice, Dimension, Integer, Real
+from embedx.heads.entries import ENTRIES, Eats, HeadSpec
+from embedx.heads.space import Dimension
 
 __all__ = [
     "CATALOG",
@@ -25,119 +24,7 @@ __all__ = [
     "with_recipe",
 ]
 
-Eats = Literal["embeddings", "control", "sources"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadSpec:
-    """One catalogue entry; adding a head is adding one of these.
-
-    Parameters
-    ----------
-    name : str
-        What the user types.
-    title : str
-        What a table prints.
-    factory : callable
-        ``factory(n_layers=..., random_state=..., **parameters)`` returns an unfitted scikit-learn classifier.
-    eats : {'embeddings', 'control', 'sources'}
-        The pooled layers (n, L * D), the log-mel statistics (n, 128), or the audio itself.
-    space : mapping of str to Dimension
-        What tuning may try, by parameter of the factory. Empty: nothing to tune.
-    layered : bool
-        Whether the layer is one of its hyper-parameters.
-    is_control : bool
-        Whether it is a control row that every table has.
-    learns_layers : bool
-        Whether ``layer="learned"`` is one of its choices.
-    """
-
-    name: str
-    title: str
-    factory: Callable[..., Any]
-    eats: Eats = "embeddings"
-    space: Mapping[str, Dimension] = field(default_factory=dict)
-    layered: bool = True
-    is_control: bool = False
-    learns_layers: bool = False
-
-
-_BALANCE = Choice((None, "balanced"))
-
-_ENTRIES = (
-    HeadSpec(name="majority", title="majority class", factory=factories.majority, layered=False, is_control=True),
-    HeadSpec(
-        name="logmel",
-        title="log-mel + logistic regression",
-        factory=factories.logmel,
-        eats="control",
-        space={"C": Real(1e-4, 1e2, log=True), "class_weight": _BALANCE},
-        layered=False,
-        is_control=True,
-    ),
-    HeadSpec(
-        name="logreg",
-        title="logistic regression",
-        factory=factories.logreg,
-        space={"C": Real(1e-5, 1e2, log=True), "class_weight": _BALANCE},
-    ),
-    HeadSpec(
-        name="lgbm",
-        title="LightGBM",
-        factory=factories.lgbm,
-        space={
-            "n_estimators": Integer(30, 300, log=True),
-            "learning_rate": Real(0.02, 0.3, log=True),
-            "num_leaves": Integer(3, 31, log=True),
-            "min_child_samples": Integer(2, 30, log=True),
-            "colsample_bytree": Real(0.05, 1.0, log=True),
-            "subsample": Real(0.5, 1.0),
-            "reg_lambda": Real(1e-3, 30.0, log=True),
-            "class_weight": _BALANCE,
-        },
-    ),
-    HeadSpec(
-        name="mlp",
-        title="MLP",
-        factory=factories.mlp,
-        space={
-            "n_hidden": Integer(1, 3),
-            "width": Choice((64, 128, 256, 512)),
-            "dropout": Real(0.0, 0.6),
-            "norm": Choice(("none", "batch", "layer")),
-            "learning_rate": Real(1e-4, 1e-2, log=True),
-            "weight_decay": Real(1e-5, 1.0, log=True),
-            "class_weight": _BALANCE,
-        },
-        learns_layers=True,
-    ),
-    HeadSpec(
-        name="knn",
-        title="k nearest neighbours",
-        factory=factories.knn,
-        space={
-            "n_neighbors": Integer(1, 25, log=True),
-            "weights": Choice(("uniform", "distance")),
-            "metric": Choice(("cosine", "euclidean")),
-        },
-    ),
-    HeadSpec(
-        name="finetune",
-        title="fine-tuned encoder",
-        factory=factories.finetune,
-        eats="sources",
-        space={
-            "learning_rate": Real(1e-5, 1e-3, log=True),
-            "epochs": Integer(5, 40, log=True),
-            "layer_decay": Real(0.6, 1.0),
-            "n_frozen_layers": Choice((0, 2, 4)),
-            "mask_time_prob": Choice((None, 0.0, 0.1, 0.2)),
-        },
-        layered=False,
-    ),
-)
-
-CATALOG: dict[str, HeadSpec] = {spec.name: spec for spec in _ENTRIES}
+CATALOG: dict[str, HeadSpec] = {spec.name: spec for spec in ENTRIES}
 
 
 def get_head(name: str) -> HeadSpec:

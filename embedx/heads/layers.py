@@ -54,7 +54,7 @@ class LayerSelector(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: object = None) -> LayerSelector:
         """Check that X has ``n_layers`` layers and that the layer is one of them."""
         X = self._validated(X, reset=True)
-        self._span()
+        self.span()
         if X.shape[1] % self.n_layers:
             raise ParameterError(
                 f"{X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers of one width"
@@ -72,7 +72,7 @@ class LayerSelector(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        first, last = self._span()
+        first, last = self.span()
         if self.layer == "all" or self.n_layers == 1:
             return X
         chosen = X[:, first * self.dim_ : (last + 1) * self.dim_]
@@ -85,7 +85,7 @@ class LayerSelector(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if self.layer == "all" or self.n_layers == 1:
             return self._names_in(input_features)
-        name = str(self.layer if isinstance(self.layer, str) else self._span()[0])
+        name = str(self.layer if isinstance(self.layer, str) else self.span()[0])
         return np.array([f"layer_{name}_{column}" for column in range(self.dim_)], dtype=object)
 
     def _names_in(self, given: Any) -> NDArray[np.object_]:
@@ -96,8 +96,8 @@ class LayerSelector(TransformerMixin, BaseEstimator):
     def _validated(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
         return validate_data(self, X, reset=reset, dtype=(np.float32, np.float64))
 
-    def _span(self) -> tuple[int, int]:
-        """Return the first and the last position that are used."""
+    def span(self) -> tuple[int, int]:
+        """Return the first and the last position that are used; refuse a layer that is not there."""
         n = self.n_layers
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ParameterError(f"n_layers={n!r}: it is the number of layers in X, 1 or more")

@@ -130,7 +130,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
         check_classification_targets(y)
         if X.shape[1] % self.n_layers:
-            raise ParameterError(f"MLPClassifier: {X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers")
+            raise ParameterError(
+                f"MLPClassifier: {X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers"
+            )
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"MLPClassifier needs at least two classes, y holds 1 class: {self.classes_[0]!r}")

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from embedx.model.core import Model, Predictions
 from embedx.model.fitting import fit_model
-from embedx.model.folder import describe
+from embedx.model.record import describe
 
 __all__ = ["Model", "Predictions", "describe", "fit_model"]

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,29 +18,19 @@ from embedx.errors import ModelFormatError, ParameterError
 from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.state import HeadState, dump_head, restore_head
-from embedx.recipe import Recipe
+from embedx.model.record import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
 
 if TYPE_CHECKING:
     from embedx.model.core import Model
 
-__all__ = ["FORMAT", "VERSION", "describe", "load", "save"]
+__all__ = ["load", "save"]
 
-FORMAT = "embedx.model"
-VERSION = (1, 1)
-"""Major and minor: a reader takes every minor of its major (older ones are migrated), and no other major."""
-
-JSON_NAME, ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "model.json", "arrays.safetensors", "booster.txt", "head.skops"
-MAX_JSON_BYTES = 16 * 2**20
+ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "arrays.safetensors", "booster.txt", "head.skops"
 MAX_FILE_BYTES = 4 * 2**30
 _CURVE = "calibration."
 _OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifier")
 """Types in a user's pipeline that need no trust of their own: they only store and compute."""
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
-
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    0: lambda record: {**record, "calibration": None},  # 1.1 added calibration
-}
-"""By minor version: how a record of it becomes one of the next."""
 
 
 def save(model: Model, folder: Path) -> Path:
@@ -153,9 +143,9 @@ def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> Model:
     """Read what `save` wrote, trusting nothing in it."""
     from embedx.model.core import Model
 
-    record = _read_record(folder)
+    record = read_record(folder)
     try:
-        facts = _checked(record)
+        facts = check_record(record)
         arrays = _load_arrays(folder)
         curves = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_CURVE)}
         calibration = _load_calibration(record["calibration"], curves, len(facts["classes"]))
@@ -168,80 +158,12 @@ def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> Model:
         raise ModelFormatError(f"{folder} is no usable model: {reason[:300]}. Save the model again") from error
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
-    if not (folder / JSON_NAME).is_file():
-        what = "has no model.json" if folder.is_dir() else "does not exist" if not folder.exists() else "is no folder"
-        raise ModelFormatError(f"{folder} is no saved model: it {what}. Give the folder that embedx fit -o wrote")
-    try:
-        record = json.loads(_read(folder / JSON_NAME, MAX_JSON_BYTES), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{folder / JSON_NAME} cannot be read as JSON: {str(error)[:200]}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ModelFormatError(f"{folder / JSON_NAME} does not describe an embedx model (no format {FORMAT!r})")
-    return _migrated(folder, record)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _read(path: Path, limit: int) -> bytes:
-    if not path.is_file():
-        raise ModelFormatError(f"{path} is missing or no regular file: save the model again")
-    size = path.stat().st_size
-    if size > limit:
-        raise ModelFormatError(f"{path} has {size} bytes, more than the {limit} that a model may have")
-    return path.read_bytes()
-
-
-def _migrated(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    text = record.get("version")
-    parts = str(text).split(".") if isinstance(text, str) else []
-    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 5 for part in parts):
-        raise ModelFormatError(f"{folder / JSON_NAME} has no version such as '1.0'")
-    major, minor = map(int, parts)
-    if major != VERSION[0]:
-        raise ModelFormatError(
-            f"{folder} was saved in model format {major}.{minor}, this embedx reads {VERSION[0]}.x: "
-            "use the embedx that saved it, or train the model again"
-        )
-    for step in range(minor, VERSION[1]):
-        record = _MIGRATIONS[step](record)
-    return record
-
-
-def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
-    classes = record["classes"]
-    if not (isinstance(classes, list) and len(set(classes)) == len(classes) >= 2 and _all(classes, str)):
-        raise ValueError("classes are no list of two or more different texts")
-    if record["eats"] not in ("embeddings", "control", "sources") or not isinstance(record["head"], str):
-        raise ValueError("head or eats is not known")
-    for name in ("n_features", "seed"):
-        if type(record[name]) is not int or not 0 <= record[name] < 2**32:
-            raise ValueError(f"{name} is no whole number")
-    if not 0 < record["n_features"] <= 10_000_000:
-        raise ValueError(f"n_features is {record['n_features']}")
-    for name in ("parameters", "scores", "training", "versions"):
-        if not isinstance(record[name], dict):
-            raise ValueError(f"{name} is no JSON object")
-    kept = ("head", "eats", "n_features", "seed", "parameters", "scores", "training", "versions")
-    return {
-        **{name: record[name] for name in kept},
-        "classes": tuple(classes),
-        "recipe": Recipe.from_json(json.dumps(record["recipe"])),
-    }
-
-
-def _all(values: list[Any], kind: type) -> bool:
-    return all(type(value) is kind for value in values)
-
-
 def _load_arrays(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
     try:
-        return from_bytes(_read(folder / ARRAYS_NAME, MAX_FILE_BYTES))
+        return from_bytes(read_limited(folder / ARRAYS_NAME, MAX_FILE_BYTES))
     except SafetensorError as error:
         raise ValueError(f"{ARRAYS_NAME} is damaged ({error})") from error
 
@@ -274,7 +196,7 @@ def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], t
     head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
     texts = {}
     if (folder / BOOSTER_NAME).exists():
-        texts["head"] = _read(folder / BOOSTER_NAME, MAX_FILE_BYTES).decode("ascii")
+        texts["head"] = read_limited(folder / BOOSTER_NAME, MAX_FILE_BYTES).decode("ascii")
     classes = np.array(facts["classes"])
     return restore_head(head, HeadState(arrays, texts), classes=classes, n_features=facts["n_features"])
 
@@ -291,7 +213,7 @@ def _load_audio_head(folder: Path, facts: Mapping[str, Any]) -> Any:
 def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
     from skops.io import get_untrusted_types, loads
 
-    content = _read(folder / SKOPS_NAME, MAX_FILE_BYTES)
+    content = read_limited(folder / SKOPS_NAME, MAX_FILE_BYTES)
     allowed = [*_OWN_TYPES, *trusted]
     try:
         unknown = [name for name in get_untrusted_types(data=content) if name not in allowed]
@@ -306,47 +228,3 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
         return loads(content, trusted=allowed)
     except Exception as error:
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
-
-
-def describe(folder: str | os.PathLike[str]) -> list[str]:
-    """Say in a few lines what a saved model is, without loading its weights.
-
-    Parameters
-    ----------
-    folder : path-like
-        What `Model.save` wrote.
-
-    Raises
-    ------
-    ModelFormatError
-        No model, or one that cannot be read.
-    """
-    place = Path(folder)
-    try:
-        facts = _checked(_read_record(place))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, ModelFormatError):
-            raise
-        raise ModelFormatError(f"{place} is no usable model: {str(error)[:300]}") from error
-    recipe: Recipe = facts["recipe"]
-    shown = ", ".join(facts["classes"][:10]) + (", ..." if len(facts["classes"]) > 10 else "")
-    parameters = ", ".join(f"{name}={value}" for name, value in facts["parameters"].items()) or "defaults"
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return [
-        f"model: {facts['head']} ({parameters}), seed {facts['seed']}",
-        f"classes: {len(facts['classes'])} ({shown})",
-        f"encoder: {recipe.encoder} (revision {recipe.revision}), layers {', '.join(map(str, recipe.layers))}",
-        f"windows: {recipe.window_seconds:g} s every {recipe.hop_seconds:g} s, pooled by {recipe.pooling}",
-        f"trained on: {facts['training'].get('n_clips', '?')} clips",
-        *_score_lines(facts["scores"]),
-        f"made with: {versions}",
-    ]
-
-
-def _score_lines(scores: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for part, values in scores.items():
-        if isinstance(values, Mapping):
-            numbers = [f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, float)]
-            lines.append(f"{part}: {', '.join(numbers)}")
-    return lines

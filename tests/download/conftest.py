@@ -49,15 +49,22 @@ def wave():
     return MEDIA.noise(SECONDS)
 
 
+class Files(dict):
+    """The noise in every container, made when it is first asked for."""
+
+    def __init__(self, folder, wave):
+        self.folder, self.wave = folder, np.stack([wave, wave])
+
+    def __missing__(self, kind):
+        path = self.folder / f"{kind}{MEDIA.CONTAINERS[kind][0]}"
+        self[kind] = MEDIA.write_media(path, self.wave, kind=kind)
+        return self[kind]
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory, wave):
-    """The noise in every container, by its kind."""
-    folder = tmp_path_factory.mktemp("media")
-    stereo = np.stack([wave, wave])
-    return {
-        kind: MEDIA.write_media(folder / f"{kind}{facts[0]}", stereo, kind=kind)
-        for kind, facts in MEDIA.CONTAINERS.items()
-    }
+    """``files["mp3"]`` -> path of the noise in that container."""
+    return Files(tmp_path_factory.mktemp("media"), wave)
 
 
 @pytest.fixture

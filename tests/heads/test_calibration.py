@@ -31,7 +31,7 @@ def test_temperature_finds_the_factor():
 
 
 def test_isotonic_mends_what_temperature_cannot():
-    true, codes, proba = overconfident(20_000)
+    _, codes, proba = overconfident(20_000)
     bent = proba**3
     bent /= bent.sum(1, keepdims=True)
     bent[:, 0] *= 0.2

@@ -36,7 +36,8 @@ class Slow(LogisticRegression):
 def slow(*, n_layers=1, random_state=0, C=0.1):
     return Slow(C=C)
 
-CATALOG["slow"] = HeadSpec(name="slow", title="slow", factory=slow, layered=False, space={{"C": Real(1e-4, 1e2, log=True)}})
+space = {{"C": Real(1e-4, 1e2, log=True)}}
+CATALOG["slow"] = HeadSpec(name="slow", title="slow", factory=slow, layered=False, space=space)
 from embedx.tuning import tune
 dataset = conftest.build_dataset()
 def progress(done, total, best):
@@ -50,7 +51,9 @@ def start(place, *, n_trials=12, pause=0.05):
     tests = str(Path(__file__).parent)
     code = WORKER.format(tests=tests, place=str(place), n_trials=n_trials, pause=pause)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
 
 
 def finish(process):

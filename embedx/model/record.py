@@ -1,0 +1,141 @@
+"""``model.json``: what a saved model says of itself, read as if a stranger had written it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from embedx.errors import ModelFormatError
+from embedx.recipe import Recipe
+
+__all__ = ["FORMAT", "JSON_NAME", "VERSION", "check_record", "describe", "read_limited", "read_record"]
+
+FORMAT = "embedx.model"
+VERSION = (1, 1)
+"""Major and minor: a reader takes every minor of its major (older ones are migrated), and no other major."""
+
+JSON_NAME = "model.json"
+MAX_JSON_BYTES = 16 * 2**20
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    0: lambda record: {**record, "calibration": None},  # 1.1 added calibration
+}
+"""By minor version: how a record of it becomes one of the next."""
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a model, migrated to this version; refuse what is none."""
+    if not (folder / JSON_NAME).is_file():
+        what = "has no model.json" if folder.is_dir() else "does not exist" if not folder.exists() else "is no folder"
+        raise ModelFormatError(f"{folder} is no saved model: it {what}. Give the folder that embedx fit -o wrote")
+    try:
+        record = json.loads(read_limited(folder / JSON_NAME, MAX_JSON_BYTES), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{folder / JSON_NAME} cannot be read as JSON: {str(error)[:200]}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise ModelFormatError(f"{folder / JSON_NAME} does not describe an embedx model (no format {FORMAT!r})")
+    return _migrated(folder, record)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Return a regular file's bytes, unless there are more than ``limit``."""
+    if not path.is_file():
+        raise ModelFormatError(f"{path} is missing or no regular file: save the model again")
+    size = path.stat().st_size
+    if size > limit:
+        raise ModelFormatError(f"{path} has {size} bytes, more than the {limit} that a model may have")
+    return path.read_bytes()
+
+
+def _migrated(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    text = record.get("version")
+    parts = str(text).split(".") if isinstance(text, str) else []
+    if len(parts) != 2 or not all(part.isdecimal() and len(part) < 5 for part in parts):
+        raise ModelFormatError(f"{folder / JSON_NAME} has no version such as '1.0'")
+    major, minor = map(int, parts)
+    if major != VERSION[0]:
+        raise ModelFormatError(
+            f"{folder} was saved in model format {major}.{minor}, this embedx reads {VERSION[0]}.x: "
+            "use the embedx that saved it, or train the model again"
+        )
+    for step in range(minor, VERSION[1]):
+        record = _MIGRATIONS[step](record)
+    return record
+
+
+def check_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `Model` that a record holds; ValueError, TypeError or KeyError when one is unusable."""
+    classes = record["classes"]
+    if not (isinstance(classes, list) and len(set(classes)) == len(classes) >= 2 and _all(classes, str)):
+        raise ValueError("classes are no list of two or more different texts")
+    if record["eats"] not in ("embeddings", "control", "sources") or not isinstance(record["head"], str):
+        raise ValueError("head or eats is not known")
+    for name in ("n_features", "seed"):
+        if type(record[name]) is not int or not 0 <= record[name] < 2**32:
+            raise ValueError(f"{name} is no whole number")
+    if not 0 < record["n_features"] <= 10_000_000:
+        raise ValueError(f"n_features is {record['n_features']}")
+    for name in ("parameters", "scores", "training", "versions"):
+        if not isinstance(record[name], dict):
+            raise ValueError(f"{name} is no JSON object")
+    kept = ("head", "eats", "n_features", "seed", "parameters", "scores", "training", "versions")
+    return {
+        **{name: record[name] for name in kept},
+        "classes": tuple(classes),
+        "recipe": Recipe.from_json(json.dumps(record["recipe"])),
+    }
+
+
+def _all(values: list[Any], kind: type) -> bool:
+    return all(type(value) is kind for value in values)
+
+
+def describe(folder: str | os.PathLike[str]) -> list[str]:
+    """Say in a few lines what a saved model is, without loading its weights.
+
+    Parameters
+    ----------
+    folder : path-like
+        What `Model.save` wrote.
+
+    Raises
+    ------
+    ModelFormatError
+        No model, or one that cannot be read.
+    """
+    place = Path(folder)
+    try:
+        facts = check_record(read_record(place))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, ModelFormatError):
+            raise
+        raise ModelFormatError(f"{place} is no usable model: {str(error)[:300]}") from error
+    recipe: Recipe = facts["recipe"]
+    shown = ", ".join(facts["classes"][:10]) + (", ..." if len(facts["classes"]) > 10 else "")
+    parameters = ", ".join(f"{name}={value}" for name, value in facts["parameters"].items()) or "defaults"
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return [
+        f"model: {facts['head']} ({parameters}), seed {facts['seed']}",
+        f"classes: {len(facts['classes'])} ({shown})",
+        f"encoder: {recipe.encoder} (revision {recipe.revision}), layers {', '.join(map(str, recipe.layers))}",
+        f"windows: {recipe.window_seconds:g} s every {recipe.hop_seconds:g} s, pooled by {recipe.pooling}",
+        f"trained on: {facts['training'].get('n_clips', '?')} clips",
+        *_score_lines(facts["scores"]),
+        f"made with: {versions}",
+    ]
+
+
+def _score_lines(scores: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for part, values in scores.items():
+        if isinstance(values, Mapping):
+            numbers = [f"{name} {value:.3f}" for name, value in values.items() if isinstance(value, float)]
+            lines.append(f"{part}: {', '.join(numbers)}")
+    return lines
