@@ -27,11 +27,10 @@ from transformers import AutoModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from embedx.audio.decode import decode
-from embedx.encoders.logmel import log_mel_statistics
-
 from benchmarks.record import table, write_result
 from benchmarks.tiny_encoder.architecture import CHECKPOINT, fresh_model
+from embedx.audio.decode import decode
+from embedx.encoders.logmel import log_mel_statistics
 
 SAMPLE = CHECKPOINT.parent / "sample"
 FIELD = 400  # samples that one frame of the encoder sees
