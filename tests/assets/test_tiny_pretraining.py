@@ -12,7 +12,7 @@ from benchmarks.tiny_encoder import hearing, targets
 from benchmarks.tiny_encoder.architecture import fresh_model
 from benchmarks.tiny_encoder.augmentation import augmented
 from benchmarks.tiny_encoder.peers import Peers
-from benchmarks.tiny_encoder.pool import Pool, build_pool
+from benchmarks.tiny_encoder.pool import Pool, build_pool, second_targets
 from benchmarks.tiny_encoder.training import Plan, Trainer, drawn_mask
 
 CLASSES = ("rain", "helicopter", "dog_bark", "rooster", "baby_cry", "person_sneeze")
@@ -126,6 +126,14 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path):
     assert resumed.step == whole.step == 4
     for name, value in whole.student.state_dict().items():
         torch.testing.assert_close(resumed.student.state_dict()[name], value, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def test_a_second_iteration_finds_a_target_for_every_frame_of_the_first_ones_features():
+    pool = tiny_pool()
+    again = second_targets(pool, fresh_model(0).eval(), layer=3, n_clusters=5, seed=0)
+    assert again.shape == pool.targets.shape
+    assert set(np.unique(again)) <= set(range(5))
+    assert len(np.unique(again)) > 1
 
 
 def test_masked_loss_falls_when_there_is_something_to_learn():
