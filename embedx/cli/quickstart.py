@@ -86,24 +86,29 @@ def _save_and_predict(dataset: Dataset, head: str, folder: Path, seed: int) -> N
         f"\n3. The best head, {head}, fitted on {len(kept)} clips, saved to {folder}. Four recordings it never heard:\n"
     )
     paths = [str(Path(dataset.root) / source.uri) for source in shown]
-    for source, line in zip(shown, _predictions(model, paths), strict=True):
-        print(f"   {Path(source.uri).name:32} is {source.label:14} -> {line}")
+    predictions = _predictions(model, paths)
+    for source, (label, share) in zip(shown, predictions, strict=True):
+        verdict = "" if label == source.label else f"   (it is {source.label})"
+        print(f"   {Path(source.uri).name:34} {label:14} {100 * share:3.0f} %{verdict}")
+    n_right = sum(label == source.label for source, (label, _) in zip(shown, predictions, strict=True))
+    print(f"   {n_right} of {len(shown)} are right; the table above says what to expect of many.")
 
 
 def _keep_some_apart(dataset: Dataset) -> tuple[Dataset, list[Source]]:
-    """Take one recording of each class out, with every clip that was cut from it."""
-    shown: dict[str, Source] = {}
+    """Take two recordings of each class out (its first and its last), with every clip that was cut from them."""
+    by_label: dict[str, list[Source]] = {}
     for source in dataset.sources:
-        shown.setdefault(str(source.label), source)
-    groups = {source.group for source in shown.values()}
+        by_label.setdefault(str(source.label), []).append(source)
+    shown = [clips[i] for _, clips in sorted(by_label.items()) for i in (0, -1)]
+    groups = {source.group for source in shown}
     kept = [i for i, source in enumerate(dataset.sources) if source.group not in groups]
-    return dataset.take(kept), list(shown.values())
+    return dataset.take(kept), shown
 
 
-def _predictions(model: Any, paths: list[str]) -> list[str]:
+def _predictions(model: Any, paths: list[str]) -> list[tuple[str, float]]:
     proba = model.predict_proba(paths)
     names = [str(name) for name in model.classes]
-    return [f"{names[row.argmax()]} ({100 * row.max():.0f} %)" for row in proba]
+    return [(names[row.argmax()], float(row.max())) for row in proba]
 
 
 def _say_what_next(folder: Path, seconds: float) -> None:
