@@ -257,7 +257,8 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return labels of shape (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)  # first, so that an unfitted one says so
+        return self.classes_[best]
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the trained model to a folder that `Model.load` and ``embedx predict`` read; no pickle."""

@@ -5,8 +5,10 @@ The fake honours the same contract as the real thing, and `check_encoder` holds 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,15 @@ from embedx.errors import ClipTooShortError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FakeEncoder", "check_encoder", "make_tone", "write_wav"]
+__all__ = [
+    "FakeEncoder",
+    "check_encoder",
+    "check_path_classifier",
+    "check_path_estimator",
+    "check_path_transformer",
+    "make_tone",
+    "write_wav",
+]
 
 
 class FakeEncoder:
@@ -109,6 +119,141 @@ def check_encoder(encoder: Encoder, *, tolerance: float = 1e-5, seed: int = 0) -
     except ClipTooShortError:
         return
     raise AssertionError("a clip of less than one frame was not refused with ClipTooShortError")
+
+
+def check_path_estimator(estimator: Any, paths: Sequence[str], labels: Sequence[Any]) -> None:
+    """Assert what scikit-learn's own checks would, if they did not return early for estimators over paths.
+
+    Constructor and clone, ``fit`` that returns itself and changes no parameter, and clear refusals.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted, over paths of audio files.
+    paths : sequence of str
+        Eight or more readable files.
+    labels : sequence
+        Two or more classes, each with two files or more.
+
+    Raises
+    ------
+    AssertionError
+        The estimator breaks its contract; the message says how.
+    """
+    from sklearn.base import clone
+
+    name = type(estimator).__name__
+    before = estimator.get_params()
+    twin = clone(estimator)
+    assert twin.get_params() == before, f"{name}: a clone has other parameters"
+    assert not [key for key in vars(twin) if key.endswith("_")], f"{name}: the constructor does more than store"
+    given = copy.deepcopy(list(paths))
+    fitted = twin.fit(paths, labels)
+    assert fitted is twin, f"{name}: fit does not return the estimator"
+    assert list(paths) == given, f"{name}: fit changes X"
+    assert twin.get_params() == before, f"{name}: fit changes a parameter"
+    two = list(dict.fromkeys(labels))[:2]
+    mistakes = {"one path": "one.wav", "no path": [], "numbers": [1, 2], "two columns": [["a", "b"], ["c", "d"]]}
+    for what, wrong in mistakes.items():
+        _require_refusal(name, clone(estimator), wrong, (two * 9)[: len(wrong)], what)
+
+
+def check_path_transformer(estimator: Any, paths: Sequence[str], labels: Sequence[Any]) -> None:
+    """Assert `check_path_estimator`, and that ``transform`` gives one finite row a path, whatever holds the paths.
+
+    Parameters
+    ----------
+    estimator, paths, labels
+        As in `check_path_estimator`.
+
+    Raises
+    ------
+    AssertionError
+        The transformer breaks its contract; the message says how.
+    """
+    from sklearn.base import clone
+
+    check_path_estimator(estimator, paths, labels)
+    fitted = clone(estimator).fit(paths, labels)
+    rows = fitted.transform(paths)
+    assert rows.ndim == 2 and len(rows) == len(paths), f"shape {rows.shape} for {len(paths)} paths"  # noqa: PT018
+    assert rows.dtype == np.float32, f"dtype {rows.dtype}, promised float32"
+    assert np.isfinite(rows).all(), "a row holds NaN or infinity"
+    _require_equal_answers(fitted.transform, paths, rows)
+
+
+def check_path_classifier(estimator: Any, paths: Sequence[str], labels: Sequence[Any]) -> None:
+    """Assert `check_path_estimator`, and what every scikit-learn classifier promises of labels and probabilities.
+
+    Parameters
+    ----------
+    estimator, paths, labels
+        As in `check_path_estimator`.
+
+    Raises
+    ------
+    AssertionError
+        The classifier breaks its contract; the message says how.
+    """
+    from sklearn.base import clone, is_classifier
+    from sklearn.exceptions import NotFittedError
+
+    assert is_classifier(estimator), "scikit-learn does not take it for a classifier"
+    try:
+        clone(estimator).predict(paths)
+    except NotFittedError:
+        pass
+    else:
+        raise AssertionError("predict before fit does not raise NotFittedError")
+    check_path_estimator(estimator, paths, labels)
+    name = type(estimator).__name__
+    _require_refusal(name, clone(estimator), paths, labels[:-1], "fewer labels than paths")
+    _require_refusal(name, clone(estimator), paths, [labels[0]] * len(paths), "a single class")
+    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
+    for kind in (codes.astype(str), codes + 9, codes == 0):
+        _check_labels(clone(estimator), paths, kind)
+
+
+def _check_labels(classifier: Any, paths: Sequence[str], labels: NDArray[Any]) -> None:
+    from sklearn.base import clone
+
+    fitted = classifier.fit(paths, labels)
+    assert fitted.classes_.tolist() == sorted(set(labels.tolist())), f"classes_ is {fitted.classes_}"
+    proba = fitted.predict_proba(paths)
+    assert proba.shape == (len(paths), len(fitted.classes_)), f"probabilities of shape {proba.shape}"
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5, err_msg="probabilities do not sum to one")
+    predicted = fitted.predict(paths)
+    assert predicted.dtype.kind == labels.dtype.kind, f"labels {labels.dtype} come back as {predicted.dtype}"
+    np.testing.assert_array_equal(predicted, fitted.classes_[proba.argmax(axis=1)])
+    _require_equal_answers(fitted.predict_proba, paths, proba)
+    again = clone(fitted).fit(paths, labels).predict_proba(paths)
+    np.testing.assert_allclose(again, proba, rtol=1e-6, err_msg="equal fits give other probabilities")
+    copied = copy.deepcopy(fitted).predict_proba(paths)
+    np.testing.assert_array_equal(copied, proba, err_msg="a copy gives other probabilities")
+
+
+def _require_equal_answers(answer: Any, paths: Sequence[str], rows: NDArray[Any]) -> None:
+    kinds = {
+        "an array": np.array(paths),
+        "a column": np.array(paths).reshape(-1, 1),
+        "Path objects": [Path(path) for path in paths],
+        "reversed paths": list(paths)[::-1],
+        "one path twice": [paths[0], paths[0]],
+    }
+    everything = np.arange(len(paths))
+    for name, given in kinds.items():
+        order = {"reversed paths": everything[::-1], "one path twice": everything[[0, 0]]}.get(name, everything)
+        np.testing.assert_allclose(answer(given), rows[order], rtol=1e-4, atol=1e-4, err_msg=f"{name}: other rows")
+
+
+def _require_refusal(name: str, estimator: Any, X: Any, y: Any, what: str) -> None:
+    message = None
+    try:
+        estimator.fit(X, y)
+    except (OSError, ValueError, TypeError) as error:
+        message = str(error)
+    assert message is not None, f"{name}: {what} is not refused"
+    assert "\n" not in message, f"{name}: the refusal of {what} has more than one line"
 
 
 def make_tone(

@@ -159,11 +159,11 @@ def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> 
 
 def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions, division: Division) -> int:
     from embedx import __version__
+    from embedx.audio.decode import decoder_versions
     from embedx.cli.progress import ProgressBar
     from embedx.download.fetch import Fetcher, fetch_versions
     from embedx.download.hosts import Hosts
     from embedx.download.job import download
-    from embedx.download.section import section_versions
 
     with ProgressBar("download", unit="clips") as bar:
         report = download(
@@ -175,7 +175,7 @@ def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions, d
             hosts=Hosts(pause_seconds=args.pause),
             retry_status=args.retry_status,
             division=division,
-            versions={"embedx": __version__, **fetch_versions(), **section_versions()},
+            versions={"embedx": __version__, **fetch_versions(), **decoder_versions()},
             progress=bar,
         )
     _print_report(report)

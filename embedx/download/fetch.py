@@ -9,13 +9,15 @@ import functools
 import io
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yt_dlp
-from yt_dlp.downloader import get_suitable_downloader
+from yt_dlp.downloader.dash import DashSegmentsFD
+from yt_dlp.downloader.hls import HlsFD
+from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.networking import Request
 from yt_dlp.networking._urllib import HTTPHandler, UrllibRH
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
@@ -86,7 +88,7 @@ class Fetcher:
     def _extract(self, url: str, *, n_entries: int = 2) -> dict[str, Any]:
         session = self._session()
         session.params["playlistend"] = n_entries
-        session.is_probing = Path(urlsplit(url).path).suffix.lower() in AUDIO_SUFFIXES
+        session.is_probing = _is_media(url, self.options.extractors)
         try:
             return session.extract_info(url, download=False) or {}
         except YoutubeDLError as error:
@@ -101,7 +103,7 @@ class Fetcher:
             raise StatusError("invalid_url", "the link is a list of videos: give the link of one")
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live") or info.get("is_live"):
             raise StatusError("live", "a broadcast that is not over")
-        if info.get("_has_drm") or info.get("has_drm"):
+        if info.get("has_drm"):
             raise StatusError("drm", "protected by DRM")
         limit, duration = self.options.max_duration_seconds, info.get("duration")
         if limit is not None and duration and duration > limit:
@@ -120,7 +122,9 @@ class Fetcher:
                 raise StatusError("corrupt", "the server sent a web page labelled as media")
             return self._cut(reader, ask, budget, info.get("duration"))
         except StatusError as error:
-            raise reader.error or error from error
+            if reader.error is None or reader.error is error:
+                raise
+            raise reader.error from error
         finally:
             reader.close()
 
@@ -130,16 +134,35 @@ class Fetcher:
         with tempfile.TemporaryDirectory(prefix="embedx-") as folder:
             path = str(Path(folder, "media"))
             params = {**session.params, "retries": 0, "fragment_retries": 1, "skip_unavailable_fragments": False}
-            params |= {"hls_prefer_native": True, "nopart": True, "outtmpl": {"default": path}}
-            downloader = get_suitable_downloader(info, params)(session, params)
+            params |= {"nopart": True, "outtmpl": {"default": path}}
+            kind, known = self._segments(info)
+            downloader = kind(session, params)
             downloader.add_progress_hook(functools.partial(count_progress, budget))
             try:
-                done = downloader.download(path, info)
+                done = downloader.download(path, known)
             except (YoutubeDLError, OSError) as error:
                 raise self._translated(error) from error
             if not done or not Path(path).exists():
-                raise StatusError("error", "yt-dlp could not fetch the segments of this stream without ffmpeg")
+                raise StatusError("error", "yt-dlp could not fetch the segments of this stream")
             return self._cut(path, ask, budget, info.get("duration"))
+
+    def _segments(self, info: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Choose yt-dlp's own downloader, so that none of its helpers (ffmpeg, rtmpdump) opens connections."""
+        protocol = str(info.get("protocol"))
+        if protocol == "http_dash_segments":
+            return DashSegmentsFD, dict(info)
+        if protocol not in ("m3u8", "m3u8_native"):
+            raise StatusError("error", f"media over {protocol} is not fetched")
+        try:
+            listing = self._session().urlopen(Request(info["url"], headers=info.get("http_headers") or {})).read()
+        except YoutubeDLError as error:
+            raise self._translated(error) from error
+        text = listing.decode("utf-8", "replace")
+        if "#EXT-X-ENDLIST" not in text and "PLAYLIST-TYPE:VOD" not in text:
+            raise StatusError("live", "a stream without an end")
+        if not HlsFD.can_download(text, dict(info)):
+            raise StatusError("drm", "the segments are encrypted")
+        return HlsFD, {**info, "protocol": "m3u8_native", "hls_media_playlist_data": text}
 
     def _cut(self, file: Any, ask: Ask, budget: Budget, duration: float | None = None) -> Section:
         section = cut_section(
@@ -273,6 +296,14 @@ class _Silence:
     def debug(self, message: str) -> None: ...
 
     info = warning = error = debug
+
+
+def _is_media(url: str, extractors: Sequence[Any]) -> bool:
+    """Say whether an address is one of a media file that no extractor but the generic one knows."""
+    if Path(urlsplit(url).path).suffix.lower() not in AUDIO_SUFFIXES:
+        return False
+    kinds = (*extractors, *gen_extractor_classes())
+    return next((kind.ie_key() for kind in kinds if kind.suitable(url)), "Generic") == "Generic"
 
 
 def _translate(error: Exception, secrets: tuple[str, ...]) -> StatusError:

@@ -247,4 +247,4 @@ class Model:
         """
         from embedx.model.folder import load
 
-        return load(Path(folder), trusted=tuple(trusted))
+        return cls(**load(Path(folder), trusted=tuple(trusted)))

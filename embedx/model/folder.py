@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.state import HeadState, dump_head, restore_head
 from embedx.model.record import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
-
-if TYPE_CHECKING:
-    from embedx.model.core import Model
 
 __all__ = ["load", "save"]
 
@@ -33,7 +30,7 @@ _OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifi
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 
 
-def save(model: Model, folder: Path) -> Path:
+def save(model: Any, folder: Path) -> Path:
     """Write a model beside its place and move it there, so that a reader sees the old one or the new one."""
     _refuse_foreign(folder)
     parts = _parts_of(model)
@@ -67,7 +64,7 @@ def _replace(place: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _parts_of(model: Model) -> dict[str, bytes]:
+def _parts_of(model: Any) -> dict[str, bytes]:
     from safetensors.numpy import save as to_bytes
 
     parts: dict[str, bytes] = {}
@@ -94,7 +91,7 @@ def _calibration_arrays(calibration: Calibration | None) -> dict[str, Any]:
     }
 
 
-def _record_of(model: Model) -> dict[str, Any]:
+def _record_of(model: Any) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": ".".join(map(str, VERSION)),
@@ -125,7 +122,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _dump_skops(model: Model) -> bytes:
+def _dump_skops(model: Any) -> bytes:
     from skops.io import dumps, get_untrusted_types
 
     try:
@@ -139,10 +136,8 @@ def _dump_skops(model: Model) -> bytes:
     return content
 
 
-def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> Model:
-    """Read what `save` wrote, trusting nothing in it."""
-    from embedx.model.core import Model
-
+def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read what `save` wrote, trusting nothing in it; returns the fields of a `Model`."""
     record = read_record(folder)
     try:
         facts = check_record(record)
@@ -150,7 +145,7 @@ def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> Model:
         curves = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_CURVE)}
         calibration = _load_calibration(record["calibration"], curves, len(facts["classes"]))
         estimator = _load_head(folder, facts, arrays, trusted)
-        return Model(estimator=estimator, calibration=calibration, **facts)
+        return {**facts, "estimator": estimator, "calibration": calibration}
     except ModelFormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, ParameterError, RecursionError, OSError) as error:

@@ -28,7 +28,11 @@ def expected_windows(n, plan):
 
 
 @given(
-    st.integers(0, 500), st.integers(1, 60), st.integers(1, 90), st.integers(1, 60), st.lists(st.integers(1, 97), max_size=9)
+    st.integers(0, 500),
+    st.integers(1, 60),
+    st.integers(1, 90),
+    st.integers(1, 60),
+    st.lists(st.integers(1, 97), max_size=9),
 )
 def test_windows_hold_the_right_samples_however_the_stream_is_cut(n, window, hop, tail, cuts):
     plan = WindowPlan(window, hop, min(tail, window))

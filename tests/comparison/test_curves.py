@@ -1,5 +1,7 @@
 """Nested subsets are nested and whole; the power law is recovered."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from embedx.comparison.subsets import nested_subset
 def test_subsets_are_nested_keep_groups_whole_and_every_class(make_dataset, n_groups):
     part = make_dataset(n_groups=n_groups)
     sets = [set(nested_subset(part, fraction, seed=4).tolist()) for fraction in (0.1, 0.25, 0.5, 1.0)]
-    assert all(a <= b for a, b in zip(sets, sets[1:], strict=False))
+    assert all(a <= b for a, b in itertools.pairwise(sets))
     assert len(sets[-1]) == 96
     for chosen in sets:
         assert {part.sources[i].label for i in chosen} == {"c0", "c1", "c2", "c3"}

@@ -23,13 +23,6 @@ MEDIA = SimpleNamespace(**runpy.run_path(str(HERE / "_media.py")))
 SITE = SimpleNamespace(**runpy.run_path(str(HERE / "_site.py")))
 SECONDS = 40.0
 
-START = """
-import sys
-import embedx.cli as cli
-cli.COMMANDS.setdefault("download", "")
-sys.exit(cli.main(["download", *sys.argv[1:]]))
-"""
-
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
@@ -141,8 +134,9 @@ def run_job(tmp_path):
 def embedx_download():
     """``embedx_download(*words)`` -> CompletedProcess of the real command; ``start=True`` -> Popen."""
 
-    def run(*words, start=False, code=START, **options):
-        command = [sys.executable, "-c", code, *map(str, words)]
+    def run(*words, start=False, code=None, **options):
+        program = ["-m", "embedx", "download"] if code is None else ["-c", code]
+        command = [sys.executable, *program, *map(str, words)]
         if start:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)

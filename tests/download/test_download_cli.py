@@ -148,11 +148,12 @@ def test_per_class_ends_with_so_many_successes(site, files, write_csv, tmp_path,
     report, _ = run_job(csv, per_class=6, seconds=1.0, jobs=4)
     assert report.table["ok"] == {"a": 6, "b": 6}
     assert report.is_complete
+    assert "not_tried" not in report.table
     taken = {source.uri for source in read_manifest(report.output / "manifest.csv")}
     again, _ = run_job(csv, per_class=6, seconds=1.0, jobs=1, output=tmp_path / "again")
     assert {source.uri for source in read_manifest(again.output / "manifest.csv")} == taken
     n_tried = {
-        label: sum(counts.get(label, 0) for word, counts in report.table.items() if word != "not_tried")
+        label: sum(counts.get(label, 0) for word, counts in report.table.items() if word != "not_needed")
         for label in "ab"
     }
     order = draw_order(plan_links(csv, allow_private=True, seconds=1.0).asks)

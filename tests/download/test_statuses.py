@@ -304,6 +304,30 @@ def test_segments_are_fetched_whole_under_the_cap(site, files, tmp_path, media, 
     assert caught.value.reason == "too_large"
 
 
+def test_a_stream_without_an_end_is_live(site, fetch):
+    text = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:10.0,\n7.ts\n"
+    with pytest.raises(StatusError) as caught:
+        fetch(site.add("/live.m3u8", text=text, type="application/vnd.apple.mpegurl"))
+    assert caught.value.reason == "live"
+    assert not site.requests("/7.ts")
+
+
+def test_encrypted_segments_are_not_fetched(site, fetch):
+    text = b'#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://x"\n#EXTINF:10.0,\n0.ts\n#EXT-X-ENDLIST\n'
+    with pytest.raises(StatusError) as caught:
+        fetch(site.add("/locked.m3u8", text=text, type="application/vnd.apple.mpegurl"))
+    assert caught.value.reason == "drm"
+
+
+@pytest.mark.parametrize("protocol", ["rtmp", "mhtml", "websocket_frag"])
+def test_no_helper_program_is_started(protocol, site, fetch):
+    form = {"format_id": "a", "ext": "mp4", "vcodec": "none", "protocol": protocol, "url": f"rtmp://{site.host}/x"}
+    with pytest.raises(StatusError) as caught:
+        fetch(video(site, {"formats": [form]}), extractors=(LoopbackIE,))
+    assert caught.value.reason == "error"
+    assert protocol in str(caught.value)
+
+
 def test_messages_are_short_and_harmless():
     text = clean_message("\x1b[0;31mERROR:\x1b[0m cannot\nread https://u:p@h/a?sig=1#t; please report this issue on x")
     assert text == "cannot read https://h/a"

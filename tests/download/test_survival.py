@@ -22,7 +22,6 @@ import os, signal, sys
 import embedx.cli as cli
 import embedx.download.ledger as ledger
 
-cli.COMMANDS.setdefault("download", "")
 stage, count = os.environ["DIE_AT"], [0]
 
 

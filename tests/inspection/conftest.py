@@ -16,7 +16,6 @@ from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.testing import make_tone, write_wav
 
-
 SAMPLE = Path(embedx.__file__).parent / "assets" / "sample"
 CLASSES = ("baby_cry", "dog_bark", "rooster")
 
@@ -25,7 +24,8 @@ def write_clips(root):
     """Return rows of (name, label, group): 3 classes of 16 recordings from 16 groups, and the planted faults."""
     rows = []
     for name in CLASSES:
-        clips = (decode(path) for path in sorted((SAMPLE / "audio").glob(f"{name}*")))
+        by_recording = {path.name.split("-")[1]: path for path in sorted((SAMPLE / "audio").glob(f"{name}*"))}
+        clips = (decode(path) for path in by_recording.values())
         good = [clip for clip in clips if np.abs(clip).max() < 0.98][:16]
         for i, clip in enumerate(good):
             write_wav(str(root / f"{name}{i}.wav"), clip)
