@@ -18,7 +18,9 @@ from embedx.cli.download_options import add_arguments
 
 __all__ = ["add_arguments", "run"]
 
-_BYTES_PER_SECOND = 20_000  # 16 kHz mono FLAC, measured on speech and music: 12 to 24 kB
+_BYTES_PER_SECOND = 32_000  # 16 kHz mono, 16 bits; FLAC needs less
+
+_NEEDS_RUNTIME = "YouTube needs one and yt-dlp's scripts for it, pip install 'embedx[youtube]'"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
     division = Division(args.group, args.valid_fraction, args.test_fraction, args.seed)
-    options = _options(args)
+    options = _options(args, is_youtube=_has_youtube(plan))
     if args.repair_ids:
         plan = _plan(args, _repair(plan, args, options))
     return _download(plan, args, options, division)
@@ -66,10 +68,8 @@ def _check(plan: LinkPlan, args: argparse.Namespace) -> int:
     for cause, n in plan.causes.most_common():
         print(f"    {n:>6,} {cause}: {DAMAGE_CAUSES[cause]}")
     if is_stripped(plan):
-        print(
-            "           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': whoever made the list"
-        )
-        print("           took that address away with str.strip(), which eats the id's own letters too (removeprefix)")
+        print("           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': that address was")
+        print("           taken away with str.strip(), which eats the id's own letters too (not so removeprefix)")
     print(f"  {len(plan.rows) - len(plan.damaged):>6,} whole")
     print(f"  {plan.n_unique:>6,} unique ({plan.n_repeats:,} repeats)")
     print(f"  {len(plan.conflicts):>6,} conflicts: one link, two labels ({_conflict_rule(args)})")
@@ -106,12 +106,15 @@ def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
     n_clips = _n_wanted(plan, args)
     need = n_clips * (args.seconds or 300.0) * _BYTES_PER_SECOND
     free = free_bytes(args.output or ".")
-    print(f"\n  disk: about {need / 1e9:.2f} GB for {n_clips:,} clips, {free / 1e9:.1f} GB free")
-    if any(ask.row.link.host == "www.youtube.com" for ask in plan.asks):
+    print(f"\n  disk: at most {need / 1e9:.2f} GB for {n_clips:,} clips, {free / 1e9:.1f} GB free")
+    if _has_youtube(plan):
         runtime = find_js_runtime()
         found = f"{runtime.name} {runtime.version} ({runtime.path})" if runtime else "none"
-        hint = "" if runtime and has_solver() else ": YouTube needs one and its scripts, pip install 'embedx[youtube]'"
-        print(f"  JavaScript runtime: {found}{hint}")
+        print(f"  JavaScript runtime: {found}{'' if runtime and has_solver() else f': {_NEEDS_RUNTIME}'}")
+
+
+def _has_youtube(plan: LinkPlan) -> bool:
+    return any(ask.row.link.host == "www.youtube.com" for ask in plan.asks)
 
 
 def _n_wanted(plan: LinkPlan, args: argparse.Namespace) -> int:
@@ -129,11 +132,13 @@ def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace) -> FetchOptions:
+def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
     from embedx.download.fetch import FetchOptions
-    from embedx.download.surroundings import find_js_runtime, read_cookies
+    from embedx.download.surroundings import find_js_runtime, has_solver, read_cookies
 
     runtime = find_js_runtime()
+    if is_youtube and not (runtime and has_solver()):
+        print(f"embedx: warning: no JavaScript runtime with scripts: {_NEEDS_RUNTIME}", file=sys.stderr)
     return FetchOptions(
         cookies=read_cookies(args.cookies) if args.cookies else None,
         proxy=args.proxy,

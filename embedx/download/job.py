@@ -71,9 +71,10 @@ class DownloadReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every class has all the clips that were wanted."""
+        """Whether every class has all the clips that were wanted, and not none."""
         ok = self.table.get("ok", {})
-        return all(ok.get(label, 0) >= n for label, n in self.wanted.items())
+        labels = {label for counts in self.table.values() for label in counts}
+        return all(ok.get(label, 0) >= max(1, self.wanted.get(label, 0)) for label in labels)
 
 
 def download(

@@ -179,6 +179,14 @@ def test_per_class_with_too_few_links(site, files, write_csv, run_job):
     assert not again.is_complete
 
 
+def test_a_class_without_any_whole_link_is_not_complete(site, files, write_csv, tmp_path, embedx_download):
+    csv = write_csv([(site.add("/a.flac", file=files["flac"]), "a"), ("#NAME?", "b")])
+    words = [csv, tmp_path / "out", "--allow-private", "--seconds", "1", "--per-class", "1"]
+    assert embedx_download(*words).returncode == 3
+    fine = write_csv([(site.add("/a.flac", file=files["flac"]), "a"), ("#NAME?", "a")], name="fine.csv")
+    assert embedx_download(fine, *words[1:]).returncode == 0
+
+
 def test_splits_and_groups(site, files, write_csv, run_job):
     urls = [site.add(f"/{i}.flac", file=files["flac"]) for i in range(10)]
     csv = write_csv([(url, "a") for url in urls])
