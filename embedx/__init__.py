@@ -17,6 +17,7 @@ _HOME = {
     "Comparison": "embedx.comparison",
     "Dataset": "embedx.dataset",
     "EmbedxError": "embedx.errors",
+    "FineTuneClassifier": "embedx.heads.finetune",
     "Manifest": "embedx.manifest",
     "Model": "embedx.model",
     "Recipe": "embedx.recipe",

@@ -9,6 +9,7 @@ FACE = [
     "Comparison",
     "Dataset",
     "EmbedxError",
+    "FineTuneClassifier",
     "Manifest",
     "Model",
     "Recipe",

@@ -1,19 +1,16 @@
-"""How fast is extraction? transformers' usual ways and embedx side by side, in one run, on wav2vec2-base's architecture.
+"""How fast is extraction? transformers' usual ways and embedx side by side, on wav2vec2-base's architecture.
 
 Random weights (speed does not depend on them), real files, every method in turn and several rounds, so that
 a machine that others use slows all of them alike: read the ratios, not the seconds.
 
-    python -m benchmarks.throughput.run --audio FOLDER [--rounds 3] [--out benchmarks/results/throughput-cpu.json]
+    python -m benchmarks.throughput.run --audio FOLDER [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -28,11 +25,11 @@ import numpy as np
 import soundfile
 import torch
 
+from benchmarks.record import table, write_result
 from benchmarks.throughput.flops import gflop, peak_gflops
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.extract.compute import ClipEncoder, Window
-from embedx.extract.job import embed
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
 from embedx.manifest import Manifest
@@ -48,7 +45,7 @@ def main() -> None:
     parser.add_argument("--audio", required=True, help="folder with real recordings")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=24)
-    parser.add_argument("--out", default="benchmarks/results/throughput-cpu.json")
+    parser.add_argument("--only", default="", help="parts to measure, separated by commas (default: all)")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--encoder", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -56,48 +53,63 @@ def main() -> None:
         print(json.dumps(_memory(Path(args.memory_of), args.encoder)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        record = measure(Path(folder), Path(args.audio), args.clips, args.rounds)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.out).write_text(json.dumps(record, indent=2) + "\n")
-    print(f"written: {args.out}")
+        details = measure(Path(folder), Path(args.audio), args.clips, args.rounds, args.only)
+    print(f"written: {write_result('throughput-cpu', tables=draw_tables(details), seed=SEED, details=details)}")
 
 
-def measure(folder: Path, audio: Path, n_clips: int, rounds: int) -> dict[str, Any]:
+def measure(folder: Path, audio: Path, n_clips: int, rounds: int, only: str = "") -> dict[str, Any]:
     """Measure all parts."""
     encoder = make_encoder(folder / "wav2vec2-base-random")
     mix = make_clips(folder / "mix", audio, np.random.default_rng(SEED).uniform(1, 15, n_clips))
-    record: dict[str, Any] = {"what": "throughput of extraction on a CPU", **describe_machine()}
+    record: dict[str, Any] = {"load_average_at_the_start": os.getloadavg()}
     for name, part in {
         "mix_of_1_to_15_s": lambda: compare_methods(encoder, mix, rounds),
         "encoder_by_length_one_thread": lambda: by_length(encoder, rounds),
         "growth_with_clips": lambda: growth(encoder, folder, audio),
         "growth_with_length": lambda: memory_by_length(encoder, folder, audio),
     }.items():
+        if only and name not in only.split(","):
+            continue
         record[name] = part()
         print(name, json.dumps(record[name], indent=1), flush=True)
     record["load_average_at_the_end"] = os.getloadavg()
     return record
 
 
-def describe_machine() -> dict[str, Any]:
-    """Say what and where this was measured."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        lines = [line.split(":", 1)[1].strip() for line in file if line.startswith(("model name", "flags"))]
-    packages = ("embedx", "torch", "transformers", "av", "numpy", "soundfile")
+def draw_tables(details: dict[str, Any]) -> dict[str, Any]:
+    """Make the tables that the README shows."""
+    mix = details.get("mix_of_1_to_15_s", {"n_clips": 0})
+    methods = [
+        [
+            name,
+            row["x_real_time_best"],
+            row["times_loop_fp32"],
+            row["times_padded_batch_fp32"],
+            row["times_loop_fp32_by_cpu_time"],
+        ]
+        for name, row in mix.items()
+        if isinstance(row, dict)
+    ]
+    lengths = [
+        [row["seconds"], *(row["bfloat16"][key] for key in ("embedx_share_of_peak", "plain_call_share_of_peak"))]
+        for row in details.get("encoder_by_length_one_thread", ())
+    ]
+    memory = [
+        [row["clip_seconds"], row["peak_mb_beyond_a_loaded_encoder"]] for row in details.get("growth_with_length", ())
+    ]
+    shared = "The machine was shared with other work: ratios within one run mean something, seconds do not."
     return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "cpu": lines[0],
-            "cores": os.cpu_count(),
-            "bf16": [flag for flag in ("avx512_bf16", "amx_bf16") if flag in lines[1].split()],
-            "shared": "other processes were running: read ratios",
-            "load_average_at_the_start": os.getloadavg(),
-        },
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in packages}},
-        "seed": SEED,
-        "peak_gflops_one_thread": {
-            name: round(peak_gflops(dtype)) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
-        },
+        "methods": table(
+            ["method", "x real time", "times the fp32 loop", "times the padded fp32 batch", "times the loop, CPU time"],
+            methods,
+            note=f"wav2vec2-base, random weights, {mix['n_clips']} clips of 1 to 15 s. {shared}",
+        ),
+        "lengths": table(
+            ["clip, seconds", "embedx, share of the bf16 peak", "plain bf16 call"],
+            lengths,
+            note="Encoder alone, one thread, its CPU time against a 2048 x 2048 bf16 product's.",
+        ),
+        "memory": table(["clip, seconds", "peak MB beyond a loaded encoder"], memory, note="Windows of 10 s."),
     }
 
 
@@ -152,7 +164,13 @@ def compare_methods(encoder: str, paths: list[Path], rounds: int) -> dict[str, A
             "times_loop_fp32_by_cpu_time": round(min(cpus["loop_fp32"]) / min(cpus[name]), 2),
             "times_padded_batch_fp32": round(to_batch, 2),
         }
-    return {"n_clips": len(paths), "audio_seconds": round(audio_seconds, 1), "threads": torch.get_num_threads(), **rows, **notes}
+    return {
+        "n_clips": len(paths),
+        "audio_seconds": round(audio_seconds, 1),
+        "threads": torch.get_num_threads(),
+        **rows,
+        **notes,
+    }
 
 
 def _cpu_seconds() -> float:
@@ -222,7 +240,8 @@ def by_length(encoder: str, rounds: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     info = resolve_encoder(encoder)
     mine = {
-        dtype: load_encoder(info, layers=tuple(range(info.n_layers)), compute_dtype=dtype) for dtype in ("float32", "bfloat16")
+        dtype: load_encoder(info, layers=tuple(range(info.n_layers)), compute_dtype=dtype)
+        for dtype in ("float32", "bfloat16")
     }
     plain = {"float32": AutoModel.from_pretrained(encoder).eval()}
     plain["bfloat16"] = AutoModel.from_pretrained(encoder).eval().to(torch.bfloat16)
@@ -235,7 +254,7 @@ def by_length(encoder: str, rounds: int) -> list[dict[str, Any]]:
             with torch.inference_mode():
                 own, peak, call = _best(
                     rounds,
-                    lambda dtype=dtype: mine[dtype].encode([wave]),
+                    lambda dtype=dtype, wave=wave: mine[dtype].encode([wave]),
                     lambda dtype=dtype: peak_gflops(getattr(torch, dtype)),
                     lambda dtype=dtype, values=values: plain[dtype](values, output_hidden_states=True),
                 )
@@ -307,23 +326,29 @@ def memory_by_length(encoder: str, folder: Path, audio: Path) -> list[dict[str, 
 
 
 def _memory(place: Path, encoder: str) -> dict[str, float]:
+    """Embed a folder with a loaded encoder; the kernel's own high-water mark is reset before."""
     paths = sorted(place.iterdir())
     plan = RecipePlan({"compute_dtype": "bfloat16"}, encoder=encoder)
     short = place.parent / "short.flac"
     soundfile.write(short, np.zeros(RATE, np.float32), RATE)
-    embed(Manifest.from_paths([short]), encoder=encoder, compute_dtype="bfloat16")  # imports and kernels
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    wall = time.perf_counter()
     with UnitRunner(plan.recipe, plan.info, Resources(device="cpu"), place) as runner:
+        runner(plan_units(Manifest.from_paths([short]))[0])  # imports, weights and kernels
+        Path("/proc/self/clear_refs").write_text("5")
+        before, wall = _status_mb("VmRSS"), time.perf_counter()
         for unit in plan_units(Manifest.from_paths(paths)):
             runner(unit)
-    wall = time.perf_counter() - wall
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        wall = time.perf_counter() - wall
     seconds = sum(soundfile.info(path).duration for path in paths)
     return {
-        "peak_mb_beyond_a_loaded_encoder": round((after - before) / 1024),
-        "x_real_time_with_loading": round(seconds / wall, 1),
+        "loaded_encoder_mb": before,
+        "peak_mb_beyond_a_loaded_encoder": _status_mb("VmHWM") - before,
+        "x_real_time": round(seconds / wall, 1),
     }
+
+
+def _status_mb(name: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) // 1024 for line in file if line.startswith(name))
 
 
 if __name__ == "__main__":

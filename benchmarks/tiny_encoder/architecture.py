@@ -11,7 +11,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 CHECKPOINT = Path(__file__).parents[2] / "embedx" / "assets" / "tiny"
 RANDOM_NOTE = "random weights: nothing was learned yet, for tests of the plumbing only"
-DEMONSTRATION_NOTE = "demonstration encoder: learned from hours, not months, of audio; a fixture, not a wav2vec2-base"
+DEMONSTRATION_NOTE = (
+    "demonstration encoder: learned from an hour and a half of audio; for trials and tests, no wav2vec2-base"
+)
 
 
 def tiny_config(note: str) -> Wav2Vec2Config:
@@ -52,6 +54,7 @@ def export_checkpoint(state: dict[str, torch.Tensor], folder: Path, *, note: str
     extractor = Wav2Vec2FeatureExtractor(sampling_rate=16000, do_normalize=True, return_attention_mask=False)
     extractor.save_pretrained(folder)
     _widen_when_loaded(folder / "config.json")
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def _widen_when_loaded(path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedx.audio.wholeness import require_whole
 from embedx.errors import DecodeError
 
-__all__ = ["DECODER", "RESAMPLER", "DecodeNotes", "decode", "decode_blocks", "decoder_versions"]
+__all__ = ["DECODER", "RESAMPLER", "DecodeNotes", "Mixer", "decode", "decode_blocks", "decoder_versions", "read_frames"]
 
 DECODER = "pyav:1"
 """Name and version of the procedure in this module, as recipes record it."""
@@ -148,6 +148,8 @@ def _segment(
             return
     if notes.n_bad_packets > max(1, _MAX_BAD_SHARE * notes.n_packets):
         raise DecodeError(f"{path} is damaged: {notes.n_bad_packets} of {notes.n_packets} packets cannot be decoded")
+    if position < 0 and start_seconds > 0:
+        raise DecodeError(f"{path} ends before {start_seconds:g} s")
     if position < 0:
         raise DecodeError(f"{path} holds an audio stream without any sound")
     require_whole(path, container, stream, position / sample_rate)
@@ -162,8 +164,8 @@ def _mono_blocks(
     sought = _seek(container, stream, start_seconds)
     pieces: list[NDArray[np.float32]] = []
     position, n_waiting = 0, 0
-    mixer = _Mixer(sample_rate)
-    for frame in _frames(container, stream, notes):
+    mixer = Mixer(sample_rate)
+    for frame in read_frames(container, stream, notes):
         if sought:
             position, sought = _position(frame, stream, sample_rate), False
         for piece in mixer.push(frame):
@@ -195,7 +197,7 @@ def _position(frame: Any, stream: Any, sample_rate: int) -> int:
     return max(0, round(ticks * (frame.time_base or stream.time_base) * sample_rate))
 
 
-def _frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
+def read_frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
     """Decode packet by packet, so that a bad one costs only itself."""
     for packet in container.demux(stream):
         notes.n_packets += 1
@@ -211,7 +213,7 @@ def _frames(container: Any, stream: Any, notes: DecodeNotes) -> Iterator[Any]:
         yield from frames
 
 
-class _Mixer:
+class Mixer:
     """Frames of any format to mono blocks of one sample rate.
 
     The channels are averaged in floating point (FFmpeg's own downmix to mono is 3 dB louder on stereo

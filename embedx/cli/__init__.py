@@ -17,12 +17,17 @@ __all__ = ["main"]
 
 COMMANDS = {
     "quickstart": "run the whole way on the bundled sample: extract, compare, save, predict",
-    "extract": "turn a folder or a CSV of audio into one HDF5 file of embeddings",
-    "fit": "train one head and save the model",
-    "compare": "judge heads against the majority and log-mel controls on the same folds",
-    "predict": "label new audio with a saved model",
     "download": "turn a CSV of links into a labelled folder of audio",
+    "extract": "turn a folder or a CSV of audio into one HDF5 file of embeddings",
+    "inspect": "say what is wrong with the data before any model: duplicates, leaks, likely wrong labels",
+    "compare": "judge heads against the majority and log-mel controls on the same folds",
+    "tune": "search the parameters of one head by cross-validation",
+    "fit": "train one head and save the model",
+    "predict": "label new audio with a saved model",
     "info": "say what is in a store or a saved model",
+    "verify": "check every row of a store",
+    "merge": "put several stores of one recipe into one",
+    "export": "write a saved head as ONNX, for serving elsewhere",
 }
 """Name and one line of help; ``embedx/cli/NAME.py`` holds ``add_arguments(parser)`` and ``run(args) -> int``."""
 

@@ -6,63 +6,24 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from embedx.download.fetch import FetchOptions
     from embedx.download.job import DownloadReport
     from embedx.download.plan import LinkPlan
+    from embedx.download.tables import Division
+
+from embedx.cli.download_options import add_arguments
 
 __all__ = ["add_arguments", "run"]
 
 _BYTES_PER_SECOND = 20_000  # 16 kHz mono FLAC, measured on speech and music: 12 to 24 kB
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument(
-        "csv", help="CSV with a column of links (URLs, bare YouTube ids, local files) and one of labels"
-    )
-    parser.add_argument("output", nargs="?", help="folder for the clips; a folder of an earlier run is gone on with")
-    look = parser.add_argument_group("look first")
-    look.add_argument("--check", action="store_true", help="report rows, classes, damage; request and write nothing")
-    look.add_argument("--dry-run", action="store_true", help="list what would be fetched; request and write nothing")
-    look.add_argument("--repair-ids", choices=("search",), help="look for cut YouTube ids by the rows' titles")
-    _add_choice(parser.add_argument_group("what"))
-    _add_limits(parser.add_argument_group("how"))
-
-
-def _add_choice(group: Any) -> None:
-    group.add_argument("--url-column", help="column of links (guessed from the usual names)")
-    group.add_argument("--label-column", help="column of labels (guessed from the usual names)")
-    group.add_argument("--seconds", type=_length, default=30.0, metavar="S", help="length of a clip or 'all' (30)")
-    group.add_argument("--start", type=_start, default="middle", help="seconds, 'middle' or 'random' (middle)")
-    group.add_argument("--per-class", type=_count, metavar="N", help="N clips a class, drawn until N succeed")
-    group.add_argument("--clips-per-video", type=_count, default=1, metavar="K", help="K clips of a video (1)")
-    group.add_argument("--conflicts", choices=("drop", "first"), default="drop", help="links with two labels (drop)")
-    group.add_argument(
-        "--group", choices=("video", "channel"), default="video", help="what splits must not cut (video)"
-    )
-    group.add_argument("--valid-fraction", type=_fraction, default=0.0, metavar="F", help="share for validation (0)")
-    group.add_argument("--test-fraction", type=_fraction, default=0.0, metavar="F", help="share for testing (0)")
-    group.add_argument("--seed", type=int, default=0, help="of the draw and the splits (0)")
-    group.add_argument("--retry-status", type=_statuses, default=(), metavar="A,B", help="try these failures again")
-
-
-def _add_limits(group: Any) -> None:
-    group.add_argument("--jobs", type=_count, default=4, help="clips at a time, one of a host (4)")
-    group.add_argument("--pause", type=_pause, metavar="S[-S]", help="between clips of a host (YouTube 5-10 s, else 0)")
-    group.add_argument("--timeout", type=_positive, default=20.0, metavar="S", help="for a server's answer (20)")
-    group.add_argument("--deadline", type=_positive, default=300.0, metavar="S", help="for one try of a clip (300)")
-    group.add_argument("--max-bytes", type=_bytes, default=400 * 2**20, metavar="B", help="media of one clip (400M)")
-    group.add_argument("--max-duration", type=_positive, metavar="S", help="refuse longer sources")
-    group.add_argument("--cookies", metavar="FILE", help="Netscape cookie file; only read")
-    group.add_argument("--proxy", metavar="URL", help="proxy (default: the environment's)")
-    group.add_argument("--allow-private", action="store_true", help="also reach this machine and private networks")
-
-
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
+    from embedx.download.tables import Division
     from embedx.errors import ParameterError
 
     plan = _plan(args, {})
@@ -72,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(plan, args)
     if args.output is None:
         raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
+    division = Division(args.group, args.valid_fraction, args.test_fraction, args.seed)
     options = _options(args)
     if args.repair_ids:
         plan = _plan(args, _repair(plan, args, options))
-    return _download(plan, args, options)
+    return _download(plan, args, options, division)
 
 
 def _plan(args: argparse.Namespace, repairs: dict[str, str]) -> LinkPlan:
@@ -195,12 +157,13 @@ def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> 
         return repair_rows(plan, Path(args.output), search=Fetcher(options).search, hosts=hosts, progress=bar)
 
 
-def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> int:
+def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions, division: Division) -> int:
+    from embedx import __version__
+    from embedx.audio.decode import decoder_versions
     from embedx.cli.progress import ProgressBar
     from embedx.download.fetch import Fetcher, fetch_versions
     from embedx.download.hosts import Hosts
     from embedx.download.job import download
-    from embedx.download.tables import Division
 
     with ProgressBar("download", unit="clips") as bar:
         report = download(
@@ -211,8 +174,8 @@ def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -
             jobs=args.jobs,
             hosts=Hosts(pause_seconds=args.pause),
             retry_status=args.retry_status,
-            division=Division(args.group, args.valid_fraction, args.test_fraction, args.seed),
-            versions=fetch_versions(),
+            division=division,
+            versions={"embedx": __version__, **fetch_versions(), **decoder_versions()},
             progress=bar,
         )
     _print_report(report)
@@ -242,61 +205,3 @@ def _exit_code(report: DownloadReport, *, is_drawn: bool) -> int:
     if report.stopped:
         return 4
     return 3 if is_drawn or set(report.table) - {"ok"} else 0
-
-
-def _length(text: str) -> float | None:
-    return None if text == "all" else _positive(text)
-
-
-def _start(text: str) -> float | str:
-    return text if text in ("middle", "random") else _number(text, 0.0, 1e7)
-
-
-def _positive(text: str) -> float:
-    return _number(text, 1e-3, 1e7)
-
-
-def _number(text: str, least: float, most: float) -> float:
-    value = float(text)
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text} is outside {least:g} to {most:g}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share (0 to below 1)")
-    return value
-
-
-def _pause(text: str) -> tuple[float, float]:
-    low, _, high = text.partition("-")
-    pause = (_number(low, 0.0, 1e5), _number(high or low, 0.0, 1e5))
-    if pause[0] > pause[1]:
-        raise argparse.ArgumentTypeError(f"{text}: the first number is the smaller one")
-    return pause
-
-
-def _bytes(text: str) -> int:
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    unit = units.get(text[-1:].upper(), 1)
-    return round(_number(text[:-1] if unit > 1 else text, 1e-9, 1e15) * unit)
-
-
-def _statuses(text: str) -> tuple[str, ...]:
-    from embedx.download.status import STATUSES
-    from embedx.errors import unknown_name
-
-    words = tuple(word.strip() for word in text.split(","))
-    for word in words:
-        if word not in STATUSES:
-            raise argparse.ArgumentTypeError(unknown_name("status", word, STATUSES))
-    return words

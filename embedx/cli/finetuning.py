@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
 
-__all__ = ["add_finetune_arguments", "finetune_parameters", "is_audio", "is_first_process", "read_audio"]
+__all__ = [
+    "add_finetune_arguments",
+    "finetune_parameters",
+    "is_audio",
+    "is_first_process",
+    "read_audio",
+    "refuse_other_encoder",
+]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PARAMETERS = ("epochs", "learning_rate", "freeze", "lora_rank", "batch_seconds", "device")
@@ -75,6 +82,22 @@ def is_audio(args: argparse.Namespace) -> bool:
         return place.suffix.lower() not in (".h5", ".hdf5")
 
 
+def refuse_other_encoder(args: argparse.Namespace) -> None:
+    """A store says itself which encoder and windows it has.
+
+    Raises
+    ------
+    ParameterError
+        One of them was given beside a store.
+    """
+    for name in ("encoder", "window_seconds"):
+        if args.head == "finetune" and getattr(args, name, None) is not None:
+            from embedx.errors import ParameterError
+
+            flag = "--" + name.replace("_", "-")
+            raise ParameterError(f"{flag}: {args.embeddings} is a store and names its own; leave it out, or give audio")
+
+
 def read_audio(args: argparse.Namespace) -> Dataset:
     """Read a folder or a CSV of audio as a dataset without embeddings.
 
@@ -92,7 +115,7 @@ def read_audio(args: argparse.Namespace) -> Dataset:
 
     columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("label", "group", "split")}
     manifest = read_manifest(args.embeddings, **columns)
-    chosen = {"encoder": getattr(args, "encoder", None) or DEFAULT_ENCODER}
+    chosen: dict[str, Any] = {"encoder": getattr(args, "encoder", None) or DEFAULT_ENCODER}
     if getattr(args, "window_seconds", None) is not None:
         chosen["window_seconds"] = args.window_seconds
     return list_audio(manifest, recipe=FineTuneClassifier(**chosen).starting_recipe())

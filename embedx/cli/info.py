@@ -3,42 +3,75 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedx.store.tools import StoreInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("path", type=Path, help="a store (emb.h5) or a saved model (a folder)")
-    parser.add_argument("--failures", action="store_true", help="list the clips that failed, with the reason")
+    parser.add_argument("--failures", action="store_true", help="list the clips that failed, a tab, and why")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is there."""
-    for line in _model_lines(args.path) if args.path.is_dir() else _store_lines(args.path, args.failures):
-        print(line)
+    if args.path.is_dir() and not args.failures:
+        from embedx.model import describe
+
+        lines = iter(describe(args.path))
+    else:
+        from embedx.store.tools import store_info
+
+        info = store_info(args.path)
+        lines = iter(f"{clip}\t{error}" for clip, error in info.failures) if args.failures else _lines(args.path, info)
+    for line in lines:
+        print(_printable(line))
     return 0
 
 
-def _model_lines(folder: Path) -> list[str]:
-    from embedx.model import describe
-
-    return describe(folder)
-
-
-def _store_lines(path: Path, failures: bool) -> list[str]:
-    from embedx.store.tools import store_info
-
-    info = store_info(path)
-    if failures:
-        return [f"{clip}\t{error}" for clip, error in info.failures]
+def _lines(path: Path, info: StoreInfo) -> Iterator[str]:
     recipe = info.recipe
-    lines = [
-        f"{path}: embedx store, schema {info.schema}, {info.size_bytes / 1e6:.1f} MB",
-        f"encoder   {recipe.encoder} (revision {recipe.revision}, weights {recipe.weights_sha256[:12]})",
-        f"rows      {info.n_rows} x {len(recipe.layers)} layers x {info.dim}, {recipe.store_dtype}",
-        f"clips     {info.n_clips}, {info.n_failed} failed",
-        f"root      {info.root}",
-    ]
-    lines += [f"failed    {n} {reason}" for reason, n in info.reasons.items()]
-    lines += [f"label     {n:>6} {label}" for label, n in info.labels.items()]
-    return lines
+    yield f"{path}: embedding store, schema {info.schema}, {_size(info.size_bytes)}"
+    yield f"encoder   {recipe.encoder}, revision {recipe.revision}, weights {recipe.weights_sha256[:12]}"
+    layers = ", ".join(map(str, recipe.layers))
+    yield f"rows      {info.n_rows:,} x {len(recipe.layers)} layers ({layers}) x {info.dim}, {recipe.store_dtype}"
+    yield f"recipe    {_recipe(json.loads(recipe.to_json()))}"
+    yield f"root      {info.root}"
+    yield f"clips     {info.n_clips:,}, of which {info.n_failed:,} failed"
+    for reason, n in info.reasons.items():
+        yield f"failed    {n:>8,}  {reason}"
+    if info.n_failed:
+        yield f"          embedx info {path} --failures lists them"
+    if info.n_pending:
+        yield f"pending   {info.n_pending} parts not published yet: run embedx extract again"
+    for label, n in info.labels.items():
+        yield f"label     {n:>8,}  {label}"
+    unlabelled = info.n_clips - sum(info.labels.values())
+    if unlabelled:
+        yield f"label     {unlabelled:>8,}  (none)"
+    for environment, n in info.environments.items():
+        versions = ", ".join(f"{key} {value}" for key, value in sorted(json.loads(environment).items()))
+        yield f"made by   {n:>8,}  {versions}"
+
+
+def _recipe(fields: dict[str, object]) -> str:
+    shown = ("encoder", "revision", "weights_sha256", "layers", "store_dtype")
+    return ", ".join(f"{key}={value}" for key, value in fields.items() if key not in shown)
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.4g} GB"
+
+
+def _printable(text: str) -> str:
+    """Show what a file from a stranger says without obeying it: no control characters but the tab."""
+    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)

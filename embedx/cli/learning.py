@@ -63,11 +63,12 @@ def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
 
 
 def _read_dataset(args: argparse.Namespace) -> Dataset:
-    from embedx.cli.finetuning import is_audio, read_audio
+    from embedx.cli.finetuning import is_audio, read_audio, refuse_other_encoder
     from embedx.dataset import load_embeddings
 
     if is_audio(args):
         return read_audio(args)
+    refuse_other_encoder(args)
     dataset = load_embeddings(args.embeddings, layers=_layers(args.layers), labels=_labels(args))
     root = getattr(args, "root", None)
     return dataset if root is None else dataset.located_at(root)

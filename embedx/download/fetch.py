@@ -8,16 +8,16 @@ from __future__ import annotations
 import functools
 import io
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yt_dlp
-from yt_dlp.downloader import get_suitable_downloader
+from yt_dlp.downloader.dash import DashSegmentsFD
+from yt_dlp.downloader.hls import HlsFD
+from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.networking import Request
 from yt_dlp.networking._urllib import HTTPHandler, UrllibRH
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
@@ -25,6 +25,7 @@ from yt_dlp.utils import GeoRestrictedError, UnsupportedError, YoutubeDLError
 
 from embedx.download.formats import choose_formats, is_plain, known_facts
 from embedx.download.guard import GuardedConnections, PrivateAddressError, Watch
+from embedx.download.limits import Deadline, Fetched, FetchOptions, count_progress, error_chain, wait_until
 from embedx.download.plan import Ask
 from embedx.download.reader import PAGE_BYTES, Budget, RangeReader
 from embedx.download.section import Section, cut_section
@@ -35,52 +36,6 @@ __all__ = ["FetchOptions", "Fetched", "Fetcher", "fetch_versions"]
 
 _HTML = (b"<!doctype", b"<html", b"<head", b"<body")
 _MIN_SECRET = 6
-
-
-@dataclass(frozen=True, slots=True)
-class FetchOptions:
-    """How to reach the hosts, and what one clip may cost.
-
-    Parameters
-    ----------
-    cookies : str or None
-        Text of a Netscape cookie file.
-    proxy : str or None
-        Address of a proxy; None takes the environment's.
-    timeout_seconds, deadline_seconds : float
-        For one answer of a server; for one try of a clip.
-    max_bytes : int
-        Bytes of media of one clip.
-    max_duration_seconds : float or None
-        Longer sources are refused.
-    allow_private : bool
-        Whether addresses of this machine and of private networks may be reached.
-    js_runtimes : mapping
-        As yt-dlp takes them; YouTube needs one.
-    extractors : tuple
-        yt-dlp extractor classes of your own, asked before yt-dlp's.
-    search : str
-        yt-dlp's name of the search that looks for cut ids.
-    """
-
-    cookies: str | None = field(default=None, repr=False)
-    proxy: str | None = field(default=None, repr=False)
-    timeout_seconds: float = 20.0
-    deadline_seconds: float = 300.0
-    max_bytes: int = 400 * 2**20
-    max_duration_seconds: float | None = None
-    allow_private: bool = False
-    js_runtimes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    extractors: tuple[Any, ...] = ()
-    search: str = "ytsearch"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fetched:
-    """A section, and what is known of its source."""
-
-    section: Section
-    facts: Mapping[str, Any]
 
 
 def fetch_versions() -> dict[str, str]:
@@ -109,7 +64,7 @@ class Fetcher:
         budget = self._budget()
         if ask.row.link.is_local:
             return Fetched(self._cut(ask.url, ask, budget), {"extractor": "file", "bytes_fetched": 0})
-        with _Deadline(self._watch, budget):
+        with Deadline(self._watch, budget):
             info = self._checked(self._extract(ask.url))
             part = self._fetch_part if is_plain(info) else self._fetch_whole
             section = part(info, ask, budget)
@@ -118,7 +73,7 @@ class Fetcher:
     def search(self, words: str, *, n_results: int = 10) -> list[str]:
         """Return the ids of videos that a site's own search gives for these words."""
         budget = self._budget()
-        with _Deadline(self._watch, budget):
+        with Deadline(self._watch, budget):
             answer = self._extract(f"{self.options.search}{n_results}:{clean_message(words)}", n_entries=n_results)
         return [str(entry.get("id")) for entry in answer.get("entries") or () if entry]
 
@@ -133,7 +88,7 @@ class Fetcher:
     def _extract(self, url: str, *, n_entries: int = 2) -> dict[str, Any]:
         session = self._session()
         session.params["playlistend"] = n_entries
-        session.is_probing = Path(urlsplit(url).path).suffix.lower() in AUDIO_SUFFIXES
+        session.is_probing = _is_media(url, self.options.extractors)
         try:
             return session.extract_info(url, download=False) or {}
         except YoutubeDLError as error:
@@ -148,7 +103,7 @@ class Fetcher:
             raise StatusError("invalid_url", "the link is a list of videos: give the link of one")
         if info.get("live_status") in ("is_live", "is_upcoming", "post_live") or info.get("is_live"):
             raise StatusError("live", "a broadcast that is not over")
-        if info.get("_has_drm") or info.get("has_drm"):
+        if info.get("has_drm"):
             raise StatusError("drm", "protected by DRM")
         limit, duration = self.options.max_duration_seconds, info.get("duration")
         if limit is not None and duration and duration > limit:
@@ -159,7 +114,7 @@ class Fetcher:
 
     def _fetch_part(self, info: Mapping[str, Any], ask: Ask, budget: Budget) -> Section:
         """Read the section by ranges."""
-        _wait_until(info.get("available_at"), budget)
+        wait_until(info.get("available_at"), budget)
         reader = RangeReader(functools.partial(self._request, info), budget=budget)
         try:
             reader.open()
@@ -167,7 +122,9 @@ class Fetcher:
                 raise StatusError("corrupt", "the server sent a web page labelled as media")
             return self._cut(reader, ask, budget, info.get("duration"))
         except StatusError as error:
-            raise reader.error or error from error
+            if reader.error is None or reader.error is error:
+                raise
+            raise reader.error from error
         finally:
             reader.close()
 
@@ -177,16 +134,35 @@ class Fetcher:
         with tempfile.TemporaryDirectory(prefix="embedx-") as folder:
             path = str(Path(folder, "media"))
             params = {**session.params, "retries": 0, "fragment_retries": 1, "skip_unavailable_fragments": False}
-            params |= {"hls_prefer_native": True, "nopart": True, "outtmpl": {"default": path}}
-            downloader = get_suitable_downloader(info, params)(session, params)
-            downloader.add_progress_hook(functools.partial(_count, budget))
+            params |= {"nopart": True, "outtmpl": {"default": path}}
+            kind, known = self._segments(info)
+            downloader = kind(session, params)
+            downloader.add_progress_hook(functools.partial(count_progress, budget))
             try:
-                done = downloader.download(path, info)
+                done = downloader.download(path, known)
             except (YoutubeDLError, OSError) as error:
                 raise self._translated(error) from error
             if not done or not Path(path).exists():
-                raise StatusError("error", "yt-dlp could not fetch the segments of this stream without ffmpeg")
+                raise StatusError("error", "yt-dlp could not fetch the segments of this stream")
             return self._cut(path, ask, budget, info.get("duration"))
+
+    def _segments(self, info: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Choose yt-dlp's own downloader, so that none of its helpers (ffmpeg, rtmpdump) opens connections."""
+        protocol = str(info.get("protocol"))
+        if protocol == "http_dash_segments":
+            return DashSegmentsFD, dict(info)
+        if protocol not in ("m3u8", "m3u8_native"):
+            raise StatusError("error", f"media over {protocol} is not fetched")
+        try:
+            listing = self._session().urlopen(Request(info["url"], headers=info.get("http_headers") or {})).read()
+        except YoutubeDLError as error:
+            raise self._translated(error) from error
+        text = listing.decode("utf-8", "replace")
+        if "#EXT-X-ENDLIST" not in text and "PLAYLIST-TYPE:VOD" not in text:
+            raise StatusError("live", "a stream without an end")
+        if not HlsFD.can_download(text, dict(info)):
+            raise StatusError("drm", "the segments are encrypted")
+        return HlsFD, {**info, "protocol": "m3u8_native", "hls_media_playlist_data": text}
 
     def _cut(self, file: Any, ask: Ask, budget: Budget, duration: float | None = None) -> Section:
         section = cut_section(
@@ -221,24 +197,6 @@ class Fetcher:
         if self._ydl is None:
             self._ydl = _Session(self.options, self._watch)
         return self._ydl
-
-
-class _Deadline:
-    """Cuts the connections of one clip when its time is up, and says so."""
-
-    def __init__(self, watch: Watch, budget: Budget) -> None:
-        self._watch, self._budget = watch, budget
-        self._timer = threading.Timer(max(0.0, budget.deadline - time.monotonic()) + 0.05, watch.cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._watch.begin()
-        self._timer.start()
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._timer.cancel()
-        if isinstance(error, StatusError):
-            self._budget.check()
 
 
 class _Answer:
@@ -340,34 +298,17 @@ class _Silence:
     info = warning = error = debug
 
 
-def _wait_until(moment: float | None, budget: Budget) -> None:
-    while moment and time.time() < moment:
-        budget.check()
-        time.sleep(min(0.25, max(0.0, moment - time.time())))
-
-
-def _count(budget: Budget, state: Mapping[str, Any]) -> None:
-    """Progress hook of yt-dlp's downloader: spend what came since the last call."""
-    budget.spend(max(0, int(state.get("downloaded_bytes") or 0) - budget.n_bytes))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Walk through everything that a foreign error wraps."""
-    seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if not isinstance(one, BaseException) or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        waiting += [(getattr(one, "exc_info", None) or (None, None))[1], getattr(one, "cause", None)]
-        waiting += [getattr(one, "reason", None), one.__cause__, one.__context__]
+def _is_media(url: str, extractors: Sequence[Any]) -> bool:
+    """Say whether an address is one of a media file that no extractor but the generic one knows."""
+    if Path(urlsplit(url).path).suffix.lower() not in AUDIO_SUFFIXES:
+        return False
+    kinds = (*extractors, *gen_extractor_classes())
+    return next((kind.ie_key() for kind in kinds if kind.suitable(url)), "Generic") == "Generic"
 
 
 def _translate(error: Exception, secrets: tuple[str, ...]) -> StatusError:
     """Turn what yt-dlp raised into the status of a row."""
-    chain = list(_chain(error))
+    chain = list(error_chain(error))
     text = clean_message(str(error), secrets=secrets)
     own = next((one for one in chain if isinstance(one, StatusError)), None)
     if own is not None:

@@ -137,7 +137,7 @@ def download(
         try:
             run.work(jobs)
         finally:
-            table = write_tables(ledger, plan, run.tried, division=how)
+            table = write_tables(ledger, plan, run.tried, division=how, full=run.full_classes())
         return run.report(table)
 
 
@@ -260,6 +260,10 @@ class _Run:
         if self.schedule.hosts.stopped:
             facts["stopped"] = " ".join(sorted(self.schedule.hosts.stopped)[:3])
         return facts
+
+    def full_classes(self) -> set[str]:
+        """Return the classes that have what is wanted of them."""
+        return {one.label for one in self.schedule if one.n_ok >= one.wanted}
 
     def report(self, table: Mapping[str, Mapping[str, int]]) -> DownloadReport:
         """Sum up."""

@@ -88,8 +88,8 @@ class RangeReader:
     ----------
     error : StatusError or None
         The first thing that went wrong.
-    is_whole : bool
-        The server ignored ``Range``, so all of the file was read under the byte cap.
+    size : int or None
+        Bytes of the file; None before ``open``.
     """
 
     def __init__(self, request: Callable[[int, int], Answer], *, budget: Budget) -> None:
@@ -102,12 +102,6 @@ class RangeReader:
         self._spool: IO[bytes] | None = None
         self._position = 0
         self._run_pages, self._next_page = 1, 0
-        self.reached_end = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the server ignored ``Range`` and the whole file was read."""
-        return self._spool is not None
 
     def open(self) -> None:
         """Make the first request; raise `StatusError` when there is nothing to read."""
@@ -125,7 +119,6 @@ class RangeReader:
         if self.error is not None or self.size is None:
             return b""
         wanted = self.size - self._position if amount < 0 else min(amount, self.size - self._position)
-        self.reached_end |= self._position + max(wanted, 0) >= self.size
         if wanted <= 0:
             return b""
         try:
@@ -236,12 +229,19 @@ class RangeReader:
         if declared and declared.isdigit() and int(declared) > self.budget.max_bytes:
             raise StatusError("too_large", f"{declared} bytes, and the server sends no parts of it (--max-bytes)")
         spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the reader
+        try:
+            size = self._spool_body(answer, spool)
+            if declared and declared.isdigit() and size != int(declared):
+                raise StatusError("truncated", f"the connection ended after {size} of {declared} bytes")
+        except BaseException:
+            spool.close()
+            raise
+        self._spool, self.size = spool, size
+
+    def _spool_body(self, answer: Answer, spool: IO[bytes]) -> int:
         size = 0
         while piece := answer.read(PAGE_BYTES):
             self.budget.spend(len(piece))
             spool.write(piece)
             size += len(piece)
-        if declared and declared.isdigit() and size != int(declared):
-            spool.close()
-            raise StatusError("truncated", f"the connection ended after {size} of {declared} bytes")
-        self._spool, self.size = spool, size
+        return size

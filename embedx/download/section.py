@@ -5,18 +5,18 @@ The file may be a path or anything with ``read`` and ``seek``: only what the sec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.audio.decode import DecodeNotes, Mixer, read_frames
 from embedx.download.status import StatusError, clean_message
 
-__all__ = ["SAMPLE_RATE", "Section", "cut_section", "section_versions"]
+__all__ = ["SAMPLE_RATE", "Section", "cut_section"]
 
 SAMPLE_RATE = 16_000
 _PREROLL_SECONDS = 1.0
@@ -28,8 +28,6 @@ _FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv"
 )
 """What is opened: media only, no playlists, which would make FFmpeg open other files and addresses by itself."""
-
-av.logging.set_level(av.logging.PANIC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +78,6 @@ class Section:
 class _Tally:
     """What is noticed while decoding."""
 
-    n_bad: int = 0
     channel_power: float = 0.0
     mean_power: float = 0.0
 
@@ -128,7 +125,8 @@ def cut_section(
     max_seconds : float
         More than this is never decoded.
     head : bytes
-        First bytes of the file, where they are at hand: they tell whether an mp3 can be sought by counting.
+        First bytes of a file object (a path is looked into): they tell whether an mp3's duration and frames
+        can be counted on.
     check : callable
         Called often; raises to stop.
 
@@ -138,9 +136,10 @@ def cut_section(
         ``no_audio``, ``past_end``, ``too_long``, ``truncated``, ``corrupt`` or ``unavailable``.
     """
     try:
+        head = head or _head_of(file)
         options = {"format_whitelist": _FORMATS, **({"fflags": "+fastseek"} if _is_constant_mp3(head) else {})}
         with av.open(file, mode="r", metadata_errors="ignore", options=options) as container:
-            return _cut(container, start, seconds, duration, max_duration, max_seconds, check)
+            return _cut(container, head, start, seconds, duration, max_duration, max_seconds, check)
     except FileNotFoundError as error:
         raise StatusError("unavailable", "no such file") from error
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
@@ -155,13 +154,21 @@ def _is_constant_mp3(head: bytes) -> bool:
     return (head.startswith(b"ID3") or head[:1] == b"\xff") and b"Info\0" in head and b"Xing" not in head
 
 
-def section_versions() -> dict[str, str]:
-    """Return the versions of what decodes, for the journal."""
-    return {"av": av.__version__, "libavcodec": ".".join(map(str, av.library_versions["libavcodec"]))}
+def _is_estimated(container: Any, head: bytes) -> bool:
+    """Say whether the declared duration is only guessed from the first frames' bit rate."""
+    if container.format.name == "mp3":
+        return not any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+    return container.format.name in ("aac", "ac3", "eac3", "dts")
+
+
+def _head_of(path: Any) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(65_536)
 
 
 def _cut(
     container: Any,
+    head: bytes,
     start: Callable[[float | None], float],
     seconds: float | None,
     duration: float | None,
@@ -179,16 +186,18 @@ def _cut(
     if length is not None and begin >= length:
         raise StatusError("past_end", f"the section begins at {begin:g} s, the source ends at {length:.2f} s")
     wanted = max_seconds if seconds is None else seconds
-    expected = wanted if length is None else min(wanted, length - begin)
-    if expected > max_seconds:
-        raise StatusError("too_long", f"{expected:.0f} s to decode, at most {max_seconds:g} s are kept in memory")
-    tally = _Tally()
-    samples = _collect(container, stream, begin, wanted, tally, check)
-    _require_all(samples, begin, expected, length, tally.n_bad)
+    to_end = wanted if length is None else length - begin
+    if max(wanted if seconds else 0.0, to_end if seconds is None else 0.0) > max_seconds:
+        raise StatusError("too_long", f"more than the {max_seconds:g} s that are kept in memory at once")
+    expected = min(wanted, to_end)
+    tally, notes = _Tally(), DecodeNotes(pulse=check)
+    samples = _collect(container, stream, begin, wanted, tally, notes)
+    sure = None if _is_estimated(container, head) else length
+    _require_all(samples, begin, expected, sure, notes.n_bad_packets)
     if len(samples) - expected * SAMPLE_RATE < _PADDING_SECONDS * SAMPLE_RATE:
         samples = samples[: round(expected * SAMPLE_RATE)]
     names = (stream.codec_context.name, container.format.name)
-    return Section(samples, begin, length, *names, tally.n_bad, tally.is_cancelled)
+    return Section(samples, begin, length, *names, notes.n_bad_packets, tally.is_cancelled)
 
 
 def _duration(container: Any, stream: Any) -> float | None:
@@ -210,16 +219,18 @@ def _require_all(samples: NDArray[np.float32], begin: float, expected: float, le
 
 
 def _collect(
-    container: Any, stream: Any, begin: float, wanted: float, tally: _Tally, check: Callable[[], None]
+    container: Any, stream: Any, begin: float, wanted: float, tally: _Tally, notes: DecodeNotes
 ) -> NDArray[np.float32]:
     """Return the samples of the section; fewer where the source has no more."""
     origin = float((stream.start_time or 0) * stream.time_base)
     if begin > _PREROLL_SECONDS:
         target = begin - _PREROLL_SECONDS + origin
         container.seek(round(target / stream.time_base), stream=stream, backward=True)
-    mixer, pieces = _Mixer(), []
+    mixer, pieces = Mixer(SAMPLE_RATE), []
     skip, n_have, n_wanted = None, 0, round(wanted * SAMPLE_RATE)
-    for frame in _frames(container, stream, tally, check):
+    for frame in read_frames(container, stream, notes):
+        if frame.layout.nb_channels > _MAX_CHANNELS:
+            raise StatusError("corrupt", f"{frame.layout.nb_channels} channels")
         if skip is None:
             at = float(frame.pts * frame.time_base) - origin if frame.pts is not None else 0.0
             skip = round((begin - at) * SAMPLE_RATE)
@@ -235,72 +246,3 @@ def _collect(
     everything = np.concatenate([np.empty(0, np.float32), *pieces])
     skip = skip or 0
     return everything[max(0, skip) : max(0, skip + n_wanted)]
-
-
-def _frames(container: Any, stream: Any, tally: _Tally, check: Callable[[], None]) -> Iterator[Any]:
-    """Decode packet by packet, so that a bad one costs only itself."""
-    for packet in container.demux(stream):
-        check()
-        try:
-            frames = packet.decode()
-        except av.error.EOFError:
-            return
-        except av.FFmpegError:
-            tally.n_bad += 1
-            continue
-        for frame in frames:
-            if frame.layout.nb_channels > _MAX_CHANNELS:
-                raise StatusError("corrupt", f"{frame.layout.nb_channels} channels")
-            yield frame
-
-
-class _Mixer:
-    """Frames of any format to 16 kHz mono.
-
-    The channels are averaged in floating point: FFmpeg's own downmix to mono is 3 dB louder on stereo and clips.
-    """
-
-    def __init__(self) -> None:
-        self._format: tuple[Any, ...] | None = None
-        self._graph: Any = None
-
-    def push(self, frame: Any) -> Iterator[NDArray[np.float32]]:
-        """Give one frame; yields what became ready. A format that changes starts a new graph."""
-        given = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if given != self._format:
-            yield from self.flush()
-            self._graph, self._format = _build_graph(frame), given
-        frame.pts = None
-        self._graph.push(frame)
-        yield from self._pull()
-
-    def flush(self) -> Iterator[NDArray[np.float32]]:
-        """Yield what the resampler still holds."""
-        if self._graph is not None:
-            self._graph.push(None)
-            yield from self._pull()
-            self._graph = self._format = None
-
-    def _pull(self) -> Iterator[NDArray[np.float32]]:
-        while True:
-            try:
-                yield self._graph.pull().to_ndarray()[0]
-            except (BlockingIOError, EOFError):
-                return
-
-
-def _build_graph(frame: Any) -> Any:
-    n = frame.layout.nb_channels
-    graph = av.filter.Graph()
-    source = graph.add_abuffer(
-        sample_rate=frame.sample_rate,
-        format=frame.format.name,
-        layout=frame.layout.name,
-        time_base=Fraction(1, frame.sample_rate),
-    )
-    steps = [source, graph.add("aformat", "sample_fmts=fltp")]
-    if n > 1:
-        steps.append(graph.add("pan", "mono|c0=" + "+".join(f"{1 / n!r}*c{i}" for i in range(n))))
-    steps += [graph.add("aresample", f"{SAMPLE_RATE}:osf=fltp"), graph.add("abuffersink")]
-    graph.link_nodes(*steps).configure()
-    return graph

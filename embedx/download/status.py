@@ -75,6 +75,7 @@ _ALL = (
     Status(
         "label_conflict", True, 1, "one video, two labels: correct the CSV, or keep the first with --conflicts first"
     ),
+    Status("not_needed", True, 1, ""),
     Status("unavailable", True, 1, "gone: nothing to be done"),
     Status("private", True, 1, "its owner must share it; --cookies of an account that may see it"),
     Status("age_restricted", True, 1, "--cookies of a grown-up account"),

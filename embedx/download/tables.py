@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from embedx.download.links import DAMAGE_CAUSES, public_url
 from embedx.download.plan import Ask, Conflict, LinkPlan
 from embedx.download.rows import LinkRow
 from embedx.download.status import STATUSES, clean_message
+from embedx.errors import ParameterError
 
 __all__ = ["Division", "write_tables"]
 
@@ -54,18 +55,28 @@ class Division:
     test_fraction: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ParameterError(
+                f"--valid-fraction {self.valid_fraction:g} and --test-fraction {self.test_fraction:g} "
+                "leave nothing to train on: together less than 1"
+            )
+
 
 def write_tables(
-    ledger: Ledger, plan: LinkPlan, tried: Sequence[Ask], *, division: Division
+    ledger: Ledger, plan: LinkPlan, tried: Sequence[Ask], *, division: Division, full: Collection[str] = ()
 ) -> dict[str, dict[str, int]]:
-    """Write ``manifest.csv``, ``failures.csv`` and ``summary.json``; return status to label to rows."""
+    """Write ``manifest.csv``, ``failures.csv`` and ``summary.json``; return status to label to rows.
+
+    Rows of a class in ``full`` that were not tried are not needed.
+    """
     entries = {ask.key: {**ledger.entries[ask.key], "label": ask.label} for ask in tried}
     clips = sorted((entry for entry in entries.values() if entry["status"] == "ok"), key=lambda entry: entry["file"])
     write_table(ledger.folder / "manifest.csv", _MANIFEST, _manifest_rows(clips, division))
     failed = [_failure(entry) for entry in entries.values() if entry["status"] != "ok"]
     rows = [*map(_damaged, plan.damaged), *map(_conflicting, _left_out(plan)), *failed]
     write_table(ledger.folder / "failures.csv", _FAILURES, sorted(rows, key=lambda row: int(str(row[0]))))
-    table = _count(entries, plan)
+    table = _count(entries, plan, full)
     write_text(ledger.folder / "summary.json", json.dumps(_summary(plan, table, clips), indent=2) + "\n")
     return table
 
@@ -121,11 +132,12 @@ def _failure(entry: dict[str, Any]) -> Row:
     return [*row, entry.get("http_status"), _harmless(entry["error"]), status.advice]
 
 
-def _count(entries: dict[str, dict[str, Any]], plan: LinkPlan) -> dict[str, dict[str, int]]:
+def _count(entries: dict[str, dict[str, Any]], plan: LinkPlan, full: Collection[str]) -> dict[str, dict[str, int]]:
     counts = Counter((entry["status"], entry["label"] or "") for entry in entries.values())
     counts.update(("invalid_url", row.label or "") for row in plan.damaged)
     counts.update(("label_conflict", conflict.labels[0]) for conflict in _left_out(plan))
-    counts.update(("not_tried", ask.label or "") for ask in plan.asks if ask.key not in entries)
+    left = [ask.label or "" for ask in plan.asks if ask.key not in entries]
+    counts.update(("not_needed" if label in full else "not_tried", label) for label in left)
     order = list(STATUSES)
     table: dict[str, dict[str, int]] = {}
     for (word, label), n in sorted(counts.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):

@@ -99,7 +99,7 @@ class Wav2Vec2Encoder:
         plain = ConvFrontend.fits(model.feature_extractor)
         whole = self.device.type == "cuda"
         self._front = ConvFrontend(model.feature_extractor, dtype=self.dtype, whole=whole) if plain else None
-        self._extractor = None if plain else model.feature_extractor.to(self.dtype)
+        self._extractor: Any = None if plain else model.feature_extractor.to(self.dtype)
         self._first_norm = getattr(model, "layer_norm", None)  # sew
         self._projection = getattr(model, "feature_projection", None)
         for part in (self._first_norm, self._projection):

@@ -112,7 +112,7 @@ def _cut(
     labels: NDArray[Any], groups: ArrayLike | None, n_folds: int, seed: int
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     counts = np.unique(labels, return_counts=True)[1]
-    if groups is None and counts.max() < n_folds:
+    if counts.max() < n_folds:
         raise DatasetError(
             f"every class has fewer clips than {n_folds} folds (the largest {counts.max()}): "
             f"ask for fewer (--folds {max(int(counts.min()), 2)}) or add clips"

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +250,8 @@ def _run_on_cluster(
 ) -> Iterator[UnitDone]:
     from embedx.extract.cluster import run_units_on_ray
 
+    threads = runner.resources.threads or cluster.cpus_per_worker  # what Ray lent, not what the machine has
+    runner.resources = replace(runner.resources, threads=threads)
     remote = RemoteRunner(runner, describe=describe_environment, store=shared)
     for done in run_units_on_ray(units, remote, options=cluster, root=runner.root):
         for result in done.results:

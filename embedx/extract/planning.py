@@ -121,8 +121,10 @@ class RecipePlan:
             options["layers"] = parse_layers(options["layers"], self.info.n_layers)
         if "window_seconds" in options and "hop_seconds" not in options and self.recorded is None:
             options["hop_seconds"] = options["window_seconds"]
-        dtype = options.pop("compute_dtype", "auto")
-        return base.replace(**options, compute_dtype=choose_compute_dtype(dtype, choose_device(self.resources.device)))
+        dtype, device = options.pop("compute_dtype", None), choose_device(self.resources.device)
+        if dtype is None and self.recorded is not None and self.recorded.compute_dtype == "float32":
+            dtype = "float32"  # any device computes it, so rows stay comparable to the last digit
+        return base.replace(**options, compute_dtype=choose_compute_dtype(dtype or "auto", device))
 
 
 def parse_layers(layers: object, n_layers: int) -> tuple[int, ...]:

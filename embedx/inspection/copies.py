@@ -13,8 +13,12 @@ from embedx.manifest import Source
 
 __all__ = ["find_copies", "find_near_copies", "standard"]
 
-NEAR = 0.2
-"""Two clips are nearly the same when their distance is below this share of the usual distance to the nearest clip."""
+NEAR = 0.3
+"""Two clips are nearly the same when their distance is below this share of the usual distance to the third neighbour.
+
+On clips of ESC-10, Opus copies at 32 kbit/s lie at 0.06 to 0.21 and at 16 kbit/s at 0.19 to 0.39; other
+clips at 0.41 and more.
+"""
 
 _MOST_CLIPS = 20_000
 

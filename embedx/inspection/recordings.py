@@ -43,8 +43,8 @@ def find_bad_recordings(dataset: Dataset, *, progress: Callable[..., None] | Non
         return Finding(check="audio", title="Recordings", level="good" if not heard else "note", text=text)
     text = f"{len(items)} clips are silent, clipped or very short.{heard}"
     only_clipped = all("clipped" in item.rpartition(": ")[2] for item in items)
-    level: Level = "note" if only_clipped else "bad"
-    return Finding(check="audio", title="Recordings", level=level, text=text, items=tuple(items))
+    spoils: Level = "note" if only_clipped else "bad"
+    return Finding(check="audio", title="Recordings", level=spoils, text=text, items=tuple(items))
 
 
 def _level(dataset: Dataset, i: int) -> _Level | None:

@@ -47,7 +47,9 @@ def project(dataset: Dataset, *, seed: int = 0) -> dict[str, NDArray[np.float64]
 
 def _neighbour_maps(reduced: NDArray[np.float64], seed: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
     n = len(reduced)
-    if 8 <= n <= MOST_FOR_TSNE:
+    if len(np.unique(reduced.round(6), axis=0)) < 8:  # scikit-learn's t-SNE crashes the process on points all alike
+        return
+    if n <= MOST_FOR_TSNE:
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (n - 1) / 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,7 @@ def read_attributes(file: h5py.File) -> tuple[Recipe, dict[str, str]]:
     require(recipe.store_dtype in _STORE_DTYPES, f"its dtype is {recipe.store_dtype}")
     require(set(place) == {"absolute", "relative"}, "its root is none")
     require(all(isinstance(value, str) and "\0" not in value for value in place.values()), "its root is none")
+    require(os.path.isabs(place["absolute"]), "its root is none")
     return recipe, place
 
 

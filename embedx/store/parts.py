@@ -194,17 +194,22 @@ class PartsFolder:
 
     def _try_lock(self) -> int | None:
         make_folder(self.path)
+        handle: int | None
         try:
             handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
             return None
-        if not (_try_flock(handle) and _is_still(handle, self._lock)):
-            os.close(handle)
-            return None
-        with suppress(OSError):  # only for the message of others; a full disk is no reason to stop
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        return handle
+        try:
+            if _try_flock(handle) and _is_still(handle, self._lock):
+                with suppress(OSError):  # only for the message of others; a full disk is no reason to stop
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                kept, handle = handle, None
+                return kept
+        finally:
+            if handle is not None:
+                os.close(handle)
+        return None
 
     def _holder(self) -> str:
         with suppress(OSError, UnicodeDecodeError):

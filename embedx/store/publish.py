@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
@@ -13,7 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.errors import EmbedxWarning, StoreFormatError
+from embedx.errors import EmbedxWarning, StoreError, StoreFormatError
 from embedx.manifest import ClipKey, Source
 from embedx.recipe import Recipe
 from embedx.store.file import CHUNK_ROWS, Clip, Rows, StoreFile, write_store_file
@@ -82,7 +83,7 @@ def read_index(parts: PartsFolder, recipe: Recipe, root: Path | None) -> Index:
     root : Path or None
         What the keys of the index are to be relative to; None leaves them as they were written.
     """
-    while True:
+    for _ in range(100):
         pending = parts.parts()  # before the published file: what leaves the folder is in the next one
         try:
             index = Index()
@@ -91,8 +92,9 @@ def read_index(parts: PartsFolder, recipe: Recipe, root: Path | None) -> Index:
             for part in pending:
                 _add_part(index, parts, part, recipe, root)
             return index
-        except FileNotFoundError:
+        except FileNotFoundError:  # another process published meanwhile
             continue
+    raise StoreError(f"{parts.path} changes too fast to be read: does another program delete files there?")
 
 
 def _add_part(index: Index, parts: PartsFolder, part: Path, recipe: Recipe, root: Path | None) -> None:
@@ -178,8 +180,7 @@ def _publish(parts: PartsFolder, recipe: Recipe, root: Path, entries: Sequence[E
     n_layers = len(recipe.layers)
     n_bytes = n_rows * (n_layers * (dim * np.dtype(recipe.store_dtype).itemsize + 4) + 550) + len(entries) * 500
     with parts.new_file(parts.store) as handle:
-        if n_bytes:
-            os.posix_fallocate(handle, 0, n_bytes)
+        _reserve(handle, n_bytes)
         sink = _Sink(handle)
         write_store_file(
             cast(BinaryIO, sink),
@@ -187,10 +188,19 @@ def _publish(parts: PartsFolder, recipe: Recipe, root: Path, entries: Sequence[E
             root=root_text(parts.store, root),
             clips=[entry.clip for entry in entries],
             dim=dim,
-            blocks=_gather(entries, recipe, dim),
+            blocks=sink.checked(_gather(entries, recipe, dim)),
         )
-        if sink.error is not None:
-            raise sink.error
+        sink.require_sound()
+
+
+def _reserve(handle: int, n_bytes: int) -> None:
+    """Fail now if the disk has no room; some file systems cannot tell."""
+    if n_bytes and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, n_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
 
 
 def _common_dim(paths: set[Path]) -> int:
@@ -229,22 +239,37 @@ def _fill(block: Rows, places: NDArray[np.intp], path: Path, rows: NDArray[np.in
         if len(found.damaged()):
             raise _DamagedError(path, np.concatenate([first + rows.damaged() for first, rows in file.blocks()]))
     for name in Rows._fields:
-        getattr(block, name)[places] = getattr(found, name)[back]
+        values = getattr(found, name)
+        getattr(block, name)[places] = values if len(unique) == len(rows) else values[back]
 
 
 class _Sink:
-    """A file for HDF5 that never fails, for HDF5 does not survive that; the first error is in ``error``."""
+    """A file for HDF5 that never fails, for HDF5 does not survive that (nor an interrupt at that moment).
+
+    The first error is kept in ``error``; what is written after it is thrown away.
+    """
 
     def __init__(self, handle: int) -> None:
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
         self._handle, self._at, self._size = handle, 0, 0
 
+    def require_sound(self) -> None:
+        """Raise what went wrong, outside of HDF5."""
+        if self.error is not None:
+            raise self.error
+
+    def checked(self, blocks: Iterable[Rows]) -> Iterator[Rows]:
+        """Give the blocks until something has gone wrong."""
+        for block in blocks:
+            self.require_sound()
+            yield block
+
     def write(self, data: memoryview) -> int:
-        if self.error is None:
-            try:
+        try:
+            if self.error is None:
                 write_all(self._handle, data, self._at)
-            except OSError as error:
-                self.error = error
+        except BaseException as error:
+            self.error = error
         self._at += len(data)
         self._size = max(self._size, self._at)
         return len(data)
@@ -269,7 +294,7 @@ class _Sink:
     def truncate(self, size: int) -> int:
         try:
             os.ftruncate(self._handle, size)
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
         self._size = size
         return size

@@ -124,6 +124,7 @@ class EmbeddingStore:
                 ComputeDtypeWarning,
                 stacklevel=4,
             )
+        self.recipe = recorded  # what the store says of itself; what each row was computed in is in its environment
 
     def __enter__(self) -> EmbeddingStore:
         return self
@@ -240,7 +241,8 @@ class EmbeddingStore:
     def _part(self) -> bytes:
         newest = {clip.source.key: (clip, rows) for clip, rows in self._buffer}
         kept = sorted(newest.values(), key=lambda pair: pair[0].source.sort_key)
-        blocks = [rows for _, rows in kept if rows is not None and len(rows.start)]
+        rows = [rows for _, rows in kept if rows is not None and len(rows.start)]
+        blocks = [Rows(*map(np.concatenate, zip(*rows, strict=True)))] if rows else []  # HDF5 is slow row by row
         target = io.BytesIO()
         write_store_file(
             target,

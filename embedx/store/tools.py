@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedx.errors import EmbedxError, StoreError
+from embedx.errors import EmbedxError, StoreError, StoreFormatError
 from embedx.recipe import Recipe
 from embedx.store.check import SCHEMA
 from embedx.store.file import StoreFile
@@ -179,7 +179,10 @@ def merge_stores(
 def _common(places: Sequence[Path]) -> tuple[Recipe, Path]:
     recipes, roots = [], []
     for place in places:
-        with StoreFile(next(iter([*([place] if place.exists() else []), *PartsFolder(place).parts(), place]))) as file:
+        held = [place] if place.exists() else PartsFolder(place).parts()
+        if not held:
+            raise StoreFormatError(f"{place} does not exist: give stores that embedx extract wrote")
+        with StoreFile(held[0]) as file:
             recipes.append(file.recipe)
             roots.append(recorded_root(place, file.root))
     for place, recipe in zip(places, recipes, strict=True):

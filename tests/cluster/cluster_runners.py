@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import embedx.audio.pool
+import embedx.extract.compute
 from embedx.encoders.base import EncoderInfo
 from embedx.errors import EncoderError
 from embedx.extract.unit import UnitRunner
@@ -129,10 +130,8 @@ class DeadlyRunner(UnitRunner):
         )
         return cls(recipe, info, Resources(device="cpu", workers=1), root)
 
-    def _load_encoder(self):
-        return DeadlyEncoder()
-
     def prefetch(self, unit):
-        """Begin decoding, with the deadly decoder."""
+        """Begin decoding, in a process whose decoder and encoder are the deadly ones."""
         embedx.audio.pool._START = DEADLY_DECODER
+        embedx.extract.compute.load_encoder = lambda *_, **__: DeadlyEncoder()
         super().prefetch(unit)

@@ -59,16 +59,16 @@ def test_a_clip_that_kills_its_process_costs_one_failure(run, way):
 def test_an_encoder_and_a_decoder_that_exit_cost_their_clips(ray_cluster, runners, tmp_path):
     from embedx.testing import make_tone, write_wav
 
-    for name in ("a", "b", "dies", "c"):
+    for name in ("good", "dies"):
         write_wav(str(tmp_path / f"{name}.wav"), make_tone(440, seconds=0.2))
     write_wav(str(tmp_path / "silent.wav"), np.zeros(3_200, np.float32))
-    sources = [Source(f"{name}.wav") for name in ("a", "b", "dies", "c", "silent")]
+    sources = [Source(f"{name}.wav") for name in ("good", "dies", "silent")]
     chosen = ClusterOptions(address=ray_cluster.address)
     runner = runners.DeadlyRunner.over(tmp_path)
     (done,) = run_units_on_ray(plan_units(sources), runner, options=chosen, root=tmp_path)
     assert [result.source for result in done.results] == sources
     assert failures_of(done.results) == {"dies.wav": "worker_died", "silent.wav": "worker_died"}
-    assert done.results[4].stamp.size == (tmp_path / "silent.wav").stat().st_size
+    assert done.results[2].stamp.size == (tmp_path / "silent.wav").stat().st_size
 
 
 def test_a_systematic_crash_is_no_clips_fault(run):

@@ -23,13 +23,6 @@ MEDIA = SimpleNamespace(**runpy.run_path(str(HERE / "_media.py")))
 SITE = SimpleNamespace(**runpy.run_path(str(HERE / "_site.py")))
 SECONDS = 40.0
 
-START = """
-import sys
-import embedx.cli as cli
-cli.COMMANDS.setdefault("download", "")
-sys.exit(cli.main(["download", *sys.argv[1:]]))
-"""
-
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
@@ -49,15 +42,22 @@ def wave():
     return MEDIA.noise(SECONDS)
 
 
+class Files(dict):
+    """The noise in every container, made when it is first asked for."""
+
+    def __init__(self, folder, wave):
+        self.folder, self.wave = folder, np.stack([wave, wave])
+
+    def __missing__(self, kind):
+        path = self.folder / f"{kind}{MEDIA.CONTAINERS[kind][0]}"
+        self[kind] = MEDIA.write_media(path, self.wave, kind=kind)
+        return self[kind]
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory, wave):
-    """The noise in every container, by its kind."""
-    folder = tmp_path_factory.mktemp("media")
-    stereo = np.stack([wave, wave])
-    return {
-        kind: MEDIA.write_media(folder / f"{kind}{facts[0]}", stereo, kind=kind)
-        for kind, facts in MEDIA.CONTAINERS.items()
-    }
+    """``files["mp3"]`` -> path of the noise in that container."""
+    return Files(tmp_path_factory.mktemp("media"), wave)
 
 
 @pytest.fixture
@@ -134,8 +134,9 @@ def run_job(tmp_path):
 def embedx_download():
     """``embedx_download(*words)`` -> CompletedProcess of the real command; ``start=True`` -> Popen."""
 
-    def run(*words, start=False, code=START, **options):
-        command = [sys.executable, "-c", code, *map(str, words)]
+    def run(*words, start=False, code=None, **options):
+        program = ["-m", "embedx", "download"] if code is None else ["-c", code]
+        command = [sys.executable, *program, *map(str, words)]
         if start:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)

@@ -1,5 +1,6 @@
 """What a server does wrong decides the status of the row and how often it is asked."""
 
+import itertools
 import socket
 import time
 
@@ -12,7 +13,13 @@ from embedx.download.status import STATUSES, StatusError, classify_message, clea
 pytestmark = pytest.mark.download
 
 ANSWERS = {404: ("unavailable", 1), 410: ("unavailable", 1), 451: ("geo_blocked", 1), 401: ("private", 1)}
-ANSWERS |= {403: ("forbidden", 2), 429: ("rate_limited", 3), 500: ("network", 3), 503: ("network", 3), 418: ("error", 2)}
+ANSWERS |= {
+    403: ("forbidden", 2),
+    429: ("rate_limited", 3),
+    500: ("network", 3),
+    503: ("network", 3),
+    418: ("error", 2),
+}
 
 
 @pytest.mark.parametrize("code", ANSWERS)
@@ -107,7 +114,7 @@ def test_one_request_at_a_time_on_one_host(site, files, write_csv, run_job):
         begun.setdefault(one.path, one.at)
         ended[one.path] = one.at
     order = sorted(begun, key=begun.get)
-    gaps = [begun[after] - ended[before] for before, after in zip(order, order[1:], strict=False)]
+    gaps = [begun[after] - ended[before] for before, after in itertools.pairwise(order)]
     assert min(gaps) >= 0.29
 
 
@@ -194,8 +201,7 @@ class LoopbackIE(InfoExtractor):
 def video(site, facts):
     import json
 
-    url = site.add("/video/v1", text=json.dumps(facts).encode(), type="application/json")
-    return url
+    return site.add("/video/v1", text=json.dumps(facts).encode(), type="application/json")
 
 
 def test_of_a_video_the_cheapest_good_audio_is_taken(site, files, fetch):
@@ -236,14 +242,14 @@ def test_what_may_not_be_fetched_is_not(facts, word, site, files, fetch):
 
 
 MESSAGES = {
-    "Sign in to confirm you’re not a bot. Use --cookies-from-browser": "bot_check",
+    "Sign in to confirm you\u2019re not a bot. Use --cookies-from-browser": "bot_check",
     "Private video. Sign in if you've been granted access to this video": "private",
     "Sign in to confirm your age. This video may be inappropriate for some users.": "age_restricted",
     "Join this channel to get access to members-only content like this video": "members_only",
     "Video unavailable. The uploader has not made this video available in your country": "geo_blocked",
     "Video unavailable": "unavailable",
     "This video has been removed by the uploader": "unavailable",
-    "Video unavailable. This content isn’t available, try again later.": "rate_limited",
+    "Video unavailable. This content isn\u2019t available, try again later.": "rate_limited",
     "This live event will begin in 3 days.": "live",
     "This video is DRM protected": "drm",
     "Something new": "error",
@@ -296,6 +302,30 @@ def test_segments_are_fetched_whole_under_the_cap(site, files, tmp_path, media, 
     with pytest.raises(StatusError) as caught:
         fetch(url, max_bytes=200_000)
     assert caught.value.reason == "too_large"
+
+
+def test_a_stream_without_an_end_is_live(site, fetch):
+    text = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:10.0,\n7.ts\n"
+    with pytest.raises(StatusError) as caught:
+        fetch(site.add("/live.m3u8", text=text, type="application/vnd.apple.mpegurl"))
+    assert caught.value.reason == "live"
+    assert not site.requests("/7.ts")
+
+
+def test_encrypted_segments_are_not_fetched(site, fetch):
+    text = b'#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://x"\n#EXTINF:10.0,\n0.ts\n#EXT-X-ENDLIST\n'
+    with pytest.raises(StatusError) as caught:
+        fetch(site.add("/locked.m3u8", text=text, type="application/vnd.apple.mpegurl"))
+    assert caught.value.reason == "drm"
+
+
+@pytest.mark.parametrize("protocol", ["rtmp", "mhtml", "websocket_frag"])
+def test_no_helper_program_is_started(protocol, site, fetch):
+    form = {"format_id": "a", "ext": "mp4", "vcodec": "none", "protocol": protocol, "url": f"rtmp://{site.host}/x"}
+    with pytest.raises(StatusError) as caught:
+        fetch(video(site, {"formats": [form]}), extractors=(LoopbackIE,))
+    assert caught.value.reason == "error"
+    assert protocol in str(caught.value)
 
 
 def test_messages_are_short_and_harmless():

@@ -153,6 +153,14 @@ def test_missing_and_changed_audio_is_named_before_anything_is_trained(store, tm
         fit_model(dataset, "finetune")
 
 
+def test_a_store_names_its_own_encoder(store, capsys, tmp_path):
+    from embedx.cli import main
+
+    code = main(["fit", str(store), "--head", "finetune", "--encoder", "tiny", "-o", str(tmp_path / "model")])
+    assert code == 2
+    assert "--encoder" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_compare_trains_it_on_the_same_folds(store):
     from embedx.comparison import compare

@@ -24,8 +24,6 @@ from typing import Any
 import lab
 
 from embedx.errors import StoreError
-from embedx.manifest import Source
-from embedx.store.store import read_store
 
 STEPS = ("open", "pwrite", "fsync", "replace", "unlink", "mkdir", "rmdir", "ftruncate", "posix_fallocate")
 
@@ -143,7 +141,9 @@ def kill(folder: Path, points: int, seed: int) -> dict[str, Any]:
         log.write_text("")
         killed += killed_run(store, audio, step, torn, log)
         killed_run(store, audio, rng.randint(1, n), rng.random() < 0.5, log)
-        wrong += [f"step {step}{' torn' * torn}: {w}" for w in check(store, audio, log.read_text().split("\n"), reference)]
+        wrong += [
+            f"step {step}{' torn' * torn}: {w}" for w in check(store, audio, log.read_text().split("\n"), reference)
+        ]
     return {"steps": n, "points": len(chosen), "killed": killed, "wrong": wrong}
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -122,6 +125,14 @@ def test_odd_paths(lab: ModuleType, tmp_path: Path, output: Path, uri: str) -> N
     assert lab.extract(output, manifest) == 0
 
 
+@pytest.mark.parametrize("name", ["emb", "späce ünï #1.h5", "new\nline.h5", "deep/er/emb.h5", "%s{}*?.h5", "-o.h5"])
+def test_odd_outputs(lab: ModuleType, manifest: Manifest, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "out" / name
+    assert lab.extract(output, manifest) == len(manifest)
+    assert lab.extract(output, manifest) == 0
+    assert os.listdir(output.parent) == [output.name]
+
+
 def test_segments_of_one_file_are_clips(lab: ModuleType, output: Path) -> None:
     segments = [Source("a.wav"), Source("a.wav", stop_seconds=2), Source("a.wav", start_seconds=1.25)]
     store_one(lab, output, [embedded(lab, source, n=i) for i, source in enumerate(segments)])
@@ -165,10 +176,14 @@ def test_a_second_run_computes_nothing_and_writes_nothing(lab: ModuleType, manif
 
 def test_an_interrupted_run_equals_an_uninterrupted_one(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
     lab.extract(tmp_path / "whole.h5", manifest)
-    store = EmbeddingStore(tmp_path / "cut.h5", lab.RECIPE, root=manifest.root)
-    with pytest.raises(KeyboardInterrupt), store:
-        store.append([lab.result_of(s, manifest.root) for s in manifest[4:7]], environment={"by": "lab"})
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with EmbeddingStore(tmp_path / "cut.h5", lab.RECIPE, root=manifest.root) as store:
+            store.append([lab.result_of(s, manifest.root) for s in manifest[4:7]], environment={"by": "lab"})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with pytest.raises(StoreFormatError, match="nothing published yet"):
         read_store(tmp_path / "cut.h5")
     assert lab.extract(tmp_path / "cut.h5", manifest) == len(manifest) - 3
@@ -332,7 +347,8 @@ def test_another_recipe_is_refused_before_anything_is_written(
 def test_another_compute_dtype_warns_and_is_recorded(lab: ModuleType, manifest: Manifest, output: Path) -> None:
     lab.extract(output, manifest)
     with pytest.warns(ComputeDtypeWarning, match="begun in float32 and goes on in bfloat16"):
-        lab.extract(output, manifest, lab.RECIPE.replace(compute_dtype="bfloat16"))
+        assert lab.extract(output, manifest, lab.RECIPE.replace(compute_dtype="bfloat16"), retry_failed=True) > 0
+    assert read_recipe(output) == lab.RECIPE
 
 
 def test_bfloat16_cannot_be_kept(lab: ModuleType, output: Path) -> None:
@@ -395,18 +411,68 @@ def test_values_that_are_not_finite_are_a_failure(lab: ModuleType, output: Path,
 
 
 def test_values_that_only_float16_cannot_hold_stop_the_run(lab: ModuleType, output: Path) -> None:
-    with pytest.raises(StoreError, match="--store-dtype float32"), EmbeddingStore(output, lab.RECIPE, root=output.parent) as store:
-        store.append([embedded(lab, Source("a.wav"))], environment={})
-        store.append([embedded(lab, Source("b.wav"), 1e6)], environment={})
+    def overflowing() -> None:
+        with EmbeddingStore(output, lab.RECIPE, root=output.parent) as store:
+            store.append([embedded(lab, Source("a.wav"))], environment={})
+            store.append([embedded(lab, Source("b.wav"), 1e6)], environment={})
+
+    with pytest.raises(StoreError, match="--store-dtype float32"):
+        overflowing()
     store_one(lab, output, [embedded(lab, Source("c.wav"))])
     assert [s.uri for s in read_store(output).sources] == ["a.wav", "c.wav"]
-    store_one(lab, output.with_name("f4.h5"), [embedded(lab, Source("b.wav"), 1e6)], lab.RECIPE.replace(store_dtype="float32"))
+    store_one(
+        lab, output.with_name("f4.h5"), [embedded(lab, Source("b.wav"), 1e6)], lab.RECIPE.replace(store_dtype="float32")
+    )
     assert read_store(output.with_name("f4.h5")).embeddings.max() == 1e6
 
 
 def test_rows_of_another_shape_are_refused(lab: ModuleType, output: Path) -> None:
     with pytest.raises(StoreError, match="do not fit 3 layers"):
         store_one(lab, output, [embedded(lab, Source("a.wav"), n_layers=2)])
+
+
+def test_one_layer_is_read_without_the_others(lab: ModuleType, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, recipe = 640, lab.RECIPE.replace(layers=tuple(range(13)))
+    monkeypatch.setattr(lab, "DIM", 768)
+    store_one(lab, output, [embedded(lab, Source("a.wav"), n=n, n_layers=13)], recipe)
+
+    class Counting(io.FileIO):
+        n_bytes = 0
+
+        def readinto(self, target: memoryview) -> int:  # type: ignore[override]
+            self.n_bytes += len(target)
+            return super().readinto(target) or 0
+
+    with Counting(output) as raw, h5py.File(raw) as file:
+        assert file["embeddings"][:, 4].shape == (n, 768)
+    assert n * 768 * 2 <= raw.n_bytes < 2 * n * 768 * 2
+
+
+@pytest.mark.parametrize("step", range(1, 40, 4))
+def test_an_interrupt_inside_of_hdf5_loses_nothing(
+    lab: ModuleType, manifest: Manifest, output: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    lab.extract(output.with_name("reference.h5"), manifest)
+    lab.extract(output, manifest, publish=False)
+    real, n = os.pwrite, 0
+
+    def pwrite(*args: Any) -> int:
+        nonlocal n
+        n += 1
+        if n == step:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with EmbeddingStore(output, lab.RECIPE, root=manifest.root) as store:
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        try:
+            store.publish()
+            assert n < step
+        except KeyboardInterrupt:
+            assert not output.exists()
+        monkeypatch.undo()
+    assert lab.extract(output, manifest) == 0
+    assert lab.contents(output) == lab.contents(output.with_name("reference.h5"))
 
 
 # -- when it commits and publishes -----------------------------------------------------------------

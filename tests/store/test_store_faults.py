@@ -23,7 +23,7 @@ def faults(kind: str, folder: Path, points: int) -> dict[str, Any]:
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("points", [60, pytest.param(10**6, marks=pytest.mark.full)])
+@pytest.mark.parametrize("points", [45, pytest.param(10**6, marks=pytest.mark.full)])
 def test_killed_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: int) -> None:
     found = faults("kill", tmp_path, points)
     assert found["wrong"] == []
@@ -31,7 +31,7 @@ def test_killed_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: int
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("points", [60, pytest.param(10**6, marks=pytest.mark.full)])
+@pytest.mark.parametrize("points", [45, pytest.param(10**6, marks=pytest.mark.full)])
 def test_power_cut_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: int) -> None:
     found = faults("power", tmp_path, points)
     assert found["wrong"] == []
@@ -39,7 +39,7 @@ def test_power_cut_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: 
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("points", [30, pytest.param(10**6, marks=pytest.mark.full)])
+@pytest.mark.parametrize("points", [24, pytest.param(10**6, marks=pytest.mark.full)])
 def test_disk_full_at_any_step_is_one_clear_line_and_no_loss(tmp_path: Path, points: int) -> None:
     found = faults("full", tmp_path, points)
     assert found["wrong"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -141,13 +142,6 @@ def wrong_shapes_between_tables(file: h5py.File, secret: Path) -> None:
 
 
 @attack
-def counts_that_lead_elsewhere(file: h5py.File, secret: Path) -> None:
-    rows = file["clips/rows"]
-    rows[0] = -5
-    file["clips/rows"].attrs["crc32"] = np.uint32(__import__("zlib").crc32(rows[...].tobytes()))
-
-
-@attack
 def recipe_that_is_a_number(file: h5py.File, secret: Path) -> None:
     file.attrs["embedx_recipe"] = 7
 
@@ -222,7 +216,6 @@ def assert_refused(lab: ModuleType, path: Path) -> None:
         with pytest.raises(StoreFormatError, match=r"emb\.h5 is no embedx store or a damaged one") as caught:
             use(path)
         assert "\n" not in str(caught.value)
-        assert "42" not in str(caught.value)
     assert verify_store(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
     assert not path.with_name("merged.h5").exists()
@@ -230,17 +223,32 @@ def assert_refused(lab: ModuleType, path: Path) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_refused(lab: ModuleType, victim: Path, secret: Path, name: str) -> None:
-    if name == "counts_that_lead_elsewhere":
-        pytest.skip("read_recipe does not read the clips: see the test below")
     with h5py.File(victim, "r+") as file:
         ATTACKS[name](file, secret)
     assert_refused(lab, victim)
 
 
-def test_tables_that_contradict_each_other_are_refused(victim: Path, secret: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rows", -5, "does not add up"),
+        ("rows", 40, "does not add up"),
+        ("status", 2, "/clips/status"),
+        ("environment", 7, "/clips/environment"),
+        ("start", 1e9, "another clip|not sorted|no embedx store"),
+        ("path", b"zzz", "not sorted"),
+        ("path", b"\xff", "no embedx store"),
+    ],
+)
+def test_tables_that_contradict_each_other_are_refused(victim: Path, name: str, value: object, message: str) -> None:
     with h5py.File(victim, "r+") as file:
-        ATTACKS["counts_that_lead_elsewhere"](file, secret)
-    with pytest.raises(StoreFormatError, match="does not add up"):
+        table = file["clips"][name]
+        if name == "start":
+            file["clips/path"][1] = file["clips/path"][0]
+            file["clips/path"].attrs["crc32"] = np.uint32(zlib.crc32(file["clips/path"][...].tobytes()))
+        table[0] = value
+        table.attrs["crc32"] = np.uint32(zlib.crc32(table[...].tobytes()))
+    with pytest.raises(StoreFormatError, match=message):
         read_store(victim)
 
 
@@ -274,5 +282,5 @@ def test_an_identity_from_a_stranger(lab: ModuleType, tmp_path: Path) -> None:
     lab.extract(tmp_path / "emb.h5", lab.make_manifest(tmp_path / "audio"), publish=False)
     for text in ("", "[]", '{"recipe": 7}', "[" * 50000):
         (tmp_path / "emb.h5.parts/identity.json").write_text(text)
-        with pytest.raises(StoreFormatError, match="identity.json is damaged"):
+        with pytest.raises(StoreFormatError, match=r"identity\.json is damaged"):
             read_recipe(tmp_path / "emb.h5")

@@ -14,13 +14,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from embedx.encoders.base import EncoderInfo
-from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
-from embedx.errors import ParameterError, RecipeMismatchError, unknown_name
+from embedx.encoders.catalog import DEFAULT_ENCODER
+from embedx.errors import ParameterError, unknown_name
 from embedx.heads.finetune.attempts import Means, fit_network
 from embedx.heads.finetune.card import gather_facts
 from embedx.heads.finetune.clips import as_sources
 from embedx.heads.finetune.prediction import clip_logits, judge_clips
 from embedx.heads.finetune.settings import Augmentation, Settings
+from embedx.heads.finetune.start import find_recorded, find_start
 from embedx.heads.finetune.targets import read_targets
 from embedx.recipe import Recipe
 
@@ -339,35 +340,9 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         return self._resolve()[1]
 
     def _resolve(self) -> tuple[EncoderInfo, Recipe]:
-        """Find the encoder, and see that it is the one that the recipe names."""
-        if self.recipe is None:
-            info = resolve_encoder(self.encoder)
-            return info, self._own_recipe(info)
-        pinned = None if self.recipe.revision in ("bundled", "local") else self.recipe.revision
-        info = resolve_encoder(self.recipe.encoder, revision=pinned)
-        if info.weights_sha256 != self.recipe.weights_sha256:
-            raise RecipeMismatchError(
-                f"encoder {self.recipe.encoder!r} has other weights here ({info.weights_sha256[:12]}) than the recipe "
-                f"names ({self.recipe.weights_sha256[:12]}): use the same checkpoint, or extract again",
-                (("weights_sha256", self.recipe.weights_sha256, info.weights_sha256),),
-            )
-        return info, self.recipe
-
-    def _own_recipe(self, info: EncoderInfo) -> Recipe:
-        window = self.window_seconds
-        if not isinstance(window, (int, float)) or not 0.05 <= window <= 3600:
-            raise ParameterError(f"window_seconds={window!r}: a number from 0.05 to 3600 is needed")
-        return Recipe(
-            encoder=info.id,
-            revision=info.revision,
-            weights_sha256=info.weights_sha256,
-            layers=(info.n_layers - 1,),
-            window_seconds=float(window),
-            hop_seconds=float(window),
-            min_tail_seconds=min(1.0, float(window) / 2),
-            sample_rate=info.sample_rate,
-            normalize=info.normalize,
-        )
+        if self.recipe is not None:
+            return find_recorded(self.recipe), self.recipe
+        return find_start(self.encoder, window_seconds=self.window_seconds)
 
     def _settings(self) -> Settings:
         given = {name: getattr(self, name) for name in Settings.__dataclass_fields__ if hasattr(self, name)}

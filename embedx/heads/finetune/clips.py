@@ -40,7 +40,7 @@ def as_sources(X: Any) -> list[Source]:
 
 def _path(item: Any) -> str:
     if isinstance(item, (str, os.PathLike)):
-        return os.fspath(item)  # type: ignore[return-value]
+        return os.fspath(item)
     raise ParameterError(f"fine-tuning eats sources or paths, not {type(item).__name__}")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import log_softmax
 
 from embedx.audio.batching import bucket_by_length
 from embedx.heads.finetune.checkpoints import Checkpoints
 from embedx.heads.finetune.feed import Example, Feed
+from embedx.heads.finetune.losses import held_out_scores, rate_factor, soft_cross_entropy
 from embedx.heads.finetune.memory import Budget
 from embedx.heads.finetune.network import Network, parameter_groups
 from embedx.heads.finetune.processes import Processes
@@ -26,7 +26,6 @@ __all__ = ["State", "Training"]
 
 _CLIP_NORM = 1.0
 _COLLAPSED_SHARE = 0.1
-_ENOUGH_HELD_OUT = 20
 _N_SUMS = 6
 _COLLAPSED_EPOCHS = 5
 
@@ -106,7 +105,7 @@ class Training:
         self.processes, self.budget, self.checkpoints = processes, budget, checkpoints
         self.state = state or State()
         self.parameters = network.trainable()
-        self.groups = list(parameter_groups(network, settings))
+        self.groups = [dict(group) for group in parameter_groups(network, settings)]
         self.rates = [group["lr"] for group in self.groups]
         self.optimizer = torch.optim.AdamW(self.groups)
         self.best: dict[str, torch.Tensor] = {}
@@ -278,8 +277,8 @@ class Training:
         state = self.state
         state.history.append(entry)
         loss = entry.get("valid_loss")
-        first = state.best_epoch < 0 or loss is None or state.best_loss is None
-        if first or (math.isfinite(loss) and not loss >= state.best_loss):
+        first = state.best_epoch < 0 or state.best_loss is None or math.isnan(state.best_loss)
+        if first or loss is None or loss < (state.best_loss or 0.0):
             state.best_epoch, state.best_loss, state.stale = len(state.history) - 1, loss, 0
             self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.parameters.items()}
         else:
@@ -293,7 +292,7 @@ class Training:
     # Checkpoints
 
     def _save(self) -> None:
-        tensors = {f"now.{name}": p for name, p in self.parameters.items()}
+        tensors: dict[str, torch.Tensor] = {f"now.{name}": p for name, p in self.parameters.items()}
         tensors.update({f"best.{name}": tensor for name, tensor in self.best.items()})
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -313,45 +312,3 @@ class Training:
             }
             if moments:
                 self.optimizer.state[parameter] = moments
-
-
-def rate_factor(step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Return the share of the full rate at a step: a linear rise, then a linear fall to nothing.
-
-    Examples
-    --------
-    >>> [round(rate_factor(step, 10, 0.2), 3) for step in (0, 1, 2, 9)]
-    [0.5, 1.0, 1.0, 0.125]
-    """
-    n_warm = round(warmup_fraction * n_steps)
-    if step < n_warm:
-        return (step + 1) / n_warm
-    return (n_steps - step) / max(1, n_steps - n_warm)
-
-
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, smoothing: float = 0.0) -> torch.Tensor:
-    """Return the summed cross-entropy (B, K) against shares of classes; a row's sum is its weight.
-
-    Examples
-    --------
-    >>> loss = soft_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 2.0]]))
-    >>> round(float(loss), 4)
-    1.3863
-    """
-    even = targets.sum(dim=1, keepdim=True) / targets.shape[1]
-    aims = (1 - smoothing) * targets + smoothing * even
-    return -(aims * log_softmax(logits, dim=1)).sum()
-
-
-def held_out_scores(logits: NDArray[np.float32], targets: NDArray[np.float32]) -> dict[str, float]:
-    """Return the weighted loss and the accuracy of held-out clips, and, of enough of them, the entropies."""
-    losses = soft_cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
-    guesses = logits.argmax(axis=1)
-    scores = {
-        "valid_loss": float(losses) / float(targets.sum()),
-        "valid_accuracy": float((guesses == targets.argmax(axis=1)).mean()),
-    }
-    if len(logits) >= _ENOUGH_HELD_OUT:
-        scores["entropy"] = entropy(np.bincount(guesses, minlength=logits.shape[1]))
-        scores["label_entropy"] = entropy(targets.sum(axis=0))
-    return scores

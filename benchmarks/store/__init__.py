@@ -1,0 +1,1 @@
+"""Scale of the store."""

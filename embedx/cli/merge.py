@@ -1,0 +1,30 @@
+"""``embedx merge``: one store from several of one recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="STORE", help="stores made by one recipe")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a new file, or one of the inputs")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        help="folder that the relative paths of all inputs are relative to, for stores made on other machines "
+        "(by default, paths go on naming the files they named)",
+    )
+    parser.add_argument(
+        "--last-wins", action="store_true", help="where two stores hold different content for one path, take the later"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge and say how many clips there are."""
+    from embedx.store.tools import merge_stores
+
+    n = merge_stores(args.inputs, args.output, root=args.root, last_wins=args.last_wins)
+    print(f"{args.output}: {n:,} clips from {len(args.inputs)} stores")
+    return 0

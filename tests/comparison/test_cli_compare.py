@@ -1,0 +1,85 @@
+"""``embedx compare`` and ``embedx inspect`` on a real store, as a user runs them."""
+
+import csv
+import json
+
+import pytest
+
+from embedx.cli import main
+
+FILES = {"comparison.json", "comparison.md", "comparison.csv", "predictions.csv", "report.html"}
+
+
+@pytest.fixture(scope="module")
+def store(tone_folder, tmp_path_factory, run_embedx):
+    place = tmp_path_factory.mktemp("stores") / "emb.h5"
+    done = run_embedx("extract", tone_folder, "--encoder", "tiny", "-o", place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_compare_writes_five_files_and_prints_the_verdict(store, tmp_path, run_embedx):
+    done = run_embedx("compare", store, "--heads", "logreg,knn", "--folds", 4, "-o", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "results").iterdir()} == FILES
+    assert "Better than guessing" in done.stdout
+    plain = json.loads((tmp_path / "results" / "comparison.json").read_text())
+    assert [row["name"] for row in plain["rows"]] == ["majority", "logmel", "logreg", "knn", "auto"]
+    rows = list(csv.DictReader((tmp_path / "results" / "predictions.csv").open(newline="")))
+    assert len(rows) == 24 * 5
+    assert all(abs(sum(float(v) for k, v in row.items() if k.startswith("p_")) - 1) < 1e-3 for row in rows)
+    again = run_embedx("compare", store, "--heads", "knn", "--folds", 4, "-o", tmp_path / "results")
+    assert again.returncode == 0, again.stderr
+
+
+def test_labels_groups_and_folds_come_from_a_csv(store, tone_folder, tmp_path, run_embedx):
+    lines = ["path,kind,who,part"]
+    for path in sorted(tone_folder.rglob("*.wav")):
+        i = int(path.stem)
+        lines.append(f"{path},{path.parent.name},w{i % 4},{'abc'[i % 3]}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    words = ["--labels", tmp_path / "clips.csv", "--label-column", "kind", "--group-column", "who"]
+    options = ["--heads", "knn", "--no-auto", "--no-curves", "-o", tmp_path / "r"]
+    done = run_embedx("compare", store, *words, "--folds", "part", *options)
+    assert done.returncode == 0, done.stderr
+    plain = json.loads((tmp_path / "r" / "comparison.json").read_text())
+    assert [fold["name"] for fold in plain["facts"]["folds"]] == ["a", "b", "c"]
+    assert any("both learned from and tested on" in note for note in plain["notes"])
+    assert set(plain["group_scores"]["knn"]) == {"w0", "w1", "w2", "w3"}
+
+
+def test_the_protocol_of_a_fixed_number_and_one_held_out_part(store, tmp_path, run_embedx):
+    words = ["--per-class", 6, "--valid-fraction", 0.34, "--heads", "knn", "--no-auto", "--no-curves"]
+    done = run_embedx("compare", store, *words, "-o", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "r" / "comparison.json").read_text())["facts"]["n_clips"] == 18
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--heads", "logrge"], "did you mean 'logreg'"),
+        (["--folds", "99"], "cannot make 99 folds"),
+        (["--folds", "split"], "give --labels CSV"),
+        (["--group-column", "who"], "--labels clips.csv"),
+        (["--per-class", "99"], "99 were asked for"),
+        (["--layers", "one"], "numbers with commas"),
+        (["--valid-fraction", "0.2", "--folds", "3"], "leave --folds"),
+    ],
+)
+def test_nonsense_is_one_line_and_exit_code_2(store, tmp_path, capsys, words, told):
+    assert main(["compare", str(store), *words, "-o", str(tmp_path / "r")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert told in said[-1]
+    assert not any("Traceback" in line for line in said)
+    assert not (tmp_path / "r").exists()
+
+
+def test_inspect_names_what_it_found(store, tmp_path, run_embedx):
+    done = run_embedx("inspect", store, "-o", tmp_path / "inspection.json")
+    assert done.returncode == 0, done.stderr
+    assert "Exact copies: No two clips" in done.stdout
+    checks = [one["check"] for one in json.loads((tmp_path / "inspection.json").read_text())["findings"]]
+    assert checks == ["copies", "near_copies", "labels", "outliers", "audio", "balance", "confounds"]
+    missing = run_embedx("inspect", tmp_path / "none.h5")
+    assert missing.returncode == 2

@@ -1,0 +1,98 @@
+"""Folds: balanced, grouped, from a column; problems said, never mended."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedx.errors import DatasetError, ParameterError
+from embedx.evaluation.splits import describe_problems, holdout, plan_folds
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 3), st.booleans())
+def test_every_clip_is_tested_once_a_repeat_and_groups_stay_whole(seed, n_folds, n_repeats, grouped):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, 60)
+    groups = rng.integers(0, 15, 60) if grouped else None
+    folds = plan_folds(y, groups=groups, n_folds=n_folds, n_repeats=n_repeats, seed=seed)
+    for repeat in range(n_repeats):
+        tested = np.concatenate([fold.test for fold in folds if fold.repeat == repeat])
+        assert sorted(tested) == list(range(60))
+    for fold in folds:
+        assert sorted([*fold.train, *fold.test]) == list(range(60))
+        if grouped:
+            assert not set(groups[fold.train]) & set(groups[fold.test])
+
+
+def test_a_seed_gives_the_same_folds_and_repeats_differ():
+    y = np.arange(40) % 4
+    one, again = (plan_folds(y, n_repeats=2, seed=3) for _ in range(2))
+    assert all(np.array_equal(a.test, b.test) for a, b in zip(one, again, strict=True))
+    assert not np.array_equal(one[0].test, one[5].test)
+    assert [fold.name for fold in one][:2] == ["r1:1", "r1:2"]
+
+
+def test_named_parts_make_one_fold_and_other_names_a_fold_each():
+    (fold,) = plan_folds(list("abab"), split=["train", "valid", "Test", "test"])
+    assert (fold.name, fold.train.tolist(), fold.test.tolist()) == ("test", [0, 1], [2, 3])
+    (fold,) = plan_folds(list("abab"), split=["train", "train", "valid", "valid"])
+    assert fold.test.tolist() == [2, 3]
+    names = [fold.name for fold in plan_folds(list("ababab"), split=["10", "2", "1", "10", "2", "1"])]
+    assert names == ["1", "2", "10"]
+
+
+def test_a_group_that_spans_predefined_folds_is_said():
+    y, groups = list("aabb"), ["g", "h", "g", "i"]
+    folds = plan_folds(y, groups=groups, split=[1, 1, 2, 2])
+    assert any("learned from and tested on ('g')" in note for note in describe_problems(folds, y, groups=groups))
+    assert folds[0].test.tolist() == [0, 1]  # said, not mended
+
+
+def test_a_class_with_fewer_clips_than_folds_is_said():
+    y = ["a"] * 10 + ["b"] * 3
+    problems = describe_problems(plan_folds(y, n_folds=5), y)
+    assert problems[0] == "fewer clips than the 5 folds: class 'b' (3)"
+    assert any("tests no clip of class 'b'" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "word"),
+    [
+        ({"n_folds": 1}, ParameterError, "at least 2"),
+        ({"n_repeats": 0}, ParameterError, "at least 1"),
+        ({"n_folds": 9}, DatasetError, "cannot make 9 folds"),
+        ({"groups": [0] * 8}, DatasetError, "1 groups cannot make 5"),
+        ({"split": ["x"] * 8}, DatasetError, "at least two parts"),
+        ({"split": ["test"] * 8}, DatasetError, "at least two parts"),
+        ({"split": ["train", "training"] * 4}, DatasetError, "none to be judged on"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_in_one_line(kwargs, error, word):
+    with pytest.raises(error, match=word) as caught:
+        plan_folds(["a", "b"] * 4, **kwargs)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_a_holdout_keeps_groups_whole_and_every_class_to_learn_from(seed, grouped):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, 60)
+    groups = np.repeat(np.arange(20), 3) if grouped else None
+    train, valid = holdout(y, groups, 0.2, seed)
+    assert sorted([*train, *valid]) == list(range(60))
+    assert len(valid) >= 1
+    if grouped:
+        assert not set(groups[train]) & set(groups[valid])
+        spread = [name for name in np.unique(y) if len(set(groups[y == name])) > 1]
+        assert set(spread) <= set(y[train])
+    else:
+        assert set(y[train]) == set(y)
+
+
+def test_a_single_group_cannot_be_held_out():
+    with pytest.raises(DatasetError, match="single clip or group"):
+        holdout(["a", "b"], [0, 0])
+    with pytest.raises(ParameterError, match="between 0 and 1"):
+        holdout(["a", "b"], None, 1.5)

@@ -1,0 +1,204 @@
+"""The job: order, failures, resume, refusals; with the bundled encoder on real files."""
+
+import dataclasses
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+
+from embedx.encoders.catalog import resolve_encoder
+from embedx.errors import EncoderError, ParameterError, RecipeMismatchError
+from embedx.extract import compute
+from embedx.extract.job import embed, extract_embeddings
+from embedx.extract.planning import RecipePlan
+from embedx.extract.unit import UnitRunner, plan_units
+from embedx.manifest import Manifest, read_manifest
+from embedx.recipe import Resources
+from embedx.store.rows import Embedded, Failure
+from embedx.store.store import read_store
+
+FAST = {"encoder": "tiny", "compute_dtype": "float32", "resources": Resources(device="cpu", workers=2)}
+
+
+@pytest.fixture(scope="module")
+def embedded(mixed_folder):
+    return embed(read_manifest(mixed_folder), **FAST)
+
+
+def test_results_stand_in_the_manifest_s_order_and_bad_files_cost_themselves(mixed_folder, bad_clips, embedded):
+    results, recipe = embedded
+    assert [result.source.uri for result in results] == [source.uri for source in read_manifest(mixed_folder)]
+    assert {r.source.uri: r.reason for r in results if isinstance(r, Failure)} == bad_clips
+    good = [result for result in results if isinstance(result, Embedded)]
+    assert len(good) == 12
+    for result in good:
+        assert result.embeddings.shape == (1, len(recipe.layers), 192)
+        assert result.embeddings.dtype == result.control.dtype == np.float32
+        seconds = soundfile.info(mixed_folder / result.source.uri).duration
+        assert (result.start_seconds[0], result.end_seconds[0]) == (0.0, pytest.approx(seconds))
+        assert result.stamp.size == (mixed_folder / result.source.uri).stat().st_size
+
+
+def test_rows_are_bit_equal_in_any_order_with_any_workers_and_lanes(mixed_folder, embedded):
+    manifest = read_manifest(mixed_folder)
+    expected = {r.source.uri: r for r in embedded[0] if isinstance(r, Embedded)}
+    turned = dataclasses.replace(manifest, sources=manifest.sources[::-1])
+    for workers, threads in ((0, 1), (1, 3)):
+        options = {**FAST, "resources": Resources(device="cpu", workers=workers, threads=threads)}
+        for result in embed(turned, **options)[0]:
+            if isinstance(result, Embedded):
+                assert np.array_equal(result.embeddings, expected[result.source.uri].embeddings)
+                assert np.array_equal(result.control, expected[result.source.uri].control)
+
+
+def test_a_store_holds_the_rows_and_a_second_run_computes_nothing(mixed_folder, tmp_path, embedded, monkeypatch):
+    manifest, output = read_manifest(mixed_folder), tmp_path / "emb.h5"
+    report = extract_embeddings(manifest, output, **FAST)
+    assert (report.n_clips, report.n_computed, len(report.failures), report.n_done_before) == (16, 12, 4, 0)
+    assert report.audio_seconds == pytest.approx(sum(1 + 0.1 * i for i in range(12)), rel=1e-6)
+    table = read_store(output)
+    expected = {r.source.uri: r.embeddings[0] for r in embedded[0] if isinstance(r, Embedded)}
+    for source, status, row in zip(table.sources, table.status, table.row0, strict=True):
+        if not status:
+            assert np.allclose(table.embeddings[row], expected[source.uri], rtol=2e-3, atol=1e-4)
+
+    monkeypatch.setattr(compute, "load_encoder", None)  # loading anything would fail
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the recorded dtype is adopted too
+        again = extract_embeddings(manifest, output)
+    assert (again.n_computed, again.n_done_before, again.n_failed_before) == (0, 12, 4)
+    assert again.recipe.encoder == "tiny"  # adopted from the store
+
+
+def test_shards_make_one_store(mixed_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("embedx.extract.job.plan_units", lambda m: plan_units(m, n_sources=5))
+    manifest, output = read_manifest(mixed_folder), tmp_path / "emb.h5"
+    computed = [extract_embeddings(manifest, output, shard=(i, 3), **FAST).n_computed for i in range(3)]
+    assert sum(computed) == 12
+    assert max(computed) < 12
+    assert extract_embeddings(manifest, output, **FAST).n_computed == 0  # a run without a shard publishes
+    whole = tmp_path / "whole.h5"
+    extract_embeddings(manifest, whole, **FAST)
+    assert np.array_equal(read_store(output).embeddings, read_store(whole).embeddings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window_seconds": 5.0},
+        {"pooling": "mean+std"},
+        {"layers": "0"},
+        {"offset": "middle"},
+        {"max_seconds": 0.5},
+        {"store_dtype": "float32"},
+        {"min_tail_seconds": 0.2},
+    ],
+)
+def test_another_recipe_is_refused_before_a_model_is_loaded(mixed_folder, tmp_path, monkeypatch, change):
+    source = Manifest.from_paths([mixed_folder / "cat" / "00.wav"], root=mixed_folder)
+    output = tmp_path / "emb.h5"
+    extract_embeddings(source, output, **FAST)
+    monkeypatch.setattr(compute, "load_encoder", None)
+    with pytest.raises(RecipeMismatchError) as caught:
+        extract_embeddings(source, output, **FAST, **change)
+    assert next(iter(change)) in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+
+
+def test_long_clips_become_windows(tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 16_000 * 7), 16_000)
+    manifest = Manifest.from_paths(["long.wav"], root=tmp_path)
+    options = {**FAST, "window_seconds": 2.0, "hop_seconds": 1.5}
+    (result,), _ = embed(manifest, **options)
+    assert result.start_seconds.tolist() == [0.0, 1.5, 3.0, 4.5, 6.0]
+    assert result.end_seconds.tolist() == [2.0, 3.5, 5.0, 6.5, 7.0]
+    piece = tmp_path / "piece.wav"
+    samples, _ = soundfile.read(tmp_path / "long.wav", start=24_000, frames=32_000, dtype="int16")
+    soundfile.write(piece, samples, 16_000)
+    (alone,), _ = embed(Manifest.from_paths([piece]), **options)
+    assert np.array_equal(alone.embeddings[0], result.embeddings[1])
+    assert np.array_equal(alone.control[0], result.control[1])
+
+
+def test_two_segments_of_one_file_and_mean_with_std(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 48_000), 16_000)
+    (tmp_path / "clips.csv").write_text("path,start,stop\na.wav,0,1\na.wav,1.5,3\n")
+    results, _ = embed(read_manifest(tmp_path / "clips.csv"), pooling="mean+std", layers="-1,0", **FAST)
+    assert [r.embeddings.shape for r in results] == [(1, 2, 384)] * 2
+    assert [r.start_seconds.tolist() for r in results] == [[0.0], [1.5]]
+    assert (results[0].embeddings[..., 192:] > 0).all()
+
+
+def test_nan_in_the_audio_is_a_failure(tmp_path):
+    samples = np.zeros(16_000)
+    samples[500] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    bad, silent = embed(Manifest.from_paths(["nan.wav", "silence.wav"], root=tmp_path), **FAST)[0]
+    assert bad.reason == "non_finite"
+    assert np.isfinite(silent.embeddings).all()
+
+
+def test_a_runner_travels_and_loads_nothing_before_its_first_unit(mixed_folder):
+    plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
+    runner = pickle.loads(pickle.dumps(UnitRunner(plan.recipe, plan.info, Resources(workers=0), mixed_folder)))
+    assert runner._compute is None
+    with runner:
+        results = runner(plan_units(read_manifest(mixed_folder), n_sources=3)[0])
+    assert len(results) == 3
+
+
+def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder, recwarn):
+    plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
+    encoder = compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", batch_seconds=100))
+    real, sizes = encoder.encoder.encode, []
+
+    def narrow(batch):
+        sizes.append(len(batch))
+        if sum(map(len, batch)) > 40_000:
+            raise MemoryError
+        return real(batch)
+
+    monkeypatch.setattr(encoder.encoder, "encode", narrow)
+    windows = [compute.Window(i, 0, np.ones(16_000, np.float32)) for i in range(8)]
+    rows = encoder._compute(windows)
+    assert [row.window.clip for row in rows] == list(range(8))
+    assert all(row.embedding is not None for row in rows)
+    assert max(sizes) == 8
+    assert any("--batch-seconds" in str(w.message) for w in recwarn)
+    (too_long,) = encoder._compute([compute.Window(0, 0, np.ones(50_000, np.float32))])
+    assert too_long.embedding is None
+    encoder.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"layers": "0,99"}, "layers 0 to 4"),
+        ({"layers": "x"}, "'all' or numbers"),
+        ({"pooling": "max"}, "mean"),
+        ({"window_seconds": 0}, "above 0"),
+        ({"hop_seconds": -1}, "above 0"),
+        ({"offset": "end"}, "middle"),
+        ({"compute_dtype": "int8"}, "bfloat16"),
+        ({"windw_seconds": 3}, "window_seconds"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(mixed_folder, options, says):
+    with pytest.raises(ParameterError, match=says):
+        embed(read_manifest(mixed_folder), encoder="tiny", **options)
+
+
+def test_encoders_that_are_not_there(tmp_path):
+    with pytest.raises(EncoderError, match="did you mean 'tiny'"):
+        resolve_encoder("tinny")
+    with pytest.raises(EncoderError, match=r"--encoder tiny .* --encoder FOLDER"):
+        resolve_encoder("nobody/nothing-of-the-kind")
+    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
+    with pytest.raises(EncoderError, match=r"'whisper', which eats spectrograms.*wav2vec2-conformer, wavlm"):
+        resolve_encoder(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2", "num_hidden_layers": 2, "hidden_size": 8}')
+    with pytest.raises(EncoderError, match="holds no weights"):
+        resolve_encoder(str(tmp_path))

@@ -1,0 +1,148 @@
+"""The page holds together without a browser: escaped, offline, small."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedx.audio.encode import encode_opus
+from embedx.errors import ParameterError
+from embedx.report.html import render_html
+from embedx.report.players import make_players
+from embedx.report.projection import project
+
+
+class Elements(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def page(hostile):
+    comparison, dataset = hostile
+    findings = [{"title": "<b>x</b>", "level": "bad", "text": "</script>", "items": ["<i>"]}]
+    return render_html(comparison, dataset, findings=findings, page_folder=Path(dataset.root) / "results")
+
+
+def read_data(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_strangers_words_never_become_elements(page):
+    found = Elements(page).found
+    assert not [attrs for tag, attrs in found if any(name.startswith("on") for name in attrs)]
+    assert not [tag for tag, _ in found if tag in ("img", "b", "u")]
+    assert [tag for tag, _ in found].count("script") == 2
+    data = read_data(page)
+    assert "</script><img src=x onerror=window.pwned=1>" in data["classes"]
+    assert data["findings"][0]["text"] == "</script>"
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    assert not re.findall(r'(?:src|href)="(?!#)[^"]*"', page.split('id="data"')[0])
+    assert "default-src 'none'" in page
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", page)
+
+
+def test_small_clips_lie_in_the_page_and_long_ones_are_linked(page):
+    data = read_data(page)
+    played = [clip for clip in data["clips"] if clip["audio"]]
+    linked = [clip for clip in data["clips"] if clip["href"]]
+    assert len(played) == 33
+    assert base64.b64decode(played[0]["audio"])[:4] == b"OggS"
+    assert len(linked) == 3
+    assert all(clip["href"].startswith("./../%3Cimg") for clip in linked)
+    assert linked[0]["why"] == "long, so linked"
+
+
+def test_the_budget_holds_for_400_clips_of_five_seconds(hostile, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.2, 5 * 16_000).astype(np.float32)
+    from embedx.testing import write_wav
+
+    _, dataset = hostile
+    for i in range(400):
+        path = tmp_path / f"{i}.wav"
+        if i:
+            path.hardlink_to(tmp_path / "0.wav")
+        else:
+            write_wav(str(path), noise)
+    sources = {i: replace(dataset.sources[0], uri=f"{i}.wav") for i in range(400)}
+    players = make_players(sources, dict.fromkeys(sources, 5.0), root=tmp_path, page_folder=tmp_path)
+    assert sum(len(player.audio or "") for player in players.values()) < 4_600_000
+    assert players[0].audio
+    assert all(player.audio or player.href for player in players.values())
+
+
+def test_missing_audio_is_said(hostile):
+    comparison, dataset = hostile
+    data = read_data(render_html(comparison, replace(dataset, root="/nowhere")))
+    assert {clip["why"] for clip in data["clips"]} == {"the audio was not found when this report was made"}
+
+
+def test_without_the_data_set_there_is_neither_map_nor_player(hostile):
+    data = read_data(render_html(hostile[0]))
+    assert data["map"] == []
+    assert "audio" not in data["clips"][0]
+
+
+def test_projections_are_finite_and_of_every_clip(hostile):
+    maps = project(hostile[1])
+    assert {"PCA", "t-SNE"} <= set(maps)
+    assert all(xy.shape == (36, 2) and np.isfinite(xy).all() for xy in maps.values())
+    alike = replace(hostile[1], X=np.zeros_like(hostile[1].X))
+    assert np.isfinite(project(alike)["PCA"]).all()
+    assert project(hostile[1].take([0, 1, 2])).keys() == {"PCA"}
+
+
+def test_opus_is_small_and_sounds_the_same(tmp_path):
+    from embedx.audio.decode import decode
+    from embedx.testing import make_tone
+
+    tone = make_tone(440.0, seconds=5.0)
+    (tmp_path / "a.ogg").write_bytes(encode_opus(tone))
+    back = decode(tmp_path / "a.ogg")
+    assert (tmp_path / "a.ogg").stat().st_size < 16_000
+    assert len(back) == pytest.approx(len(tone), abs=400)
+    peak = np.abs(np.fft.rfft(back)).argmax() * 16_000 / len(back)
+    assert peak == pytest.approx(440, abs=2)
+    with pytest.raises(ParameterError, match="Opus takes"):
+        encode_opus(tone, sample_rate=44_100)
+    with pytest.raises(ParameterError, match="0 samples"):
+        encode_opus(tone[:0])
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_marks_stand_out(page, theme):
+    blocks = re.findall(r":root[^{]*\{([^}]*)\}", page)[:2]
+    colours = {}
+    for block in blocks[: theme + 1]:
+        for name, value in re.findall(r"--([\w-]+):\s*(#[0-9a-fA-F]{3,6})", block):
+            colours[name] = value if len(value) == 7 else "#" + "".join(2 * c for c in value[1:])
+    for ink in ("ink", "soft", "accent", "good", "bad"):
+        assert contrast(colours[ink], colours["card"]) >= 4.5, ink
+    assert contrast(colours["soft"], colours["grid"]) >= 4.5
+    assert contrast(colours["accent"], colours["accent-soft"]) >= 4.5
+    assert contrast(colours["warn-ink"], colours["warn-bg"]) >= 4.5
+    assert contrast(colours["top-soft"], colours["top"]) >= 4.5
+    assert all(contrast(colours[f"c{i}"], colours["card"]) >= 3 for i in range(10))
