@@ -22,7 +22,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
     """Train 1 to 3 hidden layers with AdamW and stop when held-out clips stop gaining.
 
     The part that is held out of the training data for stopping keeps groups together; the weights
-    of the best epoch are the ones that are kept. Equal seeds give equal weights on one machine.
+    of the best epoch are the ones that are kept. Where few groups make that part more than twice as large as asked
+    (one of two speakers, say), it only says how many epochs: the network is then trained for as many on all clips.
+    Equal seeds give equal weights on one machine.
     Trained on the GPU when there is one; `predict_proba` is plain numpy, so a saved network needs no torch.
 
     Parameters
@@ -146,6 +148,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _train(self, X, codes, weight, train, valid, seed, on_epoch) -> None:  # type: ignore[no-untyped-def]
+        from dataclasses import replace
+
         from embedx.heads.training import Settings, train_network
 
         settings = Settings(
@@ -162,10 +166,17 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
             device=self.device,
             seed=seed,
         )
+        n_classes = len(self.classes_)
         trained = train_network(
-            settings, X, codes, weight, train=train, valid=valid, n_classes=len(self.classes_), on_epoch=on_epoch
+            settings, X, codes, weight, train=train, valid=valid, n_classes=n_classes, on_epoch=on_epoch
         )
         self.weights_ = trained.weights
+        if len(valid) > 2 * self.validation_fraction * len(codes):
+            everything = np.arange(len(codes))
+            again = replace(settings, max_epochs=trained.best_epoch + 1)
+            self.weights_ = train_network(
+                again, X, codes, weight, train=everything, valid=everything[:0], n_classes=n_classes
+            ).weights
         self.best_epoch_ = trained.best_epoch
         self.validation_losses_ = np.asarray(trained.losses)
         self.n_iter_ = len(trained.losses)

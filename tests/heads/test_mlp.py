@@ -74,6 +74,26 @@ def test_the_held_out_part_keeps_groups_whole():
         assert sorted([*train, *valid]) == list(range(120))
 
 
+def test_few_groups_cost_no_training_data(monkeypatch):
+    """One of two speakers is held out to count epochs; then both are learned from, for as many."""
+    from embedx.heads import training
+
+    X, y = blobs(n_classes=2)
+    calls, original = [], training.train_network
+
+    def spy(settings, *data, train, valid, **options):
+        calls.append((settings.max_epochs, len(train), len(valid)))
+        return original(settings, *data, train=train, valid=valid, **options)
+
+    monkeypatch.setattr(training, "train_network", spy)
+    head = MLPClassifier(max_epochs=30).fit(X, y, groups=np.arange(90) // 45)
+    assert [(n_train, n_valid) for _, n_train, n_valid in calls] == [(45, 45), (90, 0)]
+    assert calls[1][0] == head.best_epoch_ + 1
+    calls.clear()
+    MLPClassifier(max_epochs=30).fit(X, y, groups=np.arange(90) // 6)
+    assert len(calls) == 1, "enough groups: the best weights are kept as they are"
+
+
 def test_groups_change_what_is_held_out_through_fit():
     X, y = blobs()
     alone = MLPClassifier(max_epochs=3).fit(X, y)
