@@ -54,11 +54,14 @@ def learn_auto(part: Dataset, seed: int, *, heads: Sequence[Any]) -> Learned:
 
 
 def _inner_folds(part: Dataset, seed: int) -> tuple[Fold, ...]:
+    labels = np.asarray(part.y)
     for n_folds in range(N_INNER, 1, -1):
         try:
-            return plan_folds(part.y if part.y is not None else (), groups=part.groups, n_folds=n_folds, seed=seed)
+            folds = plan_folds(labels, groups=part.groups, n_folds=n_folds, seed=seed)
         except DatasetError:
             continue
+        if all(len(np.unique(labels[fold.train])) > 1 for fold in folds):
+            return folds
     everything = np.arange(len(part))  # a single group: nothing can be set aside, the choice is blind
     return (Fold("all", everything, everything),)
 

@@ -97,6 +97,26 @@ def plan_cut(
         ``folds`` is neither a number nor ``"split"``, or a number is out of range.
     """
     labels = np.asarray(dataset.y)
+    cuts = _cut(dataset, labels, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
+    for fold in cuts:
+        if len(np.unique(labels[fold.train])) < 2:
+            raise DatasetError(
+                f"fold {fold.name} would learn from {len(fold.train)} clips of a single class: ask for other folds or "
+                "add clips of other classes (in other groups)"
+            )
+    return cuts
+
+
+def _cut(
+    dataset: Dataset,
+    labels: NDArray[Any],
+    groups: NDArray[Any] | None,
+    *,
+    folds: int | str,
+    repeats: int,
+    valid_fraction: float | None,
+    seed: int,
+) -> tuple[Fold, ...]:
     if repeats < 1:
         raise ParameterError(f"repeats={repeats}: at least 1")
     if valid_fraction is not None:

@@ -105,7 +105,12 @@ def _headline(comparison: Comparison) -> str:
     if test is None or not test.is_real:
         return "No head is better than guessing by more than chance"
     title = best.title[:1].upper() + best.title[1:]
-    return f"{title} tells {len(comparison.classes)} classes apart with {best.scores['accuracy']:.1%} accuracy"
+    told = f"{title} tells {len(comparison.classes)} classes apart with {best.scores['accuracy']:.1%} accuracy"
+    control = next((row for row in comparison.rows if row.kind == "control"), None)
+    against = None if control is None else comparison.test(best.name, control.name)
+    if control is None or against is None or not against.is_real or against.difference > 0:
+        return told
+    return f"{told}, log-mel alone with {control.scores['accuracy']:.1%}"
 
 
 def _subline(comparison: Comparison) -> str:

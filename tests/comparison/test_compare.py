@@ -137,6 +137,12 @@ def test_predefined_folds_are_used_and_leaks_are_said(make_dataset):
     assert any("both learned from and tested on" in note for note in found.notes)
 
 
+def test_a_fold_that_learns_from_one_class_is_refused(make_dataset):
+    dataset = make_dataset(n=24, k=2, split=lambda i: str(i % 2))
+    with pytest.raises(DatasetError, match="fold 0 would learn from 12 clips of a single class"):
+        compare(dataset, ["logreg"], folds="split")
+
+
 def test_a_held_out_part_judges_only_its_clips(make_dataset):
     found = compare(make_dataset(), ["logreg"], valid_fraction=0.25, auto=False)
     tested = ~np.isnan(found.proba["logreg"][0, :, 0])

@@ -27,7 +27,9 @@ function plot(width, height, label) {
   const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   return node;
 }
-const pct = (value, digits = 1) => (value === null || value === undefined ? "–" : (100 * value).toFixed(digits) + "%");
+/* halves go to the even digit, as in the texts that Python wrote */
+function fixed(value, digits) { const x = value * 10 ** digits, even = Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x); return (even / 10 ** digits).toFixed(digits); }
+const pct = (value, digits = 1) => (value === null || value === undefined ? "–" : fixed(100 * value, digits) + "%");
 const num = (value, digits = 3) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 const cut = (text, n) => { const all = [...text]; return all.length > n ? all.slice(0, n - 1).join("") + "…" : text; };
 const row = (name) => D.rows.find((one) => one.name === name);

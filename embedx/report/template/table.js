@@ -41,7 +41,7 @@ function drawTable() {
   const low = Math.max(0, Math.floor(10 * Math.min(D.guess, ...all)) / 10 - 0.0001);
   const rows = [...D.rows];
   if (sorting) rows.sort((a, b) => sorting.sign * (sorting.value(a) - sorting.value(b)));
-  const head = el("tr", {}, el("th", { scope: "col" }, "head"), el("th", { scope: "col", class: "left" }, "accuracy, 95% interval"));
+  const head = el("tr", {}, el("th", { scope: "col" }, "head"), el("th", { scope: "col", class: "left" }, "95% interval"));
   const sortable = [...COLUMNS.map(([key, title, more]) => [title, more, (one) => one.scores[key]]), ["seconds", false, (one) => one.seconds], ["memory", false, (one) => one.peak_bytes || 0]];
   for (const [title, more, value] of sortable) {
     const active = sorting && sorting.title === title;
@@ -53,7 +53,7 @@ function drawTable() {
     const line = el("tr", { class: one.name === D.best ? "best" : one.kind === "head" || one.kind === "tuned" ? null : "quiet" }, el("td", { title: one.title }, el("span", { class: "name" }, one.title), tag), el("td", { class: "left" }, intervalCell(one, low)));
     for (const [key, , , percent] of COLUMNS) {
       const bounds = one.intervals[key];
-      const text = percent ? (100 * one.scores[key]).toFixed(1) : num(one.scores[key]);
+      const text = percent ? fixed(100 * one.scores[key], 1) : num(one.scores[key]);
       const around = bounds ? (percent ? `${(100 * bounds[0]).toFixed(1)} to ${(100 * bounds[1]).toFixed(1)}` : `${num(bounds[0])} to ${num(bounds[1])}`) : null;
       line.append(el("td", { title: around ? "95% interval " + around : null }, text, around && key === "accuracy" ? el("small", { class: "under" }, around) : null));
     }
