@@ -341,7 +341,8 @@ def _load_model(info: EncoderInfo, **config: Any) -> Any:
                 **config,
             )
     except Exception as error:
-        raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {error}") from error
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {said}") from error
     finally:
         logging.set_verbosity(level)
         if bars:
