@@ -40,6 +40,8 @@ DOORS = {
     "lightgbm": ("heads/",),
     "skops": ("heads/", "model"),
     "peft": ("heads/",),
+    "onnx": ("model/export.py",),
+    "onnxruntime": ("model/export.py",),
     "transformers": ("encoders/wav2vec2.py", "encoders/", "heads/finetune"),
     "torchaudio": ("encoders/logmel.py", "heads/"),
     "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),

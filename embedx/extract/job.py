@@ -142,7 +142,7 @@ def extract_embeddings(
                 store.append([r for r in results if not isinstance(r, Written)], environment=environment)
                 tally.count(results)
         if shard is None:
-            store.publish()
+            store.publish(wait_seconds=3600)
         else:
             store.commit()
     return ExtractReport(
