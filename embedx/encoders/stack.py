@@ -88,7 +88,8 @@ class _Layer:
         n_frames, dim = x.shape
         qkv = self._qkv(x).view(n_frames, 3, self.n_heads, dim // self.n_heads).permute(1, 2, 0, 3).contiguous()
         if x.dtype is torch.float32:
-            mixed = F.scaled_dot_product_attention(*qkv[:, None], scale=1.0)[0]
+            query, key, value = qkv[:, None]
+            mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)[0]
         else:
             mixed = torch.stack([_attend_one(*qkv[:, head]) for head in range(self.n_heads)])
         return mixed.transpose(0, 1).reshape(n_frames, dim)
