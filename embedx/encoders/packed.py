@@ -53,7 +53,7 @@ class Linear:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Apply it to a tensor of shape (..., n_in)."""
         if self.packed:
-            activation = ("gelu", [], "none") if self.gelu else ("none", [], "")
+            activation: tuple[Any, ...] = ("gelu", [], "none") if self.gelu else ("none", [], "")
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *activation)
         y = F.linear(x, self.weight, self.bias)
         return F.gelu(y) if self.gelu else y
