@@ -125,8 +125,8 @@ class ConvFrontend:
 
     def _fold_group_norm(self, wave: torch.Tensor) -> Linear:
         """Put this clip's normalisation into the weights of the first convolution."""
-        conv, norm = self._first, self._group_norm
-        assert norm is not None  # only called for checkpoints that have one
+        conv: Any = self._first
+        norm: Any = self._group_norm
         patches = wave.double().unfold(0, conv.kernel_size[0], conv.stride[0])  # (T, kernel)
         mean = patches.mean(dim=0)
         centred = patches - mean
