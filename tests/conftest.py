@@ -16,6 +16,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 runpy.run_path(str(GUARD / "sitecustomize.py"))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(GUARD), str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes beside each other would only fight for the cores
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -73,3 +74,10 @@ def tone_folder(tmp_path_factory):
             samples = make_tone(pitch * rng.uniform(0.9, 1.1), seconds=rng.uniform(0.6, 1.4), noise=0.05, seed=i)
             write_wav(str(root / name / f"{i}.wav"), samples)
     return root
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Helpers and scripts among the tests hold no doctests: only test files and conftests are collected."""
+    inside = Path(__file__).resolve().parent in collection_path.parents
+    helper = collection_path.suffix == ".py" and not collection_path.name.startswith(("test_", "conftest"))
+    return True if inside and helper else None

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_sample()
     print(f"The sample: {len(manifest)} clips of 5 s from ESC-10, four classes of 38 (licences: its clips.csv)\n")
-    dataset = _extract(manifest, folder / "embeddings.h5")
-    best = _compare(dataset, folder / "results", args.seed)
+    dataset, seconds = _extract(manifest, folder / "embeddings.h5")
+    best = _compare(dataset, folder / "results", args.seed, seconds)
     _save_and_predict(dataset, best, folder / "model", args.seed)
     _say_what_next(folder, time.monotonic() - started)
     return 0
@@ -47,7 +47,8 @@ def read_sample() -> Manifest:
     return read_manifest(str(files("embedx") / "assets" / "sample" / "clips.csv"))
 
 
-def _extract(manifest: Manifest, store: Path) -> Dataset:
+def _extract(manifest: Manifest, store: Path) -> tuple[Dataset, float | None]:
+    """Return the clips, and what embedding them took unless they were there already."""
     from embedx.dataset import load_embeddings
     from embedx.encoders.catalog import resolve_encoder
     from embedx.extract.job import extract_embeddings
@@ -60,17 +61,25 @@ def _extract(manifest: Manifest, store: Path) -> Dataset:
     note = resolve_encoder("tiny").note
     if note:
         print(f"   Encoder 'tiny': {note}")
-    return load_embeddings(store)
+    return load_embeddings(store), report.seconds if report.n_computed == len(manifest) else None
 
 
-def _compare(dataset: Dataset, results: Path, seed: int) -> str:
+def _compare(dataset: Dataset, results: Path, seed: int, embedding_seconds: float | None) -> str:
     from embedx.cli.compare import write_results
     from embedx.comparison import compare
     from embedx.report.tables import render_markdown
 
     with ProgressBar("2. comparing", unit="fits") as progress:
-        comparison = compare(dataset, heads=HEADS, folds="split", seed=seed, n_jobs=-1, progress=progress)
-    write_results(comparison, results)
+        comparison = compare(
+            dataset,
+            heads=HEADS,
+            folds="split",
+            seed=seed,
+            n_jobs=-1,
+            progress=progress,
+            embedding_seconds=None if embedding_seconds is None else {"": embedding_seconds},
+        )
+    write_results(comparison, results, dataset)
     print("\n2. Five official folds; clips cut from one recording are never split between training and test.\n")
     print(render_markdown(comparison))
     return comparison.best.head

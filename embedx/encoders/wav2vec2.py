@@ -176,7 +176,7 @@ class Wav2Vec2Encoder:
         wave = torch.from_numpy(np.ascontiguousarray(normalize(samples) if self.info.normalize else samples))
         if self.device.type == "cuda":
             wave = wave.pin_memory().to(self.device, non_blocking=True)
-        features = self._front(wave) if self._front else self._extractor(wave[None].to(self.dtype))[0].T  # type: ignore[misc]
+        features = self._front(wave) if self._front else self._extractor(wave[None].to(self.dtype))[0].T
         if self._first_norm is not None:
             features = self._first_norm(features)
         if self._projection is None:
