@@ -1,8 +1,6 @@
 """``python -m embedx`` is the command ``embedx`` (torchrun starts it so)."""
 
-import sys
-
-from embedx.cli import main
+from embedx.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

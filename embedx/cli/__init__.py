@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from embedx.errors import EmbedxError, EmbedxWarning, unknown_name
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]
 
 COMMANDS = {
     "quickstart": "run the whole way on the bundled sample: extract, compare, save, predict",
@@ -68,6 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"embedx: {unknown_name('command', words[0], COMMANDS)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return _run(words[0], words[1:])
+
+
+def entry() -> NoReturn:
+    """Be the process ``embedx``: run one command and exit with its code.
+
+    An interrupted process ends at once: everything is on disk by then, and taking torch down takes seconds.
+    """
+    code = main()
+    if code == EXIT_INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _overview() -> str:

@@ -136,11 +136,12 @@ def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
     from embedx.download.fetch import FetchOptions
     from embedx.download.surroundings import find_js_runtime, has_solver, read_cookies
 
+    cookies = read_cookies(args.cookies) if args.cookies else None  # bad input is refused before anything is said
     runtime = find_js_runtime()
     if is_youtube and not (runtime and has_solver()):
         print(f"embedx: warning: no JavaScript runtime with scripts: {_NEEDS_RUNTIME}", file=sys.stderr)
     return FetchOptions(
-        cookies=read_cookies(args.cookies) if args.cookies else None,
+        cookies=cookies,
         proxy=args.proxy,
         timeout_seconds=args.timeout,
         deadline_seconds=args.deadline,

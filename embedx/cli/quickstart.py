@@ -91,9 +91,7 @@ def _save_and_predict(dataset: Dataset, head: str, folder: Path, seed: int) -> N
     kept, shown = _keep_some_apart(dataset)
     fit_model(kept, head=head, seed=seed).save(folder)
     model = Model.load(folder)
-    print(
-        f"\n3. The best head, {head}, fitted on {len(kept)} clips, saved to {folder}. Four recordings it never heard:\n"
-    )
+    print(f"\n3. The best head, {head}, fitted on {len(kept)} clips, saved to {folder}. Recordings it never heard:\n")
     paths = [str(Path(dataset.root) / source.uri) for source in shown]
     predictions = _predictions(model, paths)
     for source, (label, share) in zip(shown, predictions, strict=True):

@@ -146,9 +146,10 @@ def _more_data(curves: Mapping[str, Any]) -> list[str]:
         bounds = forecast.get("interval")
         between = f" (95% interval {bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
         where = f" on {store}" if store else ""
+        flat = ", so more clips of this kind promise no gain" if ahead <= now["accuracy"] else ""
         said.append(
             f"More data? {curves['title']}{where} has {now['accuracy']:.1%} from {now['n_train']:.0f} clips; if its "
-            f"power law holds, twice as many would give {ahead:.1%}{between}."
+            f"power law holds, twice as many would give {ahead:.1%}{between}{flat}."
         )
     return said
 

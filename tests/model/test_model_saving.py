@@ -163,14 +163,9 @@ def test_what_cannot_be_saved_says_so(make_dataset, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("clips", Path(__file__).parent / "conftest.py")
-    clips = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(clips)
+def saved(make_dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    dataset = clips.build_dataset()
+    dataset = make_dataset()
     for head in ("logreg", "lgbm", "mlp", "knn"):
         fit_model(dataset, head, calibrate="isotonic" if head == "logreg" else False).save(folder / head)
     return folder
