@@ -29,7 +29,7 @@ def main() -> None:
         seconds = time.monotonic() - started
         results = Path(folder) / "embedx-quickstart" / "results" / "comparison.json"
         record = json.loads(results.read_text(encoding="utf-8"))
-    rows = [_row(row) for row in record["rows"]]
+    rows = [head_row(row) for row in record["rows"]]
     note = (
         "152 recordings, four classes of 38 (guessing: 25 %), five official folds, encoder `tiny` "
         f"(it never heard these classes). `embedx quickstart` took {seconds:.0f} s in all."
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"wrote {path}")
 
 
-def _row(row: dict[str, Any]) -> list[Any]:
+def head_row(row: dict[str, Any]) -> list[Any]:
     scores, interval = row["scores"], row["intervals"].get("accuracy")
     bounds = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else "-"
     fit = sum(fold["seconds_fit"] for fold in row["folds"])

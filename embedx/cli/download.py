@@ -26,7 +26,7 @@ _NEEDS_RUNTIME = "YouTube needs one and yt-dlp's scripts for it, pip install 'em
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
     from embedx.download.tables import Division
-    from embedx.errors import ParameterError
+    from embedx.errors import ManifestError, ParameterError
 
     plan = _plan(args, {})
     if args.check:
@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(plan, args)
     if args.output is None:
         raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
+    if Path(args.output).exists() and not Path(args.output).is_dir():
+        raise ManifestError(f"{args.output} cannot be written: it is a file, not a folder. Give another folder")
     division = Division(args.group, args.valid_fraction, args.test_fraction, args.seed)
     options = _options(args, is_youtube=_has_youtube(plan))
     if args.repair_ids:

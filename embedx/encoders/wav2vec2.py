@@ -37,7 +37,7 @@ def normalize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> normalize(np.array([1.0, 3.0], np.float32)).tolist()
+    >>> normalize(np.array([1.0, 3.0], np.float32)).round(5).tolist()
     [-1.0, 1.0]
     """
     centred = samples - samples.mean(dtype=np.float64)
