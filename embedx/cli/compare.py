@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedx.cli.labels import read_labels
 from embedx.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -80,15 +81,9 @@ def _require_folds(args: argparse.Namespace) -> None:
 
 def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     from embedx.dataset import load_embeddings
-    from embedx.manifest import read_manifest
 
     column = args.split_column or (None if args.folds.isdigit() or args.folds == "split" else args.folds)
-    if args.labels is None and (args.label_column or args.group_column):
-        raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
-    labels = None
-    if args.labels is not None:
-        columns = {"label_column": args.label_column, "group_column": args.group_column, "split_column": column}
-        labels = read_manifest(args.labels, must_exist=False, **columns)
+    labels = read_labels(args, split_column=column)
     layers = _layers(args.layers)
     names = _names(args.stores)
     stores = {name: load_embeddings(path, layers=layers, labels=labels) for name, path in names.items()}

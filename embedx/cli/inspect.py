@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from embedx.errors import ParameterError
+from embedx.cli.labels import read_labels
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,14 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from embedx.cli.progress import ProgressBar
     from embedx.dataset import load_embeddings
     from embedx.inspection import inspect_data
-    from embedx.manifest import read_manifest
 
-    if args.labels is None and (args.label_column or args.group_column):
-        raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
-    labels = None
-    if args.labels is not None:
-        columns = {"label_column": args.label_column, "group_column": args.group_column}
-        labels = read_manifest(args.labels, must_exist=False, **columns)
+    labels = read_labels(args)
     dataset = load_embeddings(args.store, labels=labels)
     with ProgressBar("listening", unit="clips") as progress:
         inspection = inspect_data(dataset, audio=not args.no_audio, seed=args.seed, progress=progress)

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from embedx.cli.labels import read_labels
 from embedx.cli.progress import ProgressBar
 from embedx.errors import DatasetError, ParameterError
 
@@ -69,7 +70,9 @@ def _read_dataset(args: argparse.Namespace) -> Dataset:
     if is_audio(args):
         return read_audio(args)
     refuse_other_encoder(args)
-    dataset = load_embeddings(args.embeddings, layers=_layers(args.layers), labels=_labels(args))
+    dataset = load_embeddings(
+        args.embeddings, layers=_layers(args.layers), labels=read_labels(args, split_column=args.split_column)
+    )
     root = getattr(args, "root", None)
     return dataset if root is None else dataset.located_at(root)
 
@@ -79,17 +82,6 @@ def _layers(text: str | None) -> list[int] | None:
         return None if text is None else [int(layer) for layer in text.split(",")]
     except ValueError:
         raise ParameterError(f"--layers {text!r}: give numbers with commas, such as 0,4,8") from None
-
-
-def _labels(args: argparse.Namespace) -> Any:
-    from embedx.manifest import read_manifest
-
-    columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("label", "group", "split")}
-    if args.labels is None:
-        if any(columns.values()):
-            raise ParameterError("columns are read from a CSV: give it with --labels clips.csv")
-        return None
-    return read_manifest(args.labels, must_exist=False, **columns)
 
 
 def _predefined(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
