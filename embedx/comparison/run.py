@@ -142,7 +142,7 @@ def _fit_all(
         for done, ((contender, fold), fit) in enumerate(zip(jobs, results, strict=True), start=1):
             fits[contender.name].append(fit)
             if progress is not None:
-                progress(done, len(jobs), row=contender.name, fold=fold.name)
+                progress(done, len(jobs), row=" ".join(filter(None, contender.name.split("|"))), fold=fold.name)
     return fits
 
 
