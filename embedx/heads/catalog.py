@@ -227,7 +227,7 @@ def fit_head(
     Raises
     ------
     ParameterError
-        The head takes no ``sample_weight``, or asks for more neighbours than there are clips.
+        The head takes no ``sample_weight``.
     """
     from sklearn import config_context
 
@@ -237,12 +237,6 @@ def fit_head(
     taken = inspect.signature(last.fit).parameters
     if sample_weight is not None and "sample_weight" not in taken:
         raise ParameterError(f"{type(last).__name__} takes no sample_weight: use another head, or leave it out")
-    n_neighbors = getattr(last, "n_neighbors", 0)
-    if isinstance(n_neighbors, int) and n_neighbors > len(y):
-        raise ParameterError(
-            f"{type(last).__name__} looks at {n_neighbors} neighbours, but there are {len(y)} clips to learn from: "
-            "ask for fewer with n_neighbors, or add clips"
-        )
     extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch, "progress": progress}
     given = {f"{prefix}{name}": value for name, value in extras.items() if value is not None and name in taken}
     with config_context(enable_metadata_routing=False):

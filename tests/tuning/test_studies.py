@@ -39,7 +39,7 @@ def slow(*, n_layers=1, random_state=0, C=0.1):
 space = {{"C": Real(1e-4, 1e2, log=True)}}
 CATALOG["slow"] = HeadSpec(name="slow", title="slow", factory=slow, layered=False, space=space)
 from embedx.tuning import tune
-dataset = conftest.build_dataset()
+dataset = conftest._make_dataset()
 def progress(done, total, best):
     print(done, best, flush=True)
 tuned = tune("slow", dataset, n_trials={n_trials}, study={place!r}, n_folds=3, pruner="none", progress=progress)
@@ -48,7 +48,7 @@ print("finished", tuned.n_trials, len(tuned.history), flush=True)
 
 
 def start(place, *, n_trials=12, pause=0.05):
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1])
     code = WORKER.format(tests=tests, place=str(place), n_trials=n_trials, pause=pause)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     return subprocess.Popen(
