@@ -15,7 +15,7 @@ from pathlib import Path
 
 from embedx.errors import ManifestError, SkippedSourcesWarning, unknown_name
 
-__all__ = ["AUDIO_SUFFIXES", "ClipKey", "Manifest", "Source", "read_manifest", "with_labels"]
+__all__ = ["AUDIO_SUFFIXES", "ClipKey", "Manifest", "Source", "parse_seconds", "read_manifest", "with_labels"]
 
 AUDIO_SUFFIXES = frozenset(
     [".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3"]
@@ -322,8 +322,19 @@ def _csv_sources(
         yield str(number), Source(_relative(path, root), start_seconds=start, stop_seconds=stop, **texts)
 
 
-def _seconds(place: Path, number: int, row: Mapping[str, str], column: str | None) -> float | None:
-    text = (row[column] or "").strip() if column else ""
+def parse_seconds(place: Path, number: int, column: str, text: str) -> float | None:
+    """Return the seconds that a cell of a CSV holds, None for an empty one.
+
+    Raises
+    ------
+    ManifestError
+        The text is no number of seconds; the message names file, row and column.
+
+    Examples
+    --------
+    >>> parse_seconds(Path("clips.csv"), 2, "start", "1.5")
+    1.5
+    """
     if not text:
         return None
     try:
@@ -333,6 +344,10 @@ def _seconds(place: Path, number: int, row: Mapping[str, str], column: str | Non
     if not (math.isfinite(value) and value >= 0):
         raise ManifestError(f"{place} row {number}, column {column!r}: {text!r} is no number of seconds (0 or more)")
     return value
+
+
+def _seconds(place: Path, number: int, row: Mapping[str, str], column: str | None) -> float | None:
+    return parse_seconds(place, number, column, (row[column] or "").strip()) if column else None
 
 
 def _unique(rows: Iterable[tuple[str, Source]], where: str, unit: str) -> tuple[tuple[Source, ...], int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from embedx.download.links import Link, read_link
 from embedx.errors import ManifestError, unknown_name
+from embedx.manifest import parse_seconds
 
 __all__ = ["LinkRow", "read_rows"]
 
@@ -139,20 +139,10 @@ def _choose_columns(place: Path, header: Sequence[str], wanted: Mapping[str, str
 def _row(place: Path, number: int, cell: Mapping[str, str], columns: Mapping[str, str], allow_private: bool) -> LinkRow:
     text = {role: (cell[name] or "").strip() for role, name in columns.items()}
     link = read_link(text["url"], root=place.parent, allow_private=allow_private)
-    times = {role: _seconds(place, number, columns[role], text[role]) for role in ("start", "stop") if role in columns}
+    times = {
+        role: parse_seconds(place, number, columns[role], text[role]) for role in ("start", "stop") if role in columns
+    }
     row = LinkRow(number, link, text.get("label") or None, title=text.get("title", ""), **times)
     if row.stop is not None and row.stop <= (row.start or 0.0):
         raise ManifestError(f"{place} row {number}: the section stops at {row.stop:g} s, not after its start")
     return row
-
-
-def _seconds(place: Path, number: int, column: str, text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise ManifestError(f"{place} row {number}, column {column!r}: {text!r} is no number of seconds (0 or more)")
-    return value
