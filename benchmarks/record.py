@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+"""What is committed, and what README shows."""
+
+OUTPUT_VARIABLE = "EMBEDX_BENCHMARK_RESULTS"
+"""Environment variable with the folder that results go into instead: a trial run must not replace what is committed."""
+
 PACKAGES = ("embedx", "torch", "transformers", "numpy", "scikit-learn", "lightgbm", "h5py", "av", "optuna", "ray")
 
 
@@ -45,18 +50,56 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, note: str = 
     return {"columns": list(columns), "rows": [list(row) for row in rows], "note": note}
 
 
-def write_result(name: str, *, tables: Mapping[str, Any], **details: Any) -> Path:
-    """Write ``benchmarks/results/NAME.json`` and return its path."""
+def measure(values: Sequence[float], *, better: str, unit: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Return one measured quantity for `benchmarks.regression`.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Every repetition, not their mean: their spread is the noise that a change has to exceed.
+    better : {'lower', 'higher'}
+        Which way is better.
+    unit : str
+        ``"s"``, ``"MB"``, ``"accuracy"``; seconds and bytes are compared on one kind of machine only.
+    keys : sequence of str
+        Names of the repetitions where the same ones come back in another run (folds); they are then compared in pairs.
+    """
+    return {"values": [float(value) for value in values], "better": better, "unit": unit, "keys": list(keys)}
+
+
+def results_folder() -> Path:
+    """Return where results are written: ``benchmarks/results`` unless the environment names another folder."""
+    return Path(os.environ.get(OUTPUT_VARIABLE) or RESULTS)
+
+
+def write_result(
+    name: str, *, tables: Mapping[str, Any], measures: Mapping[str, Any] | None = None, **details: Any
+) -> Path:
+    """Write ``NAME.json`` into `results_folder` and return its path.
+
+    Parameters
+    ----------
+    name : str
+        File name without ending.
+    tables : mapping
+        From `table`, by name.
+    measures : mapping, optional
+        From `measure`, by name: what `benchmarks.regression` compares.
+    **details
+        Anything else that belongs to the numbers.
+    """
     record = {
         "benchmark": name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
         "tables": dict(tables),
+        "measures": dict(measures or {}),
         **details,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder = results_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
 

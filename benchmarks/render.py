@@ -1,7 +1,8 @@
-"""Draw the tables of README.md from the measurements in benchmarks/results.
+"""Draw the tables of README.md and benchmarks/README.md from the measurements in benchmarks/results.
 
-    python -m benchmarks.render            # rewrite README.md
-    python -m benchmarks.render --check    # fail if README.md does not show what was measured
+    python -m benchmarks render            # rewrite them
+    python -m benchmarks render --check    # fail if they do not show what was measured
+    python -m benchmarks render FILE.json  # print the tables of any result
 
 A table stands between ``<!-- table: FILE NAME -->`` and ``<!-- end -->``; FILE is a JSON file in
 benchmarks/results without its ending, NAME one of the tables in it.
@@ -10,12 +11,14 @@ benchmarks/results without its ending, NAME one of the tables in it.
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+PAGES = (README, Path(__file__).resolve().parent / "README.md")
 _PLACE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -32,7 +35,7 @@ def draw(record: dict[str, Any], name: str) -> str:
 
 
 def fill(text: str) -> str:
-    """Return README's text with every table drawn anew."""
+    """Return a page's text with every table drawn anew."""
 
     def one(match: re.Match[str]) -> str:
         record = json.loads((RESULTS / f"{match[2]}.json").read_text(encoding="utf-8"))
@@ -45,18 +48,26 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
-def main() -> int:
-    """Rewrite README, or say that it is out of date."""
-    old = README.read_text(encoding="utf-8")
-    new = fill(old)
-    if "--check" in sys.argv[1:]:
-        print(
-            "README.md shows what was measured"
-            if old == new
-            else "README.md is out of date: python -m benchmarks.render"
-        )
-        return int(old != new)
-    README.write_text(new, encoding="utf-8")
+def show(path: Path) -> str:
+    """Return all tables of one result, each under its name."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return "\n".join(f"{record['benchmark']}: {name}\n\n{draw(record, name)}" for name in record["tables"])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Rewrite the pages, say that they are out of date, or print results."""
+    words = sys.argv[1:] if words is None else words
+    if files := [Path(word) for word in words if word.endswith(".json")]:
+        for path in files:
+            print(show(path))
+        return 0
+    stale = [page for page in PAGES if fill(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+    if "--check" in words:
+        names = ", ".join(str(page.relative_to(README.parent)) for page in stale)
+        print(f"out of date: {names}: python -m benchmarks render" if stale else "the pages show what was measured")
+        return int(bool(stale))
+    for page in stale:
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -7,8 +7,8 @@
 Folds are the official ones of ESC-10 and the speakers of FSDD. Tuning happens inside the training part of each
 fold, on whole groups. Seconds are processor time, so that a busy machine does not change them.
 
-``heard`` marks clips that the bundled encoder learned from without their labels (its README names them): ESC-10's
-folds 1 to 4 of the classes outside the bundled sample, and the speakers jackson and nicolas of FSDD.
+``heard`` marks clips that the bundled encoder learned from without their labels, as the task's file in
+benchmarks/quality/tasks declares them; a store has the name of its task.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import table, write_result
+from benchmarks.quality.tasks import heard_mask, read_tasks
+from benchmarks.record import measure, table, write_result
 from embedx.dataset import Dataset, load_embeddings
 from embedx.evaluation.metrics import align_proba, score
 from embedx.evaluation.splits import Fold, plan_folds
@@ -29,7 +30,6 @@ from embedx.model import Model, fit_model
 from embedx.tuning import tune
 
 HEADS = ("majority", "logmel", "knn", "logreg", "lgbm", "mlp")
-SAMPLE = ("dog_bark", "rooster", "baby_cry", "person_sneeze")
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
 COLUMNS = [
     "task",
@@ -51,10 +51,11 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10, help="of tuning, in each fold; 0 leaves tuning out")
     parser.add_argument("--tuned", default="logreg,lgbm,mlp,knn", help="heads to tune (default: %(default)s)")
     parser.add_argument("--study", type=int, default=50, help="trials of the timed study; 0 leaves it out")
+    parser.add_argument("--encoder", default="tiny", help="whose hearing is looked up (default: %(default)s)")
     args = parser.parse_args()
     datasets = {Path(path).stem: load_embeddings(path) for path in args.stores}
     tuned = args.tuned.split(",") if args.trials else []
-    rows = [row for name, one in datasets.items() for row in _measure(name, one, tuned, args.trials)]
+    rows = [row for name, one in datasets.items() for row in _measure(name, one, tuned, args)]
     layers = [[name, *_layer_row(one)] for name, one in datasets.items()]
     first = next(iter(datasets.values()))
     studies = _studies(first, args.study) if args.study else []
@@ -69,6 +70,9 @@ def main() -> None:
             "studies": table(["head", "trials", "given up early", "processor s", "wall s"], studies),
             "loading": table(["head", "load a saved model, ms"], _loading(first)),
         },
+        measures={
+            _name(row): measure(row["folds"], better="higher", unit="accuracy", keys=row["keys"]) for row in rows
+        },
         rows=rows,
         trials=args.trials,
         encoder={"id": first.recipe.encoder, "weights_sha256": first.recipe.weights_sha256},
@@ -80,8 +84,9 @@ def main() -> None:
 def _note(dataset: Dataset, trials: int) -> str:
     return (
         f"Encoder `{dataset.recipe.encoder}` (weights {dataset.recipe.weights_sha256[:8]}), {dataset.n_layers} layers "
-        f"of {dataset.dim}; official folds (ESC-10) and a speaker left out (FSDD); tuned with {trials} trials inside "
-        "each fold. Seconds are processor time of all folds."
+        f"of {dataset.dim}; official folds (ESC-10) and a speaker left out (FSDD)"
+        + (f"; tuned with {trials} trials inside each fold" if trials else "")
+        + ". Seconds are processor time of all folds."
     )
 
 
@@ -90,17 +95,20 @@ def _folds(dataset: Dataset) -> tuple[Fold, ...]:
     return plan_folds(np.asarray(dataset.y), split=split)
 
 
-def _heard(name: str, dataset: Dataset) -> np.ndarray[Any, Any]:
-    if name.startswith("fsdd"):
-        return np.array([any(who in s.uri for who in ("jackson", "nicolas")) for s in dataset.sources])
-    return np.array([s.label not in SAMPLE and s.split in ("1", "2", "3", "4") for s in dataset.sources])
+def _heard(name: str, dataset: Dataset, encoder: str) -> np.ndarray[Any, Any]:
+    task = read_tasks().get(name)
+    return np.zeros(len(dataset), bool) if task is None else heard_mask(task, encoder, dataset.sources)
 
 
-def _measure(name: str, dataset: Dataset, tuned: list[str], trials: int) -> list[dict[str, Any]]:
-    heard = _heard(name, dataset)
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['task']}/{row['head']}" + (f", {row['trials']} trials" if row["trials"] else "")
+
+
+def _measure(name: str, dataset: Dataset, tuned: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
+    heard = _heard(name, dataset, args.encoder)
     rows = []
     for head in HEADS:
-        for with_trials in (0, trials) if head in tuned else (0,):
+        for with_trials in (0, args.trials) if head in tuned else (0,):
             row = _judged(dataset, head, with_trials, heard)
             rows.append({"task": name, "head": head, "trials": with_trials, **row})
             print(_shown(rows[-1]), flush=True)
@@ -112,8 +120,8 @@ def _judged(dataset: Dataset, head: str, trials: int, heard: Any, **fixed: Any) 
     classes = np.unique(y)
     proba = np.zeros((len(y), len(classes)))
     seconds = {"fit": 0.0, "tune": 0.0}
-    chosen = []
-    for fold in _folds(dataset):
+    chosen, folds = [], _folds(dataset)
+    for fold in folds:
         part, test = dataset.take(fold.train), dataset.take(fold.test)
         params = dict(fixed)
         if trials:
@@ -130,7 +138,8 @@ def _judged(dataset: Dataset, head: str, trials: int, heard: Any, **fixed: Any) 
         name: float(right[mask].mean()) if mask.any() else None
         for name, mask in (("heard", heard), ("unheard", ~heard))
     }
-    return {**{name: found[name] for name in SHOWN}, **parts, "seconds": seconds, "chosen": chosen}
+    by_fold = {"folds": [float(right[fold.test].mean()) for fold in folds], "keys": [fold.name for fold in folds]}
+    return {**{name: found[name] for name in SHOWN}, **parts, **by_fold, "seconds": seconds, "chosen": chosen}
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -23,7 +23,7 @@ SETTINGS = ({"samples_per_label": 8, "n_experiments": 10}, {"samples_per_label":
 
 def make_arrays() -> dict[str, Any]:
     """Draw embeddings (n, d) float32 and labels (n,) of classes that overlap, the same everywhere and for ever."""
-    rng = np.random.RandomState(7)  # noqa: NPY002
+    rng = np.random.RandomState(7)
     n = SIZES["n_train"] + SIZES["n_test"]
     y = rng.randint(0, SIZES["n_classes"], n)
     centres = rng.normal(size=(SIZES["n_classes"], SIZES["dim"]))

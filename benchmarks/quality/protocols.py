@@ -112,7 +112,7 @@ def maeb_cross_validation(
 
 
 def _maeb_draw(order: list[int], labels: Sequence[Any], samples_per_label: int, seed: int) -> list[int]:
-    np.random.RandomState(seed).shuffle(order)  # noqa: NPY002
+    np.random.RandomState(seed).shuffle(order)
     seen: dict[Any, int] = defaultdict(int)
     chosen = []
     for i in order:
@@ -138,22 +138,31 @@ def _scores(truth: Sequence[Any], guess: Any) -> dict[str, float]:
     return found
 
 
-def arch(x: Array, y: Sequence[Any], folds: Sequence[Any], *, n_iters: int = 1, n_epochs: int = 200) -> Outcome:
+def arch(x: Array, y: Sequence[Any], folds: Sequence[Any] | None, *, n_iters: int = 1, n_epochs: int = 200) -> Outcome:
     """Score embeddings as ARCH does: a linear layer trained on all folds but one, for every fold.
+
+    Without folds a random fifth is tested (its seed is ARCH's; the order of the clips is not known).
 
     AdamW at 1e-3 falling by 5 % an epoch, batches of 32, 200 epochs, a fifth of the training part set aside at
     random for choosing the best epoch. That choice has no effect: ARCH keeps a reference to the weights, not a
     copy, and so tests the last epoch's. ``n_iters`` repetitions differ in their random weights and batches.
     """
-    labels, parts = np.unique(np.asarray(y), return_inverse=True)[1], np.asarray(folds)
+    labels = np.unique(np.asarray(y), return_inverse=True)[1]
+    parts = _arch_random(len(labels)) if folds is None else np.asarray(folds)
+    tested = ["test"] if folds is None else np.unique(parts)
     runs = []
     for iteration in range(n_iters):
-        for name in np.unique(parts):
+        for name in tested:
             train, _ = train_test_split(np.flatnonzero(parts != name), test_size=0.2, random_state=42)
             test = np.flatnonzero(parts == name)
             guess = _arch_fit(np.asarray(x, np.float32), labels, train, test, n_epochs, seed=iteration)
             runs.append(_scores(labels[test], guess))
     return Outcome(runs, "folds", {"n_epochs": n_epochs, "n_iters": n_iters, "mode": "linear"})
+
+
+def _arch_random(n: int) -> Array:
+    test = train_test_split(np.arange(n), test_size=0.2, random_state=42)[1]
+    return np.where(np.isin(np.arange(n), test), "test", "train")
 
 
 def _arch_fit(x: Array, y: Array, train: Array, test: Array, n_epochs: int, *, seed: int) -> Array:
@@ -180,7 +189,8 @@ def hear(x: Array, y: Sequence[Any], folds: Sequence[Any], *, grid_points: int =
 
     Fold i is the test part, fold i + 1 the validation part, the rest is trained on. ``grid_points`` of the grid are
     tried on the first split only; the best by validation accuracy is trained on every split, stopped early, and the
-    epoch that was best on validation is tested. Fully connected layers with batch norm, Adam, batches of 1024.
+    epoch that was best on validation is tested. Parts named ``train``, ``valid`` and ``test`` are one split.
+    Fully connected layers with batch norm, Adam, batches of 1024.
 
     Parameters
     ----------
@@ -195,8 +205,9 @@ def hear(x: Array, y: Sequence[Any], folds: Sequence[Any], *, grid_points: int =
     if len(names) < 3:
         raise ValueError(f"HEAR's protocol needs at least three folds (train, valid, test), this task has {len(names)}")
     parts = np.asarray([str(name) for name in folds])
+    named = names == ["test", "train", "valid"]
     data = np.asarray(x, np.float32), np.unique(np.asarray(y), return_inverse=True)[1]
-    splits = [(names[i], names[(i + 1) % len(names)]) for i in range(len(names))]
+    splits = [("test", "valid")] if named else [(names[i], names[(i + 1) % len(names)]) for i in range(len(names))]
     points = list(ParameterGrid({"default": HEAR_GRID, "faster": HEAR_FASTER}[grid]))
     random.Random(42).shuffle(points)
     tried = [(_hear_fit(*data, parts, splits[0], point), point) for point in points[:grid_points]]

@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.record import table, write_result
+from benchmarks.record import measure, table, write_result
 from benchmarks.throughput.flops import gflop, peak_gflops
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import load_encoder, resolve_encoder
@@ -53,11 +53,20 @@ def main() -> None:
         print(json.dumps(_memory(Path(args.memory_of), args.encoder)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        details = measure(Path(folder), Path(args.audio), args.clips, args.rounds, args.only)
-    print(f"written: {write_result('throughput-cpu', tables=draw_tables(details), seed=SEED, details=details)}")
+        details = measure_all(Path(folder), Path(args.audio), args.clips, args.rounds, args.only)
+    tables = {name: drawn for name, drawn in draw_tables(details).items() if drawn["rows"]}
+    path = write_result("throughput-cpu", tables=tables, measures=measured(details), seed=SEED, details=details)
+    print(f"written: {path}")
 
 
-def measure(folder: Path, audio: Path, n_clips: int, rounds: int, only: str = "") -> dict[str, Any]:
+def measured(details: dict[str, Any]) -> dict[str, Any]:
+    """Return the seconds of every method and round, for comparing two runs."""
+    methods = details.get("mix_of_1_to_15_s", {})
+    rounds = {name: row["seconds"] for name, row in methods.items() if isinstance(row, dict)}
+    return {f"{name}: seconds": measure(values, better="lower", unit="s") for name, values in rounds.items()}
+
+
+def measure_all(folder: Path, audio: Path, n_clips: int, rounds: int, only: str = "") -> dict[str, Any]:
     """Measure all parts."""
     encoder = make_encoder(folder / "wav2vec2-base-random")
     mix = make_clips(folder / "mix", audio, np.random.default_rng(SEED).uniform(1, 15, n_clips))

@@ -1,0 +1,68 @@
+"""The encoders that a benchmark is asked for by name, random weights included, and whether they can be had here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.quality.tasks import NotRun
+from embedx.encoders.catalog import resolve_encoder
+from embedx.errors import EmbedxError
+
+__all__ = ["RANDOM", "Chosen", "choose_encoder"]
+
+RANDOM = {
+    "tiny-random": "the bundled encoder's architecture, random weights",
+    "base-random": "wav2vec2-base's architecture, random weights",
+}
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An encoder that is here: its name in tables, what embedx is given, and its weights' hash."""
+
+    name: str
+    location: str
+    weights_sha256: str
+
+
+def choose_encoder(name: str, work: Path) -> Chosen:
+    """Return an encoder by ``tiny``, ``tiny-random``, ``base-random``, a folder or a hub id.
+
+    Parameters
+    ----------
+    name : str
+        As above; random weights are written below ``work`` once.
+    work : path
+        The run's folder.
+
+    Raises
+    ------
+    NotRun
+        It is not on this machine and cannot be fetched.
+    """
+    location = str(_make_random(name, work / "encoders" / name)) if name in RANDOM else name
+    try:
+        info = resolve_encoder(location)
+    except (EmbedxError, OSError) as error:
+        raise NotRun(f"encoder {name} cannot be had here: {str(error).splitlines()[0]}") from error
+    return Chosen(Path(name).name if os.path.isdir(name) else name, location, info.weights_sha256)
+
+
+def _make_random(name: str, folder: Path) -> Path:
+    if (folder / "config.json").exists():
+        return folder
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    from benchmarks.tiny_encoder.architecture import fresh_model
+
+    torch.manual_seed(SEED)
+    model = fresh_model(SEED) if name == "tiny-random" else Wav2Vec2Model(Wav2Vec2Config(mask_time_prob=0.0))
+    part = folder.with_name(folder.name + ".part")
+    model.save_pretrained(part)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(part)
+    os.replace(part, folder)
+    return folder

@@ -1,0 +1,176 @@
+"""Which steps every suite has, quick and full, and the result that a suite's records become."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.encoders import Chosen, choose_encoder
+from benchmarks.quality.tasks import NotRun, Task, read_tasks
+from benchmarks.runner import Step
+
+__all__ = ["DEFAULT", "SUITES", "Wish", "plan_suite"]
+
+DEFAULT = ("quality", "heads", "throughput", "store")
+"""What a run without ``--suite`` measures: all that needs no data, network or second environment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    encoders: Sequence[str]
+    data: Path | None
+    work: Path
+    output: Path
+    quick: bool
+    tasks: Sequence[str]
+
+    def chosen_tasks(self) -> dict[str, Task]:
+        """Return the tasks to run, by name."""
+        everything = read_tasks()
+        return {name: task for name, task in everything.items() if not self.tasks or name in self.tasks}
+
+    def store(self, encoder: Chosen, task: str) -> Path:
+        """Return where a task's embeddings lie: apart for every state of the weights."""
+        return self.work / "stores" / f"{encoder.name}-{encoder.weights_sha256[:12]}" / f"{task}.h5"
+
+    def paths(self) -> list[str]:
+        """Return the words that name the data folder."""
+        return ["--data", str(self.data)] if self.data else []
+
+
+def plan_suite(name: str, wish: Wish) -> list[Step]:
+    """Return the steps of a suite."""
+    return SUITES[name](wish)
+
+
+def _embeddings(wish: Wish, encoder: Chosen, task: str) -> Step:
+    return _quality_step(wish, encoder, task, "embed")
+
+
+def _quality_step(wish: Wish, encoder: Chosen, task: str, step: str) -> Step:
+    words = ["-m", "benchmarks.quality.run", step, "--task", task, "--encoder", encoder.name, "--out", "{out}"]
+    words += ["--location", encoder.location, "--store", str(wish.store(encoder, task))]
+    words += wish.paths() if step == "embed" else []
+    words += ["--quick"] if wish.quick and step != "embed" else []
+    words += ["--trials", "10"] if step == "ours" and not wish.quick else []
+    task_hash = hashlib.sha256((Path(__file__).parent / "quality" / "tasks" / f"{task}.toml").read_bytes()).hexdigest()
+    depends = {"weights": encoder.weights_sha256, "task": task_hash}
+    return Step(name=f"{encoder.name}/{task}/{step}", words=words, depends=depends)
+
+
+def _quality(wish: Wish) -> list[Step]:
+    steps = []
+    for name in wish.encoders:
+        for task_name, task in wish.chosen_tasks().items():
+            wanted = ["embed", "ours", *(one for one in ("maeb", "arch", "hear") if one in task.protocols)]
+            try:
+                task.read(wish.data)
+                encoder = choose_encoder(name, wish.work)
+            except NotRun as reason:
+                steps.append(Step(name=f"{name.replace('/', '--')}/{task_name}", words=(), reason=str(reason)))
+                continue
+            steps += [_quality_step(wish, encoder, task_name, step) for step in wanted]
+    return steps
+
+
+def _stores(wish: Wish, encoder: Chosen, names: Sequence[str]) -> tuple[list[Step], list[str]]:
+    """Return the steps that embed the tasks that are here, and their stores."""
+    tasks = wish.chosen_tasks()
+    here = [name for name in names if name in tasks and _is_here(tasks[name], wish.data)]
+    steps = [_embeddings(wish, encoder, name) for name in here]
+    return steps, [str(wish.store(encoder, name)) for name in here]
+
+
+def _is_here(task: Task, data: Path | None) -> bool:
+    try:
+        task.read(data)
+    except NotRun:
+        return False
+    return True
+
+
+def _heads(wish: Wish) -> list[Step]:
+    encoder = choose_encoder(wish.encoders[0], wish.work)
+    full = () if wish.quick else ("esc10", "fsdd")
+    steps, stores = _stores(wish, encoder, full or ("sample",))
+    if not stores:
+        steps, stores = _stores(wish, encoder, ("sample",))
+    words = ["-m", "benchmarks.heads.run", *stores, "--encoder", encoder.name]
+    words += ["--trials", "0", "--study", "0"] if wish.quick else ["--trials", "10", "--study", "50"]
+    depends = {"weights": encoder.weights_sha256}
+    return [*steps, Step(name="heads", words=words, depends=depends, environment={"OMP_NUM_THREADS": "1"})]
+
+
+def _throughput(wish: Wish) -> list[Step]:
+    words = ["-m", "benchmarks.throughput.run", "--audio", str(_audio(wish))]
+    quick = ["--rounds", "2", "--clips", "4", "--only", "mix_of_1_to_15_s"]
+    return [Step(name="throughput", words=words + (quick if wish.quick else ["--rounds", "3", "--clips", "12"]))]
+
+
+def _audio(wish: Wish) -> Path:
+    tasks = read_tasks()
+    name = "esc10" if _is_here(tasks["esc10"], wish.data) else "sample"
+    return Path(tasks[name].read(wish.data).root)
+
+
+def _store(wish: Wish) -> list[Step]:
+    clips = "5000" if wish.quick else "100000"
+    return [Step(name="store", words=["-m", "benchmarks.store.scale", str(wish.work), "--clips", clips])]
+
+
+def _finetune(wish: Wish) -> list[Step]:
+    encoder = choose_encoder(wish.encoders[0], wish.work)
+    depends = {"weights": encoder.weights_sha256}
+    common = ["-m", "benchmarks.finetune.quality"]
+    quick = ["--epochs", "2", "--per-class", "8", "--max-seconds", "2"] if wish.quick else []
+    steps = [
+        Step(
+            name="finetune/sample",
+            words=[*common, "sample", "--encoder", encoder.location, *quick],
+            depends=depends,
+        )
+    ]
+    fsdd = read_tasks()["fsdd"]
+    try:
+        place = Path(fsdd.read(wish.data).root) / fsdd.csv
+        words = [*common, "fsdd", "--data", str(place), "--encoder", encoder.location, *quick]
+        steps.append(Step(name="finetune/fsdd", words=words, depends=depends))
+    except NotRun as reason:
+        steps.append(Step(name="finetune/fsdd", words=(), reason=str(reason)))
+    small = ["--small", "--steps", "3"] if wish.quick else []
+    return [*steps, Step(name="finetune/throughput", words=["-m", "benchmarks.finetune.throughput", *small])]
+
+
+def _cluster(wish: Wish) -> list[Step]:
+    sizes = (
+        {"driver": ["--units", "20"], "scaling": ["--clips", "200"]} if wish.quick else {"driver": [], "scaling": []}
+    )
+    return [Step(name=f"cluster/{name}", words=["-m", f"benchmarks.cluster.{name}", *w]) for name, w in sizes.items()]
+
+
+def _questions(wish: Wish) -> list[Step]:
+    from benchmarks.questions import plan_questions
+
+    return plan_questions(wish)
+
+
+def _peers(wish: Wish) -> list[Step]:
+    from benchmarks.peers.plan import plan_peers
+
+    return plan_peers(wish)
+
+
+SUITES: dict[str, Callable[[Wish], list[Step]]] = {
+    "quality": _quality,
+    "heads": _heads,
+    "throughput": _throughput,
+    "store": _store,
+    "finetune": _finetune,
+    "cluster": _cluster,
+    "questions": _questions,
+    "peers": _peers,
+}
