@@ -128,7 +128,7 @@ def _run(step: Step, place: Path, output: Path) -> dict[str, Any]:
     facts |= {"seconds": round(seconds, 2), "peak_mb": round(peak, 1)}
     result = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     out.unlink(missing_ok=True)
-    if status == NOT_RUN and "not_run" in result:
+    if status == NOT_RUN and isinstance(result, dict) and "not_run" in result:
         return {**facts, "status": "not run", "reason": result["not_run"]}
     if status:
         return {**facts, "status": "failed", "reason": f"exit {status}: {_last_line(log)} (log: {log.name})"}

@@ -163,7 +163,7 @@ def drop_cache(store: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
+def measure_store(args: argparse.Namespace) -> dict[str, Any]:
     folder = Path(args.folder) / "embedx-store-benchmark"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -251,7 +251,7 @@ def main() -> None:
         found = read(args.folder, args.which)
     else:
         load = os.getloadavg()[0]
-        found = measure(args)
+        found = measure_store(args)
         runs = [*json.loads(args.add_to.read_text())["runs"], found] if args.add_to else [found]
         tables, measures = {"scale": as_table(runs)}, {k: v for run in runs for k, v in measured(run).items()}
         write_result("store_scale", tables=tables, measures=measures, runs=runs, seeds=[0, 1], load_one_minute=load)
