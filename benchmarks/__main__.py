@@ -111,6 +111,8 @@ def _run_suite(name: str, wish: Wish, *, again: bool) -> int:
     fresh = [p for p in sorted(wish.output.glob("*.json")) if before.get(p) != p.stat().st_mtime_ns]
     for one in fresh if path is None else [path, *(p for p in fresh if p != path)]:
         print(render.show(one))
+    for figure in render.write_figures(wish.output):
+        print(f"figure: {figure}")
     return sum(record["status"] == "failed" for record in records)
 
 

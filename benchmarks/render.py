@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import draw_figure
 from benchmarks.record import RESULTS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -48,6 +49,29 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
+def draw_figures(folder: Path = RESULTS) -> dict[Path, str]:
+    """Return every figure that a result in a folder describes, as SVG, by the file that it belongs into."""
+    drawn = {}
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for name, figure in record.get("figures", {}).items():
+            drawn[folder / "figures" / f"{record['benchmark']}-{name}.svg"] = draw_figure(figure)
+    return drawn
+
+
+def write_figures(folder: Path) -> list[Path]:
+    """Write the figures that are not drawn yet or have changed; return them."""
+    stale = [(path, text) for path, text in draw_figures(folder).items() if not _says(path, text)]
+    for path, text in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return [path for path, _ in stale]
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
 def show(path: Path) -> str:
     """Return all tables of one result, each under its name."""
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -63,11 +87,13 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     stale = [page for page in PAGES if fill(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
     if "--check" in words:
+        stale += [path for path, text in draw_figures().items() if not _says(path, text)]
         names = ", ".join(str(page.relative_to(README.parent)) for page in stale)
         print(f"out of date: {names}: python -m benchmarks render" if stale else "the pages show what was measured")
         return int(bool(stale))
     for page in stale:
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
+    write_figures(RESULTS)
     return 0
 
 

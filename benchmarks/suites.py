@@ -47,7 +47,7 @@ def plan_suite(name: str, wish: Wish) -> list[Step]:
     return SUITES[name](wish)
 
 
-def _embeddings(wish: Wish, encoder: Chosen, task: str) -> Step:
+def embeddings_step(wish: Wish, encoder: Chosen, task: str) -> Step:
     return _quality_step(wish, encoder, task, "embed")
 
 
@@ -81,7 +81,7 @@ def _stores(wish: Wish, encoder: Chosen, names: Sequence[str]) -> tuple[list[Ste
     """Return the steps that embed the tasks that are here, and their stores."""
     tasks = wish.chosen_tasks()
     here = [name for name in names if name in tasks and _is_here(tasks[name], wish.data)]
-    steps = [_embeddings(wish, encoder, name) for name in here]
+    steps = [embeddings_step(wish, encoder, name) for name in here]
     return steps, [str(wish.store(encoder, name)) for name in here]
 
 
@@ -122,25 +122,29 @@ def _store(wish: Wish) -> list[Step]:
     return [Step(name="store", words=["-m", "benchmarks.store.scale", str(wish.work), "--clips", clips])]
 
 
+FINETUNE = {
+    "sample": ("--epochs", "6", "--max-seconds", "1.5"),
+    "esc10": ("--epochs", "6", "--max-seconds", "1", "--per-class", "20"),
+    "fsdd": ("--epochs", "8", "--per-class", "45"),
+}
+"""Settings of the full finetune suite: what two cores do in minutes a task."""
+
+
 def _finetune(wish: Wish) -> list[Step]:
     encoder = choose_encoder(wish.encoders[0], wish.work)
-    depends = {"weights": encoder.weights_sha256}
-    common = ["-m", "benchmarks.finetune.quality"]
-    quick = ["--epochs", "2", "--per-class", "8", "--max-seconds", "2"] if wish.quick else []
-    steps = [
-        Step(
-            name="finetune/sample",
-            words=[*common, "sample", "--encoder", encoder.location, *quick],
-            depends=depends,
-        )
-    ]
-    fsdd = read_tasks()["fsdd"]
-    try:
-        place = Path(fsdd.read(wish.data).root) / fsdd.csv
-        words = [*common, "fsdd", "--data", str(place), "--encoder", encoder.location, *quick]
-        steps.append(Step(name="finetune/fsdd", words=words, depends=depends))
-    except NotRun as reason:
-        steps.append(Step(name="finetune/fsdd", words=(), reason=str(reason)))
+    quick = ("--epochs", "2", "--per-class", "8", "--max-seconds", "1")
+    steps = []
+    for name, task in wish.chosen_tasks().items():
+        if name not in FINETUNE or (wish.quick and name != "sample"):
+            continue
+        try:
+            place = [] if task.bundled else ["--data", str(Path(task.read(wish.data).root) / task.csv)]
+        except NotRun as reason:
+            steps.append(Step(name=f"finetune/{name}", words=(), reason=str(reason)))
+            continue
+        words = ["-m", "benchmarks.finetune.quality", name, *place, "--encoder", encoder.location]
+        words += quick if wish.quick else FINETUNE[name]
+        steps.append(Step(name=f"finetune/{name}", words=words, depends={"weights": encoder.weights_sha256}))
     small = ["--small", "--steps", "3"] if wish.quick else []
     return [*steps, Step(name="finetune/throughput", words=["-m", "benchmarks.finetune.throughput", *small])]
 

@@ -1,6 +1,7 @@
 """Does fine-tuning pay? Frozen heads and fine-tuned encoders on the same folds, with what each cost.
 
     python -m benchmarks.finetune.quality sample                            # bundled clips, official folds
+    python -m benchmarks.finetune.quality esc10 --data ESC10/clips.csv      # ten classes, official folds
     python -m benchmarks.finetune.quality fsdd --data FSDD/clips.csv        # digits, by speaker
 
 Writes benchmarks/results/finetune-NAME.json. The encoder is the bundled one unless told.
@@ -34,7 +35,7 @@ def main() -> None:
     args = parse()
     place = str(files("embedx") / "assets" / "sample" / "clips.csv") if args.data is None else args.data
     columns = (
-        {"split_column": "fold"} if args.name == "sample" else {"group_column": "speaker", "split_column": "speaker"}
+        {"group_column": "speaker", "split_column": "speaker"} if args.name == "fsdd" else {"split_column": "fold"}
     )
     manifest = read_manifest(place, **columns)
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +52,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("sample", "fsdd"))
+    parser.add_argument("name", choices=("sample", "esc10", "fsdd"))
     parser.add_argument("--data", help="clips.csv")
     parser.add_argument("--encoder", default="tiny")
     parser.add_argument("--epochs", type=int, default=20)

@@ -47,7 +47,9 @@ PEERS = {
         f"nkululeko-{name}": Peer(f"nkululeko, {name}", "nkululeko.ini", _NKULULEKO, name)
         for name in ("svm", "xgb", "knn")
     },
-    "nkululeko-mlp": Peer("nkululeko, mlp", "nkululeko_mlp.ini", _NKULULEKO, "mlp"),
+    "nkululeko-mlp": Peer(
+        "nkululeko, mlp", "nkululeko_mlp.ini", "the same; its best epoch is picked on the test part", "mlp"
+    ),
 }
 
 
