@@ -1,9 +1,9 @@
 """Line charts and scatters as SVG, drawn from what a result's JSON says of them.
 
-A figure is a mapping: ``title``, ``x`` and ``y`` (names of the axes), ``log_x``, and ``series``: a list with
-``name``, ``points`` (x, y or x, y, low, high), and optionally ``style``: ``line`` (default), ``dots`` (numbered
-as their names are) or ``level`` (a control: one y over the whole width). Text keeps to the font of the page; colours tell apart with colour blindness
-(Okabe and Ito 2008), and every series has its name at its end, so that no colour is needed.
+A figure is a mapping: ``title``, ``x`` and ``y`` (names of the axes), ``log_x``, and ``series``: a list with ``name``,
+``points`` (x, y or x, y, low, high), and optionally ``style``: ``line`` (default), ``dots`` (numbered as their names
+are) or ``level`` (a control: one y over the whole width). Colours tell apart with colour blindness (Okabe and Ito
+2008), and every series has its name at its end, so that no colour is needed.
 """
 
 from __future__ import annotations

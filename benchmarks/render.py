@@ -39,8 +39,10 @@ def fill(text: str) -> str:
     """Return a page's text with every table drawn anew."""
 
     def one(match: re.Match[str]) -> str:
-        record = json.loads((RESULTS / f"{match[2]}.json").read_text(encoding="utf-8"))
-        return f"{match[1]}{draw(record, match[3])}{match[4]}"
+        place = RESULTS / f"{match[2]}.json"
+        if not place.is_file():
+            return f"{match[1]}Not measured yet: there is no `benchmarks/results/{match[2]}.json`.\n{match[4]}"
+        return f"{match[1]}{draw(json.loads(place.read_text(encoding='utf-8')), match[3])}{match[4]}"
 
     return _PLACE.sub(one, text)
 

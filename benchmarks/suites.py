@@ -156,6 +156,10 @@ def _cluster(wish: Wish) -> list[Step]:
     return [Step(name=f"cluster/{name}", words=["-m", f"benchmarks.cluster.{name}", *w]) for name, w in sizes.items()]
 
 
+def _scaling(wish: Wish) -> list[Step]:
+    return [Step(name="scaling", words=["-m", "benchmarks.scaling", "--rates"])]
+
+
 def _questions(wish: Wish) -> list[Step]:
     from benchmarks.questions import plan_questions
 
@@ -177,4 +181,5 @@ SUITES: dict[str, Callable[[Wish], list[Step]]] = {
     "cluster": _cluster,
     "questions": _questions,
     "peers": _peers,
+    "scaling": _scaling,
 }
