@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import regression, render
+from benchmarks.answers import questions_result
 from benchmarks.quality.report import quality_result, step_measures, steps_table
 from benchmarks.quality.tasks import NotRun, read_tasks
 from benchmarks.record import OUTPUT_VARIABLE, write_result
@@ -122,9 +123,7 @@ def _write(name: str, records: list[dict[str, Any]], wish: Wish) -> Path | None:
     if name == "quality":
         return write_result(name, **quality_result(records, wish.chosen_tasks(), quick=wish.quick), asked=asked)
     if name == "questions":
-        from benchmarks.questions import questions_result
-
-        return write_result(name, **questions_result(records, wish), asked=asked)
+        return write_result(name, **questions_result(records, wish.output), asked=asked)
     if name == "peers":
         from benchmarks.peers.plan import peers_result
 

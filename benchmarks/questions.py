@@ -1,4 +1,4 @@
-"""More data, another layer or encoder, or tuning? And what does each head cost? One step, or the tables and figures.
+"""More data, another layer or encoder, or tuning? And what does each head cost? The steps that measure it.
 
     python -m benchmarks run --suite questions --data DATA --full
 
@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.answers import TUNED
 from benchmarks.encoders import choose_encoder
 from benchmarks.quality.tasks import NotRun, Task, heard_mask, read_tasks
-from benchmarks.record import RESULTS, table
 from benchmarks.runner import Step
 
 if TYPE_CHECKING:
     from benchmarks.suites import Wish
 
-__all__ = ["main", "plan_questions", "questions_result"]
+__all__ = ["main", "plan_questions"]
 
 ENCODERS = {"quick": ("tiny", "tiny-random"), "full": ("tiny", "tiny-random", "base-random")}
 TASKS = {"quick": ("sample",), "full": ("esc10", "fsdd")}
-TUNED = "logreg,lgbm,mlp,knn"
 
 
 def plan_questions(wish: Wish) -> list[Step]:
@@ -79,7 +77,7 @@ def main() -> int:
         n_trials=args.trials if is_tuning else 0,
         auto=is_tuning,
         curves=not is_tuning,
-        n_jobs=2,
+        n_jobs=2 if args.trials > 3 else 1,
     )
     truth = np.asarray([source.label for source in result.sources])
     rows = [_plain(result, row, task, truth, next(iter(stores))) for row in result.rows]
@@ -112,201 +110,6 @@ def _plain(result: Any, row: Any, task: Task, truth: Any, first: str) -> dict[st
 
 def _share(right: Any, mask: Any) -> float | None:
     return float(right[mask].mean()) if mask.any() else None
-
-
-def questions_result(records: Sequence[Mapping[str, Any]], wish: Wish) -> dict[str, Any]:
-    """Return the keyword arguments of `benchmarks.record.write_result`."""
-    tasks = read_tasks()
-    found = {r["step"]: r["result"] for r in records if r["status"] == "done"}
-    curves = {s.split("/")[0]: one for s, one in found.items() if s.endswith("/curves")}
-    tuning = {s.split("/")[0]: one for s, one in found.items() if s.endswith("/tuning")}
-    costs = {name: [*_head_costs(one), *_finetune_costs(name, wish.output)] for name, one in tuning.items()}
-    figures = {}
-    for name, one in curves.items():
-        figures[f"{name}-data"] = _data_figure(tasks[name], one)
-        figures[f"{name}-layers"] = _layer_figure(tasks[name], one)
-    for name, one in tuning.items():
-        figures[f"{name}-cost"] = _cost_figure(tasks[name], one, costs[name])
-    tables = {
-        "data": table(DATA, [row for n, one in curves.items() for row in _data_rows(tasks[n], one)], note=DATA_NOTE),
-        "encoders": table(
-            LAYERS, [r for n, one in curves.items() for r in _layer_rows(tasks[n], one)], note=LAYER_NOTE
-        ),
-        "tuning": table(
-            TUNING, [r for n, one in tuning.items() for r in _tuning_rows(tasks[n], one)], note=_trials(tuning)
-        ),
-        "cost": table(COST, [[tasks[n].title, *row] for n, rows in costs.items() for row in rows], note=COST_NOTE),
-    }
-    return {"tables": tables, "figures": figures, "records": list(records)}
-
-
-DATA = ["task", "features", "of an eighth", "a quarter", "half", "three quarters", "all", "twice as many", "heard"]
-DATA_NOTE = (
-    "Accuracy in percent of logistic regression on the mean of all layers, learned from so much of each training part "
-    "(groups whole); twice as many is the power law's forecast, with its 95 % interval where there are groups enough."
-)
-LAYERS = ["task", "features", "last layer", "best layer", "mean of layers", "95 %", "unheard / heard", "heard", "p"]
-LAYER_NOTE = (
-    "Accuracy in percent, logistic regression. The best layer is read off the tested clips, so it flatters; "
-    "p: mean of layers against log-mel, groups permuted, Holm."
-)
-TUNING = [
-    "task",
-    "head",
-    "default, %",
-    "tuned, %",
-    "log-loss",
-    "tuned",
-    "unheard / heard, tuned",
-    "seconds",
-    "tuned, s",
-]
-COST = ["task", "head", "accuracy, %", "log-loss", "seconds to fit", "seconds to predict", "from"]
-COST_NOTE = (
-    "Seconds of all folds. Frozen heads need the embeddings too, once for all of them; fine-tuning needs the audio. "
-    "*: from the finetune suite, on the clips and settings that its table names, frozen heads on the same ones."
-)
-
-
-def _trials(tuning: Mapping[str, Any]) -> str:
-    trials = next((one["trials"] for one in tuning.values()), 0)
-    return f"Tuned with {trials} trials inside each training part (nested), on the bundled encoder."
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _range(interval: Sequence[float] | None) -> str:
-    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-
-
-def _pair(parts: Mapping[str, float | None]) -> str:
-    return " / ".join(_percent(parts[name]) for name in ("unheard", "heard"))
-
-
-def _heads(one: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for row in one["rows"]:
-        if row["kind"] not in ("baseline", "control"):
-            yield row["store"], row
-
-
-def _controls(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [row for row in one["rows"] if row["kind"] in ("baseline", "control")]
-
-
-def _data_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
-    for row in _controls(one):
-        yield [task.title, row["title"], "-", "-", "-", "-", _percent(row["accuracy"]), "-", "-"]
-    for store, _ in _heads(one):
-        learning = one["curves"]["learning"][store]
-        shares = [_percent(point["accuracy"]) for point in learning["points"]]
-        forecast = learning.get("forecast")
-        ahead = "-"
-        if forecast:
-            ahead = _percent(forecast["accuracy"])
-            ahead += f" ({_range(forecast['interval'])})" if "interval" in forecast else ""
-        yield [task.title, store, *["-"] * (5 - len(shares)), *shares, ahead, task.heard_by(store)]
-
-
-def _layer_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
-    for row in _controls(one):
-        yield [task.title, row["title"], "-", "-", _percent(row["accuracy"]), _range(row["interval"]), "-", "-", "-"]
-    control = next(row["name"] for row in one["rows"] if row["kind"] == "control")
-    for store, row in _heads(one):
-        points = [p for p in one["curves"]["layers"][store] if p["layer"] != "mean"]
-        best = max(points, key=lambda point: point["accuracy"])
-        chance = next((t["p"] for t in one["tests"] if (t["a"], t["b"]) == (row["name"], control)), None)
-        shown = f"{_percent(best['accuracy'])} (layer {best['layer']})"
-        accuracies = [_percent(points[-1]["accuracy"]), shown, _percent(row["accuracy"]), _range(row["interval"])]
-        told = "-" if chance is None else f"{chance:.3f}"
-        yield [task.title, store, *accuracies, _pair(row["parts"]), task.heard_by(store), told]
-
-
-def _tuning_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
-    rows = {row["name"]: row for row in one["rows"]}
-    for row in _controls(one):
-        shown = [_percent(row["accuracy"]), "-", f"{row['log_loss']:.3f}", "-", "-", "-"]
-        shown += [f"{row['fit_seconds']:.1f}", "-"]
-        yield [task.title, row["title"], *shown]
-    for name in TUNED.split(","):
-        row, tuned = rows[name], next((r for n, r in rows.items() if r["kind"] == "tuned" and n.startswith(name)), None)
-        if tuned is None:
-            continue
-        scores = [_percent(row["accuracy"]), _percent(tuned["accuracy"])]
-        losses = [f"{row['log_loss']:.3f}", f"{tuned['log_loss']:.3f}"]
-        times = [f"{row['fit_seconds']:.1f}", f"{tuned['fit_seconds']:.0f}"]
-        yield [task.title, row["title"], *scores, *losses, _pair(tuned["parts"]), task.heard_by("tiny"), *times]
-
-
-def _head_costs(one: Mapping[str, Any]) -> list[list[str]]:
-    return [
-        [
-            row["title"],
-            _percent(row["accuracy"]),
-            f"{row['log_loss']:.3f}",
-            f"{row['fit_seconds']:.1f}",
-            f"{row['predict_seconds']:.2f}",
-            "-" if row["kind"] in ("baseline", "control") else _pair(row["parts"]),
-            "questions",
-        ]
-        for row in one["rows"]
-    ]
-
-
-def _finetune_costs(task: str, output: Path) -> list[list[str]]:
-    """Return all rows of the finetune suite's result for a task, starred, from this run or what is committed."""
-    for folder in (output, RESULTS):
-        place = folder / f"finetune-{task}.json"
-        if not place.is_file():
-            continue
-        drawn = json.loads(place.read_text(encoding="utf-8"))["tables"]["heads"]
-        names = {name: i for i, name in enumerate(drawn["columns"])}
-        wanted = ("head", "accuracy", "log-loss", "seconds to fit", "seconds to predict")
-        if all(name in names for name in wanted):
-            rows = [[row[names[name]] for name in wanted] for row in drawn["rows"]]
-            return [
-                [f"{head} *", _percent(accuracy), f"{loss:.3f}", f"{fit:.1f}", f"{predict:.2f}", "-", place.name]
-                for head, accuracy, loss, fit, predict in rows
-            ]
-    return []
-
-
-def _levels(one: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": row["title"], "style": "level", "points": [[1, 100 * row["accuracy"]]]} for row in _controls(one)]
-
-
-def _spot(x: float, point: Mapping[str, Any]) -> list[float | None]:
-    low, high = point.get("interval") or (None, None)
-    return [x, 100 * point["accuracy"], None if low is None else 100 * low, None if high is None else 100 * high]
-
-
-def _data_figure(task: Task, one: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [
-        {"name": store, "points": [_spot(p["n_train"], p) for p in one["curves"]["learning"][store]["points"]]}
-        for store, _ in _heads(one)
-    ]
-    names = {"title": f"{task.title}: more data?", "x": "clips learned from", "y": "accuracy, %"}
-    return {**names, "log_x": True, "series": [*lines, *_levels(one)]}
-
-
-def _layer_figure(task: Task, one: Mapping[str, Any]) -> dict[str, Any]:
-    lines = []
-    for store, _ in _heads(one):
-        points = [p for p in one["curves"]["layers"][store] if p["layer"] != "mean"]
-        lines.append({"name": store, "points": [_spot(i / max(1, len(points) - 1), p) for i, p in enumerate(points)]})
-    names = {"title": f"{task.title}: another layer or encoder?", "x": "depth of the layer", "y": "accuracy, %"}
-    return {**names, "ticks": [[0.0, "first"], [0.5, "middle"], [1.0, "last"]], "series": [*lines, *_levels(one)]}
-
-
-def _cost_figure(task: Task, one: Mapping[str, Any], costs: Sequence[Sequence[str]]) -> dict[str, Any]:
-    dots = [
-        {"name": row[0], "style": "dots", "points": [[max(float(row[3]), 0.01), float(row[1])]]}
-        for row in costs
-        if row[0] not in {control["title"] for control in _controls(one)}
-    ]
-    names = {"title": f"{task.title}: what does a point of accuracy cost?", "x": "seconds to fit all folds"}
-    return {**names, "y": "accuracy, %", "log_x": True, "series": [*dots, *_levels(one)]}
 
 
 if __name__ == "__main__":

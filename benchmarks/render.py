@@ -5,7 +5,8 @@
     python -m benchmarks render FILE.json  # print the tables of any result
 
 A table stands between ``<!-- table: FILE NAME -->`` and ``<!-- end -->``; FILE is a JSON file in
-benchmarks/results without its ending, NAME one of the tables in it.
+benchmarks/results without its ending, NAME one of the tables in it. ``<!-- figures: FILE -->`` to ``<!-- end -->``
+holds all figures of a result.
 """
 
 import json
@@ -20,6 +21,7 @@ from benchmarks.record import RESULTS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 PAGES = (README, Path(__file__).resolve().parent / "README.md")
+_FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PLACE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -44,7 +46,14 @@ def fill(text: str) -> str:
             return f"{match[1]}Not measured yet: there is no `benchmarks/results/{match[2]}.json`.\n{match[4]}"
         return f"{match[1]}{draw(json.loads(place.read_text(encoding='utf-8')), match[3])}{match[4]}"
 
-    return _PLACE.sub(one, text)
+    return _FIGURES.sub(_list_figures, _PLACE.sub(one, text))
+
+
+def _list_figures(match: re.Match[str]) -> str:
+    place = RESULTS / f"{match[2]}.json"
+    figures = json.loads(place.read_text(encoding="utf-8"))["figures"] if place.is_file() else {}
+    lines = [f"![{one['title']}](results/figures/{match[2]}-{name}.svg)" for name, one in sorted(figures.items())]
+    return "\n".join([match[1].rstrip(), *(lines or ["Not drawn yet."]), match[3]])
 
 
 def _cell(value: Any) -> str:

@@ -60,8 +60,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     dataset = load_embeddings(args.store)
     if args.step == "ours":
         return _ours(task, dataset, args)
+    _use_one_thread()
     rows = [_judged(task, dataset, features, args) for features in ("encoder", "log-mel")]
     return {"protocol": args.step, "rows": rows, "n_clips": len(dataset)}
+
+
+def _use_one_thread() -> None:
+    """Networks this small take longer with several threads, and much longer on a machine that has other work."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _embed(task: Task, args: argparse.Namespace) -> dict[str, Any]:
@@ -86,9 +94,8 @@ def _ours(task: Task, dataset: Dataset, args: argparse.Namespace) -> dict[str, A
     from embedx.comparison import compare
 
     heads = ["logreg"] if args.quick else ["logreg", "lgbm", "mlp"]
-    result = compare(
-        dataset, heads, folds=task.folds, n_trials=args.trials, auto=not args.quick, curves=False, n_jobs=2
-    )
+    settings = {"folds": task.folds, "n_trials": args.trials, "curves": False}
+    result = compare(dataset, heads, auto=not args.quick, n_jobs=1 if args.quick else 2, **settings)
     heard = heard_mask(task, args.encoder, result.sources)
     truth = np.asarray([source.label for source in result.sources])
     rows = []
