@@ -7,33 +7,82 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import render
+from benchmarks import record, render
 from benchmarks.record import RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_readme_shows_what_was_measured():
-    text = render.README.read_text(encoding="utf-8")
-    assert render.fill(text) == text, "run: python -m benchmarks.render"
+DRAWN = re.compile(r"<!-- (?:table|figures): .*?<!-- end -->", re.DOTALL)
+CODE = re.compile(r"```.*?```|^    .*?$|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+MEASURED = re.compile(
+    r"\b\d[\d.,]*\s?(?:%|s|ms|us|min|minutes?|h|hours?|seconds?|[kMGT]B|MiB|GiB|x|times|points|rows/s|TFLOP/s)(?!\w)"
+)
+FACTS = {
+    "25 %": "a guess among the sample's four classes",
+}
+"""What looks measured in the prose and is none: every other number belongs into a JSON and a table drawn from it."""
+ABOUT_THE_CHECKPOINT = re.compile(r"`tiny` is a wav2vec2 of .*? of audio", re.DOTALL)
+
+
+@pytest.mark.parametrize("page", render.PAGES, ids=lambda page: page.parent.name)
+def test_the_pages_show_what_was_measured(page):
+    text = page.read_text(encoding="utf-8")
+    assert render.fill(text) == text, "run: python -m benchmarks render"
+
+
+def test_the_figures_show_what_was_measured():
+    stale = [path for path, text in render.draw_figures().items() if path.read_text(encoding="utf-8") != text]
+    assert not stale, "run: python -m benchmarks render"
+
+
+@pytest.mark.parametrize("page", render.PAGES, ids=lambda page: page.parent.name)
+def test_no_measured_number_stands_outside_a_drawn_table(page):
+    text = page.read_text(encoding="utf-8")
+    assert DRAWN.findall(text)
+    prose = CODE.sub("", ABOUT_THE_CHECKPOINT.sub("", DRAWN.sub("", text)))
+    found = {" ".join(number.split()) for number in MEASURED.findall(prose)} - set(FACTS)
+    assert not found, "measure it into a JSON (benchmarks.record) and let `python -m benchmarks render` draw it"
+
+
+def test_a_number_in_prose_would_be_found():
+    found = MEASURED.findall("It took 39 s, reached 91.4 %, is 3.3 x faster and reads 2,072 MB; exit code 3, 5 folds.")
+    assert found == ["39 s", "91.4 %", "3.3 x", "2,072 MB"]
+
+
+def test_a_result_that_is_not_there_is_said():
+    drawn = render.fill("<!-- table: nothing scores -->\nold\n<!-- end -->")
+    assert "Not measured yet" in drawn
+    assert "old" not in drawn
+    assert "Not drawn yet" in render.fill("<!-- figures: nothing -->\n<!-- end -->")
+
+
+def test_results_can_be_kept_apart_from_what_is_committed(tmp_path, monkeypatch):
+    monkeypatch.setenv(record.OUTPUT_VARIABLE, str(tmp_path))
+    path = record.write_result("it", tables={"t": record.table(["a"], [[1.5]])}, figures={})
+    assert path.parent == tmp_path
+    assert "| 1.5 |" in render.show(path)
 
 
 def test_a_table_is_drawn_with_its_note():
-    record = {
+    result = {
         "tables": {"t": {"columns": ["a|b", "n"], "rows": [["x", 0.12345]], "note": "One note."}},
         "machine": {"cores": 2, "cpu": "CPU", "gpu": None},
         "versions": {"torch": "2.0"},
         "date": "2026-01-02T03:04:05",
     }
-    drawn = render.draw(record, "t")
+    drawn = render.draw(result, "t")
     assert drawn.splitlines()[:3] == ["| a\\|b | n |", "| --- | --- |", "| x | 0.123 |"]
     assert "One note. Measured 2026-01-02 on 2 cores of CPU, torch 2.0." in drawn
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_every_result_says_where_and_when(path):
-    record = json.loads(path.read_text(encoding="utf-8"))
-    assert {"date", "machine", "versions"} <= set(record)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*", result["date"])
+    assert result["machine"]["cpu"]
+    assert result["machine"]["cores"] >= 1
+    assert result["versions"]["torch"]
 
 
 def test_no_file_names_a_registry_or_a_developers_place():
