@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.tasks import Task, read_tasks
-from benchmarks.record import RESULTS, table
+from benchmarks.record import RESULTS, measure, table
 
 __all__ = ["TUNED", "questions_result"]
 
@@ -38,7 +38,12 @@ def questions_result(records: Sequence[Mapping[str, Any]], output: Path) -> dict
         ),
         "cost": table(COST, [[tasks[n].title, *row] for n, rows in costs.items() for row in rows], note=COST_NOTE),
     }
-    return {"tables": tables, "figures": figures, "records": list(records)}
+    measures = {
+        f"{step}/{row['name']}": measure(row["runs"], better="higher", unit="accuracy", keys=row["keys"])
+        for step, one in found.items()
+        for row in one.get("rows", ())
+    }
+    return {"tables": tables, "figures": figures, "measures": measures, "records": list(records)}
 
 
 DATA = ["task", "features", "of an eighth", "a quarter", "half", "three quarters", "all", "twice as many", "heard"]

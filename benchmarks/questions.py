@@ -102,6 +102,8 @@ def _plain(result: Any, row: Any, task: Task, truth: Any, first: str) -> dict[st
         "log_loss": row.scores["log_loss"],
         "interval": None if interval is None else list(interval),
         "parts": parts,
+        "runs": [fold.scores["accuracy"] for fold in row.folds],
+        "keys": [fold.fold for fold in row.folds],
         "fit_seconds": sum(fold.seconds_fit for fold in row.folds),
         "predict_seconds": sum(fold.seconds_predict for fold in row.folds),
         "peak_bytes": row.peak_bytes,

@@ -156,6 +156,26 @@ def _cluster(wish: Wish) -> list[Step]:
     return [Step(name=f"cluster/{name}", words=["-m", f"benchmarks.cluster.{name}", *w]) for name, w in sizes.items()]
 
 
+def _main(wish: Wish) -> list[Step]:
+    """The main job and the bundled encoder's own scores; the encoder is always the bundled one."""
+    encoder = choose_encoder("tiny", wish.work)
+    depends = {"weights": encoder.weights_sha256}
+    steps = [Step(name="main/quickstart", words=["-m", "benchmarks.quickstart"], depends=depends)]
+    if wish.quick:
+        return steps
+    embeddings, stores = _stores(wish, encoder, ("esc10",))
+    if not stores:
+        return [*steps, Step(name="main/esc10", words=(), reason="no ESC-10 in the data folder")]
+    note = (
+        "ESC-10: 400 recordings, ten classes of 40 (guessing: 10 %), five official folds grouped by source recording, "
+        f"encoder tiny (it heard {read_tasks()['esc10'].heard_by('tiny')})."
+    )
+    words = ["-m", "benchmarks.reports", "esc10", *stores, "--folds", "split", "--note", note]
+    report = Step(name="main/esc10", words=[*words, "--output", str(wish.work / "esc10-report")], depends=depends)
+    evaluation = ["-m", "benchmarks.evaluate_tiny", *wish.paths()]
+    return [*steps, *embeddings, report, Step(name="main/tiny", words=evaluation, depends=depends)]
+
+
 def _scaling(wish: Wish) -> list[Step]:
     return [Step(name="scaling", words=["-m", "benchmarks.scaling", "--rates"])]
 
@@ -173,6 +193,7 @@ def _peers(wish: Wish) -> list[Step]:
 
 
 SUITES: dict[str, Callable[[Wish], list[Step]]] = {
+    "main": _main,
     "quality": _quality,
     "heads": _heads,
     "throughput": _throughput,

@@ -115,10 +115,10 @@ def _tasks_table(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Task]
         own = [record for record in records if record["step"].split("/")[1] == name]
         embedded = next((r["result"] for r in own if r["status"] == "done" and r["step"].endswith("/embed")), None)
         clips, classes = (embedded["n_clips"], len(embedded["class_counts"])) if embedded else ("-", "-")
-        missing = sorted({f"{r['status']}: {r['reason']}" for r in own if r["status"] != "done"})
-        state = "; ".join(missing) if missing else "run" if own else "not asked for"
-        heard = task.heard_by(own[0]["step"].split("/")[0]) if own and not missing else task.heard_by("tiny")
-        rows.append([task.title, clips, classes, task.folds, task.licence, heard, state])
+        told = sorted({f"{r['status']}: {r['reason']}" for r in own if r["status"] != "done"})
+        by = sorted({r["step"].split("/")[0] for r in own if r["status"] == "done"})
+        state = "; ".join([f"run with {', '.join(by)}"] * bool(by) + told) or "not asked for"
+        rows.append([task.title, clips, classes, task.folds, task.licence, task.heard_by("tiny"), state])
     columns = ["task", "clips", "classes", "folds", "licence", "heard by the bundled encoder", "state"]
     return table(columns, rows)
 

@@ -89,7 +89,7 @@ def test_the_result_has_every_row_and_says_what_was_not_run(records):
     published = {row[2]: row[-1] for row in result["tables"]["summary"]["rows"]}
     assert published == {"ours": "-", "MAEB": "54.8 (sd 1.7)", "ARCH": "-", "HEAR": "-"}
     states = {row[0]: row[-1] for row in result["tables"]["tasks"]["rows"]}
-    assert states["FSDD, three speakers"] == "run"
+    assert states["FSDD, three speakers"] == "run with tiny"
     assert states["GTZAN"] == "not run: no folder"
     assert states["CREMA-D"] == "not asked for"
     assert ["tiny/fsdd/ours", "done", 1.5, 99] in result["tables"]["steps"]["rows"]
@@ -119,6 +119,7 @@ def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, 
     heard = {row[1]: row[-1] for row in result["tables"]["data"]["rows"]}
     assert "jackson" in heard["tiny"]
     assert heard["tiny-random"] == "nothing"
+    assert result["measures"]["fsdd/tuning/logreg"]["keys"] == list(SPEAKERS)
     assert set(result["figures"]) == {"fsdd-data", "fsdd-layers", "fsdd-cost"}
 
 
