@@ -56,7 +56,6 @@ def _quality_step(wish: Wish, encoder: Chosen, task: str, step: str) -> Step:
     words += ["--location", encoder.location, "--store", str(wish.store(encoder, task))]
     words += wish.paths() if step == "embed" else []
     words += ["--quick"] if wish.quick and step != "embed" else []
-    words += ["--trials", "10"] if step == "ours" and not wish.quick else []
     task_hash = hashlib.sha256((Path(__file__).parent / "quality" / "tasks" / f"{task}.toml").read_bytes()).hexdigest()
     depends = {"weights": encoder.weights_sha256, "task": task_hash}
     return Step(name=f"{encoder.name}/{task}/{step}", words=words, depends=depends)

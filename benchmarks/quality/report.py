@@ -56,18 +56,26 @@ def quality_result(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Tas
 
 def _summary(scored: Sequence[tuple[Any, ...]], tasks: Mapping[str, Task]) -> list[list[Any]]:
     """Return one row a task, encoder and protocol: logistic regression in ours, the published head in the others."""
-    rows = []
+    rows, guesses = [], _guesses(scored)
     for record, encoder, name, _ in scored:
         result, task = record["result"], tasks[name]
         control = next(row for row in result["rows"] if row["kind"] == "control")
         head = next(row for row in result["rows"] if row["kind"] == "head")
-        baseline = next((row for row in result["rows"] if row["kind"] == "baseline"), None)
-        guess = f"{100 * baseline['scores']['accuracy']:.1f}" if baseline else "-"
         shown = [f"{100 * row['scores']['accuracy']:.1f}" for row in (control, head)]
         protocol = result["protocol"]
-        rows.append([task.title, encoder, TITLES[protocol], guess, *shown, _width(head), _parts(head)])
+        rows.append([task.title, encoder, TITLES[protocol], guesses.get(name, "-"), *shown, _width(head), _parts(head)])
         rows[-1].append(task.published_for(protocol))
     return rows
+
+
+def _guesses(scored: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """Return the majority baseline of every task, from our protocol."""
+    return {
+        name: f"{100 * row['scores']['accuracy']:.1f}"
+        for record, _, name, _ in scored
+        for row in record["result"]["rows"]
+        if row["kind"] == "baseline"
+    }
 
 
 def _place(record: Mapping[str, Any]) -> tuple[str, str, str]:
