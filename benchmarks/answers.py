@@ -47,9 +47,11 @@ def questions_result(records: Sequence[Mapping[str, Any]], output: Path) -> dict
 
 
 DATA = ["task", "features", "of an eighth", "a quarter", "half", "three quarters", "all", "twice as many", "heard"]
+SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 DATA_NOTE = (
     "Accuracy in percent of logistic regression on the mean of all layers, learned from so much of each training part "
-    "(groups whole); twice as many is the power law's forecast, with its 95 % interval where there are groups enough."
+    "(groups whole; with fewer than ten groups clip by clip, the tested ones apart all the same); twice as many is the "
+    "power law's forecast, with its 95 % interval where there are groups enough."
 )
 LAYERS = ["task", "features", "last layer", "best layer", "mean of layers", "95 %", "unheard / heard", "heard", "p"]
 LAYER_NOTE = (
@@ -107,13 +109,29 @@ def _data_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [task.title, row["title"], "-", "-", "-", "-", _percent(row["accuracy"]), "-", "-"]
     for store, _ in _heads(one):
         learning = one["curves"]["learning"][store]
-        shares = [_percent(point["accuracy"]) for point in learning["points"]]
+        shares = _by_share(_points(one, store))
         forecast = learning.get("forecast")
         ahead = "-"
         if forecast:
             ahead = _percent(forecast["accuracy"])
             ahead += f" ({_range(forecast['interval'])})" if "interval" in forecast else ""
-        yield [task.title, store, *["-"] * (5 - len(shares)), *shares, ahead, task.heard_by(store)]
+        yield [task.title, store, *shares, ahead, task.heard_by(store)]
+
+
+def _points(one: Mapping[str, Any], store: str) -> list[Mapping[str, Any]]:
+    """Return the learning curve: groups whole, or clip by clip where there are too few groups for one."""
+    if "by_clip" in one:
+        return list(one["by_clip"][store])
+    return list(one["curves"]["learning"][store]["points"])
+
+
+def _by_share(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return accuracies in the columns of their shares; whole groups can make two shares one."""
+    shown = ["-"] * len(SHARES)
+    for point in points:
+        share = point["n_train"] / points[-1]["n_train"]
+        shown[min(range(len(SHARES)), key=lambda i: abs(SHARES[i] - share))] = _percent(point["accuracy"])
+    return shown
 
 
 def _layer_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -190,8 +208,7 @@ def _spot(x: float, point: Mapping[str, Any]) -> list[float | None]:
 
 def _data_figure(task: Task, one: Mapping[str, Any]) -> dict[str, Any]:
     lines = [
-        {"name": store, "points": [_spot(p["n_train"], p) for p in one["curves"]["learning"][store]["points"]]}
-        for store, _ in _heads(one)
+        {"name": store, "points": [_spot(p["n_train"], p) for p in _points(one, store)]} for store, _ in _heads(one)
     ]
     names = {"title": f"{task.title}: more data?", "x": "clips learned from", "y": "accuracy, %"}
     return {**names, "log_x": True, "series": [*lines, *_levels(one)]}

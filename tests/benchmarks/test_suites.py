@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.answers import questions_result
+from benchmarks.answers import _by_share, _finetune_costs, questions_result
 from benchmarks.peers.install import link_libraries
 from benchmarks.peers.plan import PEERS, SCRIPTS, count_lines, peers_result
 from benchmarks.quality import run as quality_step
@@ -116,6 +116,10 @@ def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, 
         rows = result["tables"][name]["rows"]
         assert {"majority class", "log-mel + logistic regression"} <= {row[1] for row in rows}, name
         assert {len(row) for row in rows} == {len(result["tables"][name]["columns"])}, (name, rows)
+    curve = next(row[2:7] for row in result["tables"]["data"]["rows"] if row[1] == "tiny")
+    assert "-" not in curve  # three speakers: clip by clip
+    assert float(curve[-1]) >= float(curve[0])
+    assert float(curve[-1]) == pytest.approx(100 * found[0]["result"]["rows"][2]["accuracy"], abs=0.1)
     heard = {row[1]: row[-1] for row in result["tables"]["data"]["rows"]}
     assert "jackson" in heard["tiny"]
     assert heard["tiny-random"] == "nothing"
@@ -123,9 +127,12 @@ def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, 
     assert set(result["figures"]) == {"fsdd-data", "fsdd-layers", "fsdd-cost"}
 
 
-def test_fine_tuned_rows_join_the_costs(tmp_path):
-    from benchmarks.answers import _finetune_costs
+def test_shares_stand_in_their_own_columns():
+    points = [{"n_train": 500.0, "accuracy": 0.4}, {"n_train": 1000.0, "accuracy": 0.5}]
+    assert _by_share(points) == ["-", "-", "40.0", "-", "50.0"]
 
+
+def test_fine_tuned_rows_join_the_costs(tmp_path):
     columns = ["head", "accuracy", "95 % interval", "log-loss", "seconds to fit", "seconds to predict"]
     rows = [["logistic regression", 0.5, "-", 1.0, 0.1, 0.0], ["finetune, all weights", 0.75, "-", 0.5, 60.0, 1.0]]
     record = {"tables": {"heads": {"columns": columns, "rows": rows}}}
