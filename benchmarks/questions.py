@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "plan_questions"]
 
 ENCODERS = {"quick": ("tiny", "tiny-random"), "full": ("tiny", "tiny-random", "base-random")}
+VERSION = "2"
+"""Of what a step writes: finished steps of another one are run anew."""
 TASKS = {"quick": ("sample",), "full": ("esc10", "fsdd")}
 
 
@@ -51,12 +53,12 @@ def plan_questions(wish: Wish) -> list[Step]:
             continue
         steps += [embeddings_step(wish, encoder, name) for encoder in encoders.values()]
         stores = [f"{one}={wish.store(encoder, name)}" for one, encoder in encoders.items()]
-        depends = {one: encoder.weights_sha256 for one, encoder in encoders.items()}
+        depends = {one: encoder.weights_sha256 for one, encoder in encoders.items()} | {"version": VERSION}
         common = ["-m", "benchmarks.questions", "--task", name, "--out", "{out}"]
         trials = ["--trials", "3"] if wish.quick else ["--trials", "10"]
         steps.append(Step(name=f"{name}/curves", words=[*common, "curves", *stores], depends=depends))
         words = [*common, *trials, "tuning", stores[0]]
-        steps.append(Step(name=f"{name}/tuning", words=words, depends={"weights": depends["tiny"]}))
+        steps.append(Step(name=f"{name}/tuning", words=words, depends={"weights": depends["tiny"], "version": VERSION}))
     return steps
 
 
