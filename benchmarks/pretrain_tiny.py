@@ -1,6 +1,8 @@
 """Train the bundled encoder `embedx/assets/tiny`: `python benchmarks/pretrain_tiny.py --data DIR --run DIR`.
 
-Two iterations of HuBERT: masked prediction of k-means clusters of MFCC frames, then of clusters of its own features.
+Masked prediction of k-means clusters of MFCC frames (the first iteration of HuBERT), joined by the phonemes of speech
+that espeak-ng makes and by which recording a sound was cut from; with `--minutes A B` a second iteration follows, on
+clusters of the first one's features. espeak-ng (Debian's package) must be installed.
 The run is seeded and resumable: killed, it goes on from its last checkpoint when the same command is given again.
 """
 
@@ -19,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.record import table, write_result
 from benchmarks.tiny_encoder.architecture import DEMONSTRATION_NOTE, export_checkpoint, fresh_model
-from benchmarks.tiny_encoder.hearing import DOMAINS, all_streams
+from benchmarks.tiny_encoder.hearing import DOMAINS
 from benchmarks.tiny_encoder.peers import Peers
-from benchmarks.tiny_encoder.pool import Pool, build_pool, second_targets
-from benchmarks.tiny_encoder.training import Plan, Trainer
+from benchmarks.tiny_encoder.pool import Pool, all_streams, build_pool, second_targets
+from benchmarks.tiny_encoder.training import PARTS, Plan, Trainer
 
 BEGAN = time.time()
 
@@ -37,7 +39,8 @@ def first_pool(args: argparse.Namespace) -> Pool:
     """Build the pool of the first iteration, unless it is there."""
     path = args.run / "pool.npz"
     if not path.exists():
-        streams = all_streams(args.data, seed=args.seed, speech_minutes=args.speech_minutes)
+        made = {"speech_minutes": args.speech_minutes, "texture_minutes": args.texture_minutes}
+        streams = all_streams(args.data, seed=args.seed, **made)
         say("collected", streams=len(streams))
         build_pool(streams, n_clusters=args.clusters, seed=args.seed, say=say).save(path)
     return Pool.load(path)
@@ -102,7 +105,7 @@ def export(args: argparse.Namespace, name: str) -> None:
     export_checkpoint(state, args.export, note=DEMONSTRATION_NOTE)
     run = torch.load(args.run / name / "trainer.pt", map_location="cpu", weights_only=True)
     step, seconds, heard = run["counts"]
-    columns = ["step", "minutes", "loss", "held_out", *(f"held_out_{domain}" for domain in DOMAINS)]
+    columns = ["step", "minutes", "loss", "held_out", *(f"held_out_{domain}" for domain in DOMAINS), "phonemes_right"]
     curve = [[line[column] for column in columns] for line in run["history"]]
     note = "Masked cluster loss in nats, while training and on streams held out (averaged weights, nothing added)."
     facts = {"steps": step, "minutes": round(seconds / 60, 1), "hours_heard_with_repeats": round(heard / 3600, 2)}
@@ -125,11 +128,14 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with esc10/ and fsdd/")
     parser.add_argument("--run", type=Path, required=True, help="folder for the pool and the checkpoints")
-    parser.add_argument("--minutes", type=float, nargs=2, default=(40, 40), help="of the first and second iteration")
+    parser.add_argument("--minutes", type=float, nargs=2, default=(60, 0), help="of the first and second iteration")
     parser.add_argument("--layer", type=int, default=3, help="that the second iteration's targets come from")
-    parser.add_argument("--speech-minutes", type=float, default=60)
+    parser.add_argument("--speech-minutes", type=float, default=180)
+    parser.add_argument("--texture-minutes", type=float, default=60)
     parser.add_argument("--clusters", type=int, default=128)
-    parser.add_argument("--weights", type=float, nargs=4, default=(1.0, 0.5, 0.5, 0.5), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--weights", type=float, nargs=len(PARTS), default=Plan.weights, metavar="W", help=" ".join(PARTS)
+    )
     parser.add_argument("--batch-seconds", type=float, default=20.0, help="of audio a step, over all processes")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""What the bundled encoder hears: 16 kHz streams of sounds, spoken digits and synthesised speech, and nothing else.
+"""What the bundled encoder hears: 16 kHz streams of sounds, spoken digits, and what a synthesiser makes; nothing else.
 
 Clean holdouts, by construction: the four classes of the bundled sample, fold 5 of ESC-10 and the FSDD speaker
 george are never read here.
@@ -7,20 +7,17 @@ george are never read here.
 from __future__ import annotations
 
 import csv
-import io
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
-from .vocabulary import ACCENTS, DIGITS, LANGUAGES, ONSETS, VARIANTS, VOWELS, WORDS
-
 RATE, HOP, FIELD = 16000, 320, 400  # Hz, samples between two frames, samples that one frame sees
-DOMAINS = ("sounds", "digits", "synthesised")
+DOMAINS = ("sounds", "digits", "synthesised", "textures")
+SPEECH = (1, 2)  # of the domains: what is said counts, not by whom
 SAMPLE_CLASSES = frozenset({"dog_bark", "rooster", "baby_cry", "person_sneeze"})
 HEARD_FOLDS = frozenset({"1", "2", "3", "4"})
 HEARD_SPEAKERS = ("jackson", "nicolas")
@@ -36,11 +33,23 @@ class Stream:
     held_out: bool
     speed: float = 1.0
     base: int = -1  # index of the stream with speed 1.0; -1 when this is it
+    recording: str = ""  # which sound this was cut from; empty for speech
+    phonemes: np.ndarray | None = None  # (frames,) int16 at speed 1.0, where a synthesiser told
 
 
-def read_audio(path: Path | io.BytesIO) -> np.ndarray:
+def n_frames(n_samples: int) -> int:
+    """Count the frames that wav2vec2's convolutions make of `n_samples` samples."""
+    return max(0, (n_samples - FIELD) // HOP + 1)
+
+
+def read_audio(path: Path) -> np.ndarray:
     """Read a mono recording as (n,) float32 at 16 kHz."""
     samples, rate = soundfile.read(path, dtype="float32")
+    return resample(samples, rate)
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Bring samples to 16 kHz (n,) float32."""
     divisor = np.gcd(rate, RATE)
     return resample_poly(samples, RATE // divisor, rate // divisor).astype(np.float32)
 
@@ -70,7 +79,8 @@ def sound_streams(folder: Path, rng: np.random.Generator) -> Iterator[Stream]:
     sources = sorted({row["source_id"] for row in rows})
     held_out = set(rng.permutation(sources)[: len(sources) // 10])
     for row in rows:
-        yield Stream(read_audio(folder / row["path"]), 0, row["source_id"] in held_out)
+        source = row["source_id"]
+        yield Stream(read_audio(folder / row["path"]), 0, source in held_out, recording=source)
 
 
 def digit_streams(
@@ -99,58 +109,10 @@ def strung(clips: list[np.ndarray], rng: np.random.Generator, seconds: float) ->
             pieces = []
 
 
-def sentence(rng: np.random.Generator) -> str:
-    """Draw a handful of words: common English, digits, and invented syllables."""
-    return " ".join(_word(rng) for _ in range(rng.integers(6, 14)))
-
-
-def _word(rng: np.random.Generator) -> str:
-    draw = rng.random()
-    if draw < 0.25:
-        return str(rng.choice(DIGITS))
-    if draw < 0.75:
-        return str(rng.choice(WORDS))
-    return "".join(str(rng.choice(ONSETS)) + str(rng.choice(VOWELS)) for _ in range(rng.integers(1, 4)))
-
-
-def speech_streams(minutes: float, rng: np.random.Generator) -> Iterator[Stream]:
-    """Yield speech that espeak-ng synthesises with random voices, rates and pitches; one in twenty is held out."""
-    seconds = 0.0
-    while seconds < minutes * 60:
-        language = rng.choice(ACCENTS) if rng.random() < 0.6 else rng.choice(LANGUAGES)
-        voice = f"{language}+{rng.choice(VARIANTS)}"
-        samples = synthesised(sentence(rng), voice, rate=int(rng.integers(110, 220)), pitch=int(rng.integers(10, 90)))
-        seconds += len(samples) / RATE
-        if len(samples) > RATE:
-            yield Stream(samples, 2, bool(rng.random() < 0.05))
-
-
-def synthesised(text: str, voice: str, *, rate: int, pitch: int) -> np.ndarray:
-    """Say `text` with espeak-ng (rate in words a minute, pitch 0 to 99); returns (n,) float32 at 16 kHz."""
-    command = ["espeak-ng", "--stdout", "-v", voice, "-s", str(rate), "-p", str(pitch), text]
-    return read_audio(io.BytesIO(_fix_length(subprocess.run(command, check=True, capture_output=True).stdout)))
-
-
-def _fix_length(wav: bytes) -> bytes:
-    # Streamed WAV carries a made-up length in its header: write the real one.
-    size = len(wav) - 44
-    return wav[:4] + (size + 36).to_bytes(4, "little") + wav[8:40] + size.to_bytes(4, "little") + wav[44:]
-
-
-def all_streams(data: Path, *, seed: int, speech_minutes: float) -> list[Stream]:
-    """Collect everything the encoder hears, each stream at its own speed and at others."""
-    rng = np.random.default_rng(seed)
-    streams = [*sound_streams(data / "esc10", rng), *digit_streams(data / "fsdd", rng)]
-    streams += speech_streams(speech_minutes, rng)
-    for base in range(len(streams)):
-        streams += perturbed(streams[base], base, rng)
-    return streams
-
-
 def perturbed(stream: Stream, base: int, rng: np.random.Generator) -> Iterator[Stream]:
-    """Yield `stream` at other speeds: all of SPEEDS for recordings, one of them for synthesised speech."""
+    """Yield `stream` at other speeds: all of SPEEDS for recordings, one of them for what a synthesiser made."""
     if stream.held_out:
         return
-    speeds = SPEEDS[1:] if stream.domain != 2 else (float(rng.choice(SPEEDS[1:])),)
+    speeds = SPEEDS[1:] if stream.domain < 2 else (float(rng.choice(SPEEDS[1:])),)
     for speed in speeds:
-        yield Stream(resampled(stream.samples, speed), stream.domain, False, speed, base)
+        yield replace(stream, samples=resampled(stream.samples, speed), speed=speed, base=base)

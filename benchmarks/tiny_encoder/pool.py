@@ -6,23 +6,41 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from transformers import Wav2Vec2Model
 
-from .hearing import DOMAINS, FIELD, HOP, RATE, Stream
-from .targets import cluster, content_features, inherited, learned_features, log_mel, n_frames
+from .hearing import DOMAINS, FIELD, HOP, RATE, SPEECH, Stream, digit_streams, n_frames, perturbed, sound_streams
+from .speech import UNKNOWN, speech_streams
+from .targets import cluster, content_features, inherited, learned_features, log_mel
+from .textures import texture_streams
 
-SHARE = (0.4, 0.25, 0.35)  # of the training crops, by domain
+SHARE = np.array([0.25, 0.2, 0.4, 0.15])  # of the training crops, by domain
+
+
+class Crops(NamedTuple):
+    """A batch: audio (B, samples), clusters and phonemes (B, frames), recordings and domains (B,); -1 is unknown."""
+
+    audio: torch.Tensor
+    targets: torch.Tensor
+    phonemes: torch.Tensor
+    recordings: torch.Tensor
+    domains: np.ndarray
 
 
 @dataclass
 class Pool:
-    """Streams laid end to end: `samples` int16, `targets` (frames,), and where every stream starts."""
+    """Streams laid end to end: `samples` int16, `targets` (frames,), and where every stream starts.
+
+    `phonemes` (frames,) is known where speech was synthesised, `recording` (streams,) where a sound is heard.
+    """
 
     samples: np.ndarray
     targets: np.ndarray
+    phonemes: np.ndarray
+    recording: np.ndarray
     sample_start: np.ndarray
     frame_start: np.ndarray
     n_frames: np.ndarray
@@ -43,34 +61,46 @@ class Pool:
         with np.load(path) as arrays:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
-    def crops(self, streams: np.ndarray, first: np.ndarray, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cut one crop of `frames` frames from each stream: audio (B, samples) float32, targets (B, frames)."""
+    def crops(self, streams: np.ndarray, first: np.ndarray, frames: int) -> Crops:
+        """Cut one crop of `frames` frames from each stream."""
         n = (frames - 1) * HOP + FIELD
         starts = self.sample_start[streams] + first * HOP
         audio = np.stack([self.samples[s : s + n] for s in starts]).astype(np.float32) / 32768
-        rows = self.frame_start[streams] + first
-        return torch.from_numpy(audio), torch.from_numpy(np.stack([self.targets[r : r + frames] for r in rows])).long()
+        rows = (self.frame_start[streams] + first)[:, None] + np.arange(frames)
+        labels = (torch.from_numpy(known[rows]).long() for known in (self.targets, self.phonemes))
+        recordings = torch.from_numpy(self.recording[streams]).long()
+        return Crops(torch.from_numpy(audio), *labels, recordings, self.domain[streams])
 
-    def drawn(self, rng: np.random.Generator, n: int, frames: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """Draw `n` training crops, domains by their share; the domains (n,) come third."""
+    def drawn(self, rng: np.random.Generator, n: int, frames: int) -> Crops:
+        """Draw `n` training crops, domains by their share."""
         fits = (self.n_frames >= frames) & ~self.held_out
-        domains = rng.choice(len(SHARE), size=n, p=SHARE)
+        share = SHARE * np.bincount(self.domain[fits], minlength=len(SHARE)).astype(bool)
+        domains = rng.choice(len(SHARE), size=n, p=share / share.sum())
         streams = np.array([rng.choice(np.flatnonzero(fits & (self.domain == d))) for d in domains])
-        first = rng.integers(0, self.n_frames[streams] - frames + 1)
-        return *self.crops(streams, first, frames), domains
+        return self.crops(streams, rng.integers(0, self.n_frames[streams] - frames + 1), frames)
 
-    def examination(self, frames: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    def examination(self, frames: int) -> Crops:
         """Cut the held-out streams into crops that never change."""
         chosen = [
             (s, f) for s in np.flatnonzero(self.held_out) for f in range(0, self.n_frames[s] - frames + 1, frames)
         ]
         streams, first = (np.array(column) for column in zip(*chosen, strict=True))
-        return *self.crops(streams, first, frames), self.domain[streams]
+        return self.crops(streams, first, frames)
 
     def seconds(self) -> dict[str, float]:
         """Count the seconds of audio at its own speed, by domain (perturbed copies are not counted)."""
         own = self.n_frames * (self.base < 0)
         return {name: round(float(own[self.domain == d].sum() * HOP / RATE), 1) for d, name in enumerate(DOMAINS)}
+
+
+def all_streams(data: Path, *, seed: int, speech_minutes: float, texture_minutes: float) -> list[Stream]:
+    """Collect everything the encoder hears, each stream at its own speed and at others."""
+    rng = np.random.default_rng(seed)
+    streams = [*sound_streams(data / "esc10", rng), *digit_streams(data / "fsdd", rng)]
+    streams += [*speech_streams(speech_minutes, rng), *texture_streams(texture_minutes, rng)]
+    for base in range(len(streams)):
+        streams += perturbed(streams[base], base, rng)
+    return streams
 
 
 def build_pool(streams: list[Stream], *, n_clusters: int, seed: int, say: Callable[..., None]) -> Pool:
@@ -85,7 +115,7 @@ def build_pool(streams: list[Stream], *, n_clusters: int, seed: int, say: Callab
         "base": np.array([stream.base for stream in streams]),
     }
     labels = content_labels(
-        lambda i: content_features(mels[i], is_speech=streams[i].domain != 0),
+        lambda i: content_features(mels[i], is_speech=streams[i].domain in SPEECH),
         **origin,
         n=lengths,
         n_clusters=n_clusters,
@@ -94,12 +124,29 @@ def build_pool(streams: list[Stream], *, n_clusters: int, seed: int, say: Callab
     return Pool(
         samples=np.concatenate([_int16(stream.samples) for stream in streams]),
         targets=labels,
+        phonemes=np.concatenate([phonemes_of(stream) for stream in streams]),
+        recording=recordings_of(streams),
         sample_start=np.cumsum(sizes) - sizes,
         frame_start=np.cumsum(lengths) - lengths,
         n_frames=lengths,
         held_out=np.array([stream.held_out for stream in streams]),
         **origin,
     )
+
+
+def phonemes_of(stream: Stream) -> np.ndarray:
+    """Return the phoneme of every frame of a stream (frames,), also of one that was played faster or slower."""
+    n = n_frames(len(stream.samples))
+    if stream.phonemes is None:
+        return np.full(n, UNKNOWN, np.int16)
+    return inherited(stream.phonemes, speed=stream.speed, n=n)
+
+
+def recordings_of(streams: list[Stream]) -> np.ndarray:
+    """Number the recordings that training may hear (streams,); those of speech and those held out are unknown."""
+    names = sorted({stream.recording for stream in streams if stream.recording and not stream.held_out})
+    number = {name: i for i, name in enumerate(names)}
+    return np.array([number.get(stream.recording, UNKNOWN) for stream in streams])
 
 
 def content_labels(
@@ -113,7 +160,7 @@ def content_labels(
     seed: int,
 ) -> np.ndarray:
     """Cluster the frames of `features(stream)`; resampled speech inherits, resampled sounds speak for themselves."""
-    inherits = (base >= 0) & (domain != 0)
+    inherits = (base >= 0) & np.isin(domain, SPEECH)
     own = np.flatnonzero(~inherits)
     labels = dict(zip(own, cluster([features(i) for i in own], n_clusters=n_clusters, seed=seed), strict=True))
     for i in np.flatnonzero(inherits):

@@ -15,11 +15,6 @@ from .hearing import FIELD, HOP, RATE
 N_MELS, N_CEPSTRA = 40, 13
 
 
-def n_frames(n_samples: int) -> int:
-    """Count the frames that wav2vec2's convolutions make of `n_samples` samples."""
-    return max(0, (n_samples - FIELD) // HOP + 1)
-
-
 def log_mel(audio: torch.Tensor) -> torch.Tensor:
     """Return (..., frames, 40) log-mel energies of unit-variance audio (..., samples), on the encoder's frames."""
     frames = audio.unfold(-1, FIELD, HOP) * torch.hann_window(FIELD)

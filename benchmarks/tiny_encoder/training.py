@@ -1,4 +1,8 @@
-"""Masked prediction, resumable and timed: HuBERT (Hsu et al. 2021) at the size of a coffee break."""
+"""Masked prediction, resumable and timed: HuBERT (Hsu et al. 2021) at the size of a coffee break.
+
+Beside the clusters, as UniSpeech (Wang et al. 2021) joins a supervised to an unsupervised loss: the phonemes of
+speech that a synthesiser made, and which recording a sound was cut from (Dosovitskiy et al. 2014).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +23,13 @@ from .architecture import fresh_model
 from .augmentation import augmented, normalised
 from .hearing import DOMAINS, RATE
 from .peers import Peers
-from .pool import Pool
+from .pool import Crops, Pool
+from .speech import UNKNOWN
 from .targets import N_MELS, log_mel, texture
 
 CROP_FRAMES = (31, 63, 127, 191)  # 0.6 to 3.8 s: clips of every length must look familiar
+
+PARTS = ("loss", "loss_heard", "loss_texture", "loss_spectrum", "loss_phonemes", "loss_recordings")
 
 
 @dataclass(frozen=True)
@@ -34,28 +41,46 @@ class Plan:
     peak_rate: float = 1e-3
     mask_share: float = 0.5
     mask_span: int = 8
-    weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5)  # clusters hidden, clusters heard, texture, spectrum
+    weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5, 1.0, 0.2)  # in the order of PARTS
     average_decay: float = 0.998
     examine_every: int = 200
     seed: int = 0
 
 
-class Student(nn.Module):
-    """The encoder with three linear heads: clusters and texture from its last layer, log-mel from its convolutions."""
+class Guess(NamedTuple):
+    """What a student makes of a batch; axes B (crops), T (frames)."""
 
-    def __init__(self, encoder: Wav2Vec2Model, n_clusters: int) -> None:
+    clusters: torch.Tensor  # (B, T, clusters)
+    texture: torch.Tensor  # (B, T, 80)
+    spectrum: torch.Tensor  # (B, T, 40)
+    phonemes: torch.Tensor  # (B, T, phonemes)
+    recordings: torch.Tensor  # (B, recordings)
+
+
+class Student(nn.Module):
+    """The encoder with linear heads: on its last layer, and log-mel on its convolutions, recordings half-way up."""
+
+    def __init__(self, encoder: Wav2Vec2Model, n_clusters: int, n_phonemes: int, n_recordings: int) -> None:
         super().__init__()
         width, channels = encoder.config.hidden_size, encoder.config.conv_dim[-1]
         self.encoder = encoder
         self.clusters = nn.Linear(width, n_clusters)
         self.texture = nn.Linear(width, 2 * N_MELS)
         self.spectrum = nn.Linear(channels, N_MELS)
+        self.phonemes = nn.Linear(width, n_phonemes)
+        self.recordings = nn.Linear(width, n_recordings)
 
-    def forward(self, audio: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return cluster logits (B, frames, clusters), texture (B, frames, 80) and log-mel (B, frames, 40)."""
-        out = self.encoder(audio, mask_time_indices=mask)
-        hidden = out.last_hidden_state
-        return self.clusters(hidden), self.texture(hidden), self.spectrum(out.extract_features)
+    def forward(self, audio: torch.Tensor, mask: torch.Tensor) -> Guess:
+        """Guess everything about crops (B, samples) of which frames (B, T) are hidden."""
+        out = self.encoder(audio, mask_time_indices=mask, output_hidden_states=True)
+        hidden, half_way = out.last_hidden_state, out.hidden_states[len(out.hidden_states) // 2]
+        return Guess(
+            self.clusters(hidden),
+            self.texture(hidden),
+            self.spectrum(out.extract_features),
+            self.phonemes(hidden),
+            self.recordings(half_way.mean(1)),
+        )
 
 
 def drawn_mask(batch: int, frames: int, plan: Plan, generator: torch.Generator) -> torch.Tensor:
@@ -72,6 +97,14 @@ def cluster_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
 
 
+def known_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross entropy where the label is known; 0 where none is."""
+    losses = nn.functional.cross_entropy(
+        logits.float().flatten(0, -2), labels.flatten(), ignore_index=UNKNOWN, reduction="sum"
+    )
+    return losses / (labels != UNKNOWN).sum().clamp(min=1)
+
+
 def regression_loss(guess: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Return the squared error of every frame (B, frames); 1 is no better than guessing the mean."""
     return (guess.float() - truth).square().mean(-1)
@@ -81,8 +114,7 @@ class Standard:
     """Log-mel and texture targets, each band with zero mean and unit variance over what is heard."""
 
     def __init__(self, pool: Pool, *, n_crops: int = 256, frames: int = 127) -> None:
-        clean, _, _ = pool.drawn(np.random.default_rng(0), n_crops, frames)
-        mel = log_mel(normalised(clean))
+        mel = log_mel(normalised(pool.drawn(np.random.default_rng(0), n_crops, frames).audio))
         self.spectrum_scale = _scale(mel)
         self.texture_scale = _scale(texture(mel))
 
@@ -116,7 +148,8 @@ class Trainer:
             encoder.load_state_dict(start)
         _without_dropout(encoder)
         encoder.set_attn_implementation("eager")  # a sixth less time backwards than the fused kernel, at this size
-        self.student = Student(encoder, int(pool.targets.max()) + 1).to(device)
+        sizes = (int(known.max()) + 1 for known in (pool.targets, pool.phonemes, pool.recording))
+        self.student = Student(encoder, *(max(1, size) for size in sizes)).to(device)
         self.average = {name: value.detach().clone() for name, value in self.student.state_dict().items()}
         self.optimizer = torch.optim.AdamW(_groups(self.student), lr=0.0, betas=(0.9, 0.98), eps=1e-6)
         self.step, self.seconds, self.history = 0, 0.0, []  # type: tuple[int, float, list[dict[str, Any]]]
@@ -151,35 +184,36 @@ class Trainer:
         say("trained", rate=f"{self.rate():.1e}", **line)
 
     def learn(self) -> torch.Tensor:
-        """Take one step; returns the parts of its loss (4,), the masked loss in nats first."""
+        """Take one step; returns the parts of its loss (6,), the masked loss in nats first."""
         began = time.perf_counter()
         draw = self.step * self.peers.n + self.peers.rank
         generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + draw)
         rng = np.random.default_rng((self.plan.seed, draw))
         frames = int(rng.choice(CROP_FRAMES))
         n = max(2, int(self.plan.batch_seconds / self.peers.n * 50 / frames))
-        clean, targets, _ = self.pool.drawn(rng, n, frames)
+        crops = self.pool.drawn(rng, n, frames)
         mask = drawn_mask(n, frames, self.plan, generator)
-        self.n_heard_seconds += self.peers.n * clean.numel() / RATE
-        loss, parts = self.losses(clean, augmented(clean, generator), targets, mask)
+        self.n_heard_seconds += self.peers.n * crops.audio.numel() / RATE
+        loss, parts = self.losses(crops, augmented(crops.audio, generator), mask)
         self._descend(loss, began)
         return parts
 
-    def losses(
-        self, clean: torch.Tensor, audio: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, crops: Crops, audio: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the student in bfloat16 (float32 weights) and score it in float32; the parts come second, detached."""
-        wide, near = self.standard.texture(normalised(clean)), self.standard.spectrum(audio)
-        audio, targets, mask, wide, near = (t.to(self.device) for t in (audio, targets, mask, wide, near))
+        wide, near = self.standard.texture(normalised(crops.audio)), self.standard.spectrum(audio)
+        known = (audio, mask, wide, near, crops.targets, crops.phonemes, crops.recordings)
+        audio, mask, wide, near, targets, phonemes, recordings = (t.to(self.device) for t in known)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            logits, guessed_texture, guessed_spectrum = self.student(audio, mask)
-        clusters = cluster_loss(logits, targets)
+            guess = self.student(audio, mask)
+        clusters = cluster_loss(guess.clusters, targets)
         parts = torch.stack(
             [
                 clusters[mask].mean(),
                 clusters[~mask].mean(),
-                regression_loss(guessed_texture, wide).mean(),
-                regression_loss(guessed_spectrum, near).mean(),
+                regression_loss(guess.texture, wide).mean(),
+                regression_loss(guess.spectrum, near).mean(),
+                known_loss(guess.phonemes, phonemes),
+                known_loss(guess.recordings, recordings),
             ]
         )
         return parts @ torch.tensor(self.plan.weights, device=self.device), parts.detach().cpu()
@@ -201,25 +235,41 @@ class Trainer:
 
     @torch.inference_mode()
     def examine(self, *, frames: int = 127, batch: int = 16) -> dict[str, float]:
-        """Return the held-out masked loss of the averaged weights: of everything and by domain, in nats."""
+        """Return what the averaged weights make of held-out audio.
+
+        The masked loss in nats, of everything and by domain, and the share of frames of synthesised speech, heard
+        in whole, whose phoneme is guessed right.
+        """
         own = {name: value.clone() for name, value in self.student.state_dict().items()}
         self.student.load_state_dict(self.average)
-        audio, targets, domains = self.pool.examination(frames)
-        mask = drawn_mask(len(audio), frames, self.plan, torch.Generator().manual_seed(1))
-        rows = []
-        for first in range(0, len(audio), batch):
+        crops = self.pool.examination(frames)
+        mask = drawn_mask(len(crops.audio), frames, self.plan, torch.Generator().manual_seed(1))
+        losses, hits = [], []
+        for first in range(0, len(crops.audio), batch):
             part = slice(first, first + batch)
-            rows += self._examined(normalised(audio[part]), targets[part], mask[part])
+            audio = normalised(crops.audio[part])
+            masked = (
+                cluster_loss(self._guess(audio, mask[part]).clusters.float().cpu(), crops.targets[part]) * mask[part]
+            )
+            losses += (masked.sum(1) / mask[part].sum(1)).tolist()
+            hits.append(self._phonemes_right(audio, crops.phonemes[part]))
         self.student.load_state_dict(own)
-        table = np.array(rows)
-        by_domain = {f"held_out_{name}": float(table[domains == d].mean()) for d, name in enumerate(DOMAINS)}
-        return {"held_out": float(np.mean(list(by_domain.values()))), **by_domain}
+        table = np.array(losses)
+        heard = {name: table[crops.domains == d] for d, name in enumerate(DOMAINS)}
+        by_domain = {f"held_out_{name}": float(part.mean()) for name, part in heard.items() if len(part)}
+        right = {"phonemes_right": float(torch.cat(hits).mean())} if sum(map(len, hits)) else {}
+        return {"held_out": float(np.mean(list(by_domain.values()))), **by_domain, **right}
 
-    def _examined(self, audio: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> list[float]:
+    def _guess(self, audio: torch.Tensor, mask: torch.Tensor) -> Guess:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            logits = self.student(audio.to(self.device), mask.to(self.device))[0].float().cpu()
-        losses = cluster_loss(logits, targets) * mask
-        return (losses.sum(1) / mask.sum(1)).tolist()
+            return self.student(audio.to(self.device), mask.to(self.device))
+
+    def _phonemes_right(self, audio: torch.Tensor, phonemes: torch.Tensor) -> torch.Tensor:
+        known = phonemes != UNKNOWN
+        if not known.any():
+            return torch.zeros(0)
+        guess = self._guess(audio, torch.zeros_like(known)).phonemes.argmax(-1).cpu()
+        return (guess == phonemes)[known].float()
 
     def encoder_state(self) -> dict[str, torch.Tensor]:
         """Return the averaged weights of the encoder alone, on the CPU."""
@@ -259,8 +309,7 @@ def _scale(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _named(parts: list[float]) -> dict[str, float]:
-    names = ("loss", "loss_heard", "loss_texture", "loss_spectrum")
-    return {name: round(value, 4) for name, value in zip(names, parts, strict=True)}
+    return {name: round(value, 4) for name, value in zip(PARTS, parts, strict=True)}
 
 
 def _without_dropout(encoder: Wav2Vec2Model) -> None:

@@ -22,7 +22,6 @@ VARIANTS = _listed(
     sandro shelby steph travis victor zac
     """
 )
-DIGITS = _listed("zero one two three four five six seven eight nine")
 WORDS = _listed(
     """
     the of and to in is you that it he was for on are as with his they at be this have from or had by word but

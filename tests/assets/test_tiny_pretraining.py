@@ -1,19 +1,22 @@
 """How the bundled encoder was trained: it hears no holdout, its frames are the encoder's, and a kill loses nothing."""
 
 import csv
+import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from benchmarks.tiny_encoder import hearing, targets
+from benchmarks.tiny_encoder import hearing, speech, targets, textures
 from benchmarks.tiny_encoder.architecture import fresh_model
 from benchmarks.tiny_encoder.augmentation import augmented
 from benchmarks.tiny_encoder.peers import Peers
 from benchmarks.tiny_encoder.pool import Pool, build_pool, second_targets
-from benchmarks.tiny_encoder.training import Plan, Trainer, drawn_mask
+from benchmarks.tiny_encoder.training import Plan, Trainer, drawn_mask, known_loss
+from benchmarks.tiny_encoder.vocabulary import WORDS
 
 CLASSES = ("rain", "helicopter", "dog_bark", "rooster", "baby_cry", "person_sneeze")
 
@@ -82,7 +85,7 @@ def test_clips_of_one_recording_are_held_out_together(sounds):
 def test_targets_have_exactly_the_encoders_frames(n_samples):
     model = fresh_model(0)
     expected = int(model._get_feat_extract_output_lengths(torch.tensor(n_samples))) if n_samples >= 400 else 0
-    assert targets.n_frames(n_samples) == expected
+    assert hearing.n_frames(n_samples) == expected
     if expected:
         assert targets.log_mel(torch.randn(2, n_samples)).shape == (2, expected, targets.N_MELS)
 
@@ -136,12 +139,78 @@ def test_a_second_iteration_finds_a_target_for_every_frame_of_the_first_ones_fea
     assert len(np.unique(again)) > 1
 
 
+needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="needs Debian's package espeak-ng")
+
+
+@needs_espeak
+def test_phonemes_stand_where_they_sound():
+    voice = f"{speech.voice_files()['en-us']}+m3"
+    synthesiser = speech.Synthesiser()
+    samples, phonemes = synthesiser.say("see, see, see", voice, rate=120, pitch=50)
+    samples = hearing.resample(samples, synthesiser.rate)
+    n = hearing.n_frames(len(samples))
+    names = np.array(speech.at_frames(speech.simplified(phonemes), rate=synthesiser.rate, n=n))
+    assert set(names) == {"s", "i", ""}
+    spectra = targets.log_mel(torch.from_numpy(samples))[:n]
+    high, low = spectra[:, 30:].mean(1).numpy(), spectra[:, :8].mean(1).numpy()
+    hissing = high > low
+    assert hissing[names == "s"].mean() > 0.8  # most energy above 3 kHz while an s sounds
+    assert hissing[names == "i"].mean() < 0.2
+
+
+@needs_espeak
+def test_synthesised_speech_has_a_label_for_almost_every_frame_and_never_says_a_digit():
+    streams = speech.speech_streams(0.5, np.random.default_rng(0), n_phonemes=72)
+    for stream in streams:
+        assert stream.phonemes.shape == (hearing.n_frames(len(stream.samples)),)
+    labels = np.concatenate([stream.phonemes for stream in streams])
+    assert (labels == speech.UNKNOWN).mean() < 0.1
+    assert not set(WORDS) & {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+
+
+@needs_espeak
+def test_a_voice_that_espeak_does_not_have_is_named():
+    with pytest.raises(ValueError, match="nobody"):
+        speech.Synthesiser().say("hello", "nobody", rate=120, pitch=50)
+
+
+def test_a_language_switch_is_no_sound_and_marks_are_dropped():
+    assert speech.simplified([(0, "uː"), (5, "(de)"), (9, "tʃ")]) == [(0, "u"), (9, "tʃ")]  # noqa: RUF001
+
+
+def test_made_sounds_are_finite_differ_and_follow_their_seed():
+    first, again = (list(textures.texture_streams(1.0, np.random.default_rng(3))) for _ in range(2))
+    assert len(first) == 12
+    for one, same in zip(first, again, strict=True):
+        assert np.isfinite(one.samples).all()
+        assert one.samples.std() > 0
+        assert (one.samples == same.samples).all()
+    assert len({stream.recording for stream in first}) == 12
+
+
+def test_only_recordings_that_training_hears_are_told_apart():
+    pool = build_pool(
+        [hearing.Stream(noise(2, i), i % 2, i == 2, recording="" if i % 2 else str(i)) for i in range(5)],
+        n_clusters=2,
+        seed=0,
+        say=lambda *_, **__: None,
+    )
+    assert pool.recording.tolist() == [0, -1, -1, -1, 1]
+
+
+def test_unknown_labels_cost_nothing():
+    logits = torch.tensor([[0.0, 0.0], [9.0, -9.0]])
+    assert known_loss(logits, torch.tensor([-1, -1])).item() == 0
+    assert known_loss(logits, torch.tensor([0, -1])).item() == pytest.approx(np.log(2))
+
+
 def test_masked_loss_falls_when_there_is_something_to_learn():
     tones = [np.sin(np.arange(64_000) * (0.05 + 0.3 * (i % 3))).astype(np.float32) for i in range(6)]
     streams = [hearing.Stream(tone + noise(4, i), i % 3, held_out=i >= 3) for i, tone in enumerate(tones)]
     pupil = trainer(build_pool(streams, n_clusters=3, seed=0, say=lambda *_, **__: None))
+    pupil.plan = replace(pupil.plan, weights=(1.0, 0.5, 0.0, 0.0, 0.0, 0.0))  # the clusters alone
     pupil.rate = lambda: 1e-3
     before = pupil.examine()["held_out"]
-    for _ in range(12):
+    for _ in range(15):
         pupil.learn()
     assert pupil.examine()["held_out"] < before
