@@ -19,9 +19,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.record import table, write_result
+from benchmarks.record import write_result
+from benchmarks.tiny_encoder.account import tables
 from benchmarks.tiny_encoder.architecture import DEMONSTRATION_NOTE, export_checkpoint, fresh_model
-from benchmarks.tiny_encoder.hearing import DOMAINS
 from benchmarks.tiny_encoder.peers import Peers
 from benchmarks.tiny_encoder.pool import Pool, all_streams, build_pool, second_targets
 from benchmarks.tiny_encoder.training import PARTS, Plan, Trainer
@@ -104,23 +104,15 @@ def export(args: argparse.Namespace, name: str) -> None:
     state = torch.load(args.run / name / "encoder.pt", map_location="cpu", weights_only=True)
     export_checkpoint(state, args.export, note=DEMONSTRATION_NOTE)
     run = torch.load(args.run / name / "trainer.pt", map_location="cpu", weights_only=True)
-    step, seconds, heard = run["counts"]
-    columns = ["step", "minutes", "loss", "held_out", *(f"held_out_{domain}" for domain in DOMAINS), "phonemes_right"]
-    curve = [[line[column] for column in columns] for line in run["history"]]
-    note = "Masked cluster loss in nats, while training and on streams held out (averaged weights, nothing added)."
-    facts = {"steps": step, "minutes": round(seconds / 60, 1), "hours_heard_with_repeats": round(heard / 3600, 2)}
-    facts |= {"seconds_of_audio": Pool.load(args.run / "pool.npz").seconds(), "clusters": args.clusters}
-    say(
-        "exported",
-        path=write_result(
-            "tiny_pretraining",
-            tables={"curve": table(columns, curve, note=note)},
-            plan=run["plan"],
-            iteration=name,
-            processes=args.processes,
-            **facts,
-        ),
+    path = write_result(
+        "tiny_pretraining",
+        tables=tables(args.data, Pool.load(args.run / "pool.npz"), run),
+        plan=run["plan"],
+        iteration=name,
+        processes=args.processes,
+        clusters=args.clusters,
     )
+    say("exported", path=path)
 
 
 def parsed() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Draw the tables of README.md and benchmarks/README.md from the measurements in benchmarks/results.
+"""Draw the tables of README.md, benchmarks/README.md and the bundled encoder's README from benchmarks/results.
 
     python -m benchmarks render            # rewrite them
     python -m benchmarks render --check    # fail if they do not show what was measured
@@ -20,7 +20,11 @@ from benchmarks.figures import draw_figure
 from benchmarks.record import RESULTS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-PAGES = (README, Path(__file__).resolve().parent / "README.md")
+PAGES = (
+    README,
+    Path(__file__).resolve().parent / "README.md",
+    README.parent / "embedx" / "assets" / "tiny" / "README.md",
+)
 _FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PLACE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -12,7 +12,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 CHECKPOINT = Path(__file__).parents[2] / "embedx" / "assets" / "tiny"
 RANDOM_NOTE = "random weights: nothing was learned yet, for tests of the plumbing only"
 DEMONSTRATION_NOTE = (
-    "demonstration encoder: learned from an hour and a half of audio; for trials and tests, no wav2vec2-base"
+    "demonstration encoder: learned from four hours of audio, most of it synthesised; for trials and tests, no "
+    "wav2vec2-base"
 )
 
 

@@ -87,6 +87,10 @@ class Pool:
         streams, first = (np.array(column) for column in zip(*chosen, strict=True))
         return self.crops(streams, first, frames)
 
+    def sample_sizes(self) -> np.ndarray:
+        """Return how many samples every stream has (streams,)."""
+        return np.diff(np.append(self.sample_start, len(self.samples)))
+
     def seconds(self) -> dict[str, float]:
         """Count the seconds of audio at its own speed, by domain (perturbed copies are not counted)."""
         own = self.n_frames * (self.base < 0)
@@ -170,7 +174,7 @@ def content_labels(
 
 def second_targets(pool: Pool, encoder: Wav2Vec2Model, *, layer: int, n_clusters: int, seed: int) -> np.ndarray:
     """Find the targets of a second iteration: clusters of what a first encoder makes of the clean streams."""
-    sizes = np.diff(np.append(pool.sample_start, len(pool.samples)))
+    sizes = pool.sample_sizes()
 
     def features(stream: int) -> np.ndarray:
         start = pool.sample_start[stream]

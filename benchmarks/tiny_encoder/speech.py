@@ -49,7 +49,7 @@ class Synthesiser:
     """espeak-ng in this process (it has one voice at a time, so one synthesiser is enough)."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL("libespeak-ng.so.1")
+        self._library = _library()
         self.rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEMES_IN_IPA)
         self._callback = _CALLBACK(self._hear)  # kept: the library holds no reference
         self._library.espeak_SetSynthCallback(self._callback)
@@ -78,6 +78,15 @@ class Synthesiser:
                 self._phonemes.append((events[i].sample, name))
             i += 1
         return 0
+
+
+def _library() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL("libespeak-ng.so.1")
+    except OSError as error:
+        raise RuntimeError(
+            "there is no libespeak-ng.so.1: install espeak-ng (Debian: apt-get install espeak-ng)"
+        ) from error
 
 
 @functools.cache

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import Wav2Vec2Model
 
 from .architecture import fresh_model
 from .augmentation import augmented, normalised
@@ -25,7 +24,8 @@ from .hearing import DOMAINS, RATE
 from .peers import Peers
 from .pool import Crops, Pool
 from .speech import UNKNOWN
-from .targets import N_MELS, log_mel, texture
+from .student import Guess, Student, cluster_loss, known_loss, regression_loss, without_dropout
+from .targets import log_mel, texture
 
 CROP_FRAMES = (31, 63, 127, 191)  # 0.6 to 3.8 s: clips of every length must look familiar
 
@@ -47,42 +47,6 @@ class Plan:
     seed: int = 0
 
 
-class Guess(NamedTuple):
-    """What a student makes of a batch; axes B (crops), T (frames)."""
-
-    clusters: torch.Tensor  # (B, T, clusters)
-    texture: torch.Tensor  # (B, T, 80)
-    spectrum: torch.Tensor  # (B, T, 40)
-    phonemes: torch.Tensor  # (B, T, phonemes)
-    recordings: torch.Tensor  # (B, recordings)
-
-
-class Student(nn.Module):
-    """The encoder with linear heads: on its last layer, and log-mel on its convolutions, recordings half-way up."""
-
-    def __init__(self, encoder: Wav2Vec2Model, n_clusters: int, n_phonemes: int, n_recordings: int) -> None:
-        super().__init__()
-        width, channels = encoder.config.hidden_size, encoder.config.conv_dim[-1]
-        self.encoder = encoder
-        self.clusters = nn.Linear(width, n_clusters)
-        self.texture = nn.Linear(width, 2 * N_MELS)
-        self.spectrum = nn.Linear(channels, N_MELS)
-        self.phonemes = nn.Linear(width, n_phonemes)
-        self.recordings = nn.Linear(width, n_recordings)
-
-    def forward(self, audio: torch.Tensor, mask: torch.Tensor) -> Guess:
-        """Guess everything about crops (B, samples) of which frames (B, T) are hidden."""
-        out = self.encoder(audio, mask_time_indices=mask, output_hidden_states=True)
-        hidden, half_way = out.last_hidden_state, out.hidden_states[len(out.hidden_states) // 2]
-        return Guess(
-            self.clusters(hidden),
-            self.texture(hidden),
-            self.spectrum(out.extract_features),
-            self.phonemes(hidden),
-            self.recordings(half_way.mean(1)),
-        )
-
-
 def drawn_mask(batch: int, frames: int, plan: Plan, generator: torch.Generator) -> torch.Tensor:
     """Draw spans to hide (B, frames) until about `plan.mask_share` of the frames are hidden."""
     starts = -math.log(1 - plan.mask_share) / plan.mask_span
@@ -90,24 +54,6 @@ def drawn_mask(batch: int, frames: int, plan: Plan, generator: torch.Generator) 
     mask = hidden.unfold(1, plan.mask_span, 1).any(-1)
     mask[~mask.any(1), frames // 3 : frames // 3 + plan.mask_span] = True
     return mask
-
-
-def cluster_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross entropy of every frame (B, frames), in nats."""
-    return nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
-
-
-def known_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross entropy where the label is known; 0 where none is."""
-    losses = nn.functional.cross_entropy(
-        logits.float().flatten(0, -2), labels.flatten(), ignore_index=UNKNOWN, reduction="sum"
-    )
-    return losses / (labels != UNKNOWN).sum().clamp(min=1)
-
-
-def regression_loss(guess: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Return the squared error of every frame (B, frames); 1 is no better than guessing the mean."""
-    return (guess.float() - truth).square().mean(-1)
 
 
 class Standard:
@@ -146,7 +92,7 @@ class Trainer:
         encoder = fresh_model(plan.seed)
         if start is not None:
             encoder.load_state_dict(start)
-        _without_dropout(encoder)
+        without_dropout(encoder)
         encoder.set_attn_implementation("eager")  # a sixth less time backwards than the fused kernel, at this size
         sizes = (int(known.max()) + 1 for known in (pool.targets, pool.phonemes, pool.recording))
         self.student = Student(encoder, *(max(1, size) for size in sizes)).to(device)
@@ -310,14 +256,6 @@ def _scale(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _named(parts: list[float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in zip(PARTS, parts, strict=True)}
-
-
-def _without_dropout(encoder: Wav2Vec2Model) -> None:
-    for module in encoder.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "dropout") and isinstance(module.dropout, float):
-            module.dropout = 0.0
 
 
 def _groups(student: nn.Module) -> list[dict[str, Any]]:

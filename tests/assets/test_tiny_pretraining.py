@@ -15,7 +15,8 @@ from benchmarks.tiny_encoder.architecture import fresh_model
 from benchmarks.tiny_encoder.augmentation import augmented
 from benchmarks.tiny_encoder.peers import Peers
 from benchmarks.tiny_encoder.pool import Pool, build_pool, second_targets
-from benchmarks.tiny_encoder.training import Plan, Trainer, drawn_mask, known_loss
+from benchmarks.tiny_encoder.student import known_loss
+from benchmarks.tiny_encoder.training import Plan, Trainer, drawn_mask
 from benchmarks.tiny_encoder.vocabulary import WORDS
 
 CLASSES = ("rain", "helicopter", "dog_bark", "rooster", "baby_cry", "person_sneeze")
