@@ -48,6 +48,8 @@ class Dataset:
         Audio that was embedded, per clip, in seconds.
     hashes : ndarray of shape (n, 32), uint8
         sha256 of each clip's file.
+    embedding_seconds : ndarray of shape (n,), float64, optional
+        What embedding each clip took, in seconds; NaN where it was not recorded.
     """
 
     X: NDArray[Any]
@@ -57,6 +59,7 @@ class Dataset:
     root: str
     seconds: NDArray[np.float64]
     hashes: NDArray[np.uint8]
+    embedding_seconds: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -114,6 +117,7 @@ class Dataset:
             sources=tuple(self.sources[i] for i in chosen),
             seconds=self.seconds[chosen],
             hashes=self.hashes[chosen],
+            embedding_seconds=None if self.embedding_seconds is None else self.embedding_seconds[chosen],
         )
 
     def with_sources(self, sources: Sequence[Source]) -> Dataset:
@@ -325,6 +329,7 @@ def load_embeddings(
         root=str(table.root),
         seconds=pooled[2],
         hashes=table.hashes[order],
+        embedding_seconds=table.embedding_seconds[order],
     )
     return dataset if labels is None else _relabelled(dataset, labels)
 
@@ -370,6 +375,7 @@ def build_dataset(results: Iterable[ClipResult], *, recipe: Recipe, root: str | 
         root=str(root),
         seconds=seconds,
         hashes=np.stack([np.frombuffer(clip.stamp.sha256, dtype=np.uint8) for clip in clips]),
+        embedding_seconds=np.array([len(c.embeddings) * (c.seconds_per_row or np.nan) for c in clips]),
     )
 
 

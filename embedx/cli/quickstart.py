@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_sample()
     print(f"The sample: {len(manifest)} clips of 5 s from ESC-10, four classes of 38 (licences: its clips.csv)\n")
-    dataset, seconds = _extract(manifest, folder / "embeddings.h5")
-    best = _compare(dataset, folder / "results", args.seed, seconds)
+    dataset = _extract(manifest, folder / "embeddings.h5")
+    best = _compare(dataset, folder / "results", args.seed)
     _save_and_predict(dataset, best, folder / "model", args.seed)
     _say_what_next(folder, time.monotonic() - started)
     return 0
@@ -47,8 +47,7 @@ def read_sample() -> Manifest:
     return read_manifest(str(files("embedx") / "assets" / "sample" / "clips.csv"))
 
 
-def _extract(manifest: Manifest, store: Path) -> tuple[Dataset, float | None]:
-    """Return the clips, and what embedding them took unless they were there already."""
+def _extract(manifest: Manifest, store: Path) -> Dataset:
     from embedx.dataset import load_embeddings
     from embedx.encoders.catalog import resolve_encoder
     from embedx.extract.job import extract_embeddings
@@ -61,10 +60,10 @@ def _extract(manifest: Manifest, store: Path) -> tuple[Dataset, float | None]:
     note = resolve_encoder("tiny").note
     if note:
         print(f"   Encoder 'tiny': {note}")
-    return load_embeddings(store), report.seconds if report.n_computed == len(manifest) else None
+    return load_embeddings(store)
 
 
-def _compare(dataset: Dataset, results: Path, seed: int, embedding_seconds: float | None) -> str:
+def _compare(dataset: Dataset, results: Path, seed: int) -> str:
     from embedx.cli.compare import write_results
     from embedx.comparison import compare
     from embedx.report.tables import render_markdown
@@ -77,7 +76,6 @@ def _compare(dataset: Dataset, results: Path, seed: int, embedding_seconds: floa
             seed=seed,
             n_jobs=-1,
             progress=progress,
-            embedding_seconds=None if embedding_seconds is None else {"": embedding_seconds},
         )
     write_results(comparison, results, dataset)
     print("\n2. Five official folds; clips cut from one recording are never split between training and test.\n")

@@ -35,7 +35,6 @@ def gather_facts(
     cuts: Sequence[Fold],
     *,
     settings: Mapping[str, Any],
-    embedding_seconds: Mapping[str, float] | None,
 ) -> dict[str, Any]:
     """Return everything needed to compute a comparison again, and to see what it was computed on."""
     first = next(iter(stores.values()))
@@ -43,7 +42,7 @@ def gather_facts(
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
-        "embedding_seconds": None if embedding_seconds is None else dict(embedding_seconds),
+        "embedding_seconds": _embedding_seconds(stores),
         "n_clips": len(first),
         "n_groups": None if first.groups is None else len(np.unique(first.groups)),
         "class_counts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
@@ -58,6 +57,13 @@ def gather_facts(
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
     }
+
+
+def _embedding_seconds(stores: Mapping[str, Dataset]) -> dict[str, float] | None:
+    """Return what embedding the compared clips took, of the stores that know it of every clip."""
+    known = {name: one.embedding_seconds for name, one in stores.items() if one.embedding_seconds is not None}
+    found = {name: round(float(seconds.sum()), 3) for name, seconds in known.items() if not np.isnan(seconds).any()}
+    return found or None
 
 
 def _versions() -> dict[str, str]:

@@ -38,7 +38,6 @@ def compare(
     n_trials: int = 0,
     auto: bool = True,
     curves: bool = True,
-    embedding_seconds: Mapping[str, float] | None = None,
     seed: int = 0,
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -64,8 +63,6 @@ def compare(
         Whether to add the row whose head and layer are chosen inside each training part.
     curves : bool
         Whether to draw the learning curve and the curve over layers.
-    embedding_seconds : mapping of str to float, optional
-        What the embedding of each store took (key ``""`` for a single one); reported apart from the heads.
     seed : int
         Seed of everything.
     n_jobs : int
@@ -112,7 +109,6 @@ def compare(
         "facts": gather_facts(
             stores,
             cuts,
-            embedding_seconds=embedding_seconds,
             settings={"folds": folds, "repeats": repeats, "valid_fraction": valid_fraction, "n_trials": n_trials}
             | {"seed": seed, "n_jobs": n_jobs},
         ),

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 __all__ = [
     "MIN_GROUPS",
@@ -52,7 +52,7 @@ def wilson(n_correct: float, n: float, *, confidence: float = 0.95) -> Interval:
     >>> round(low, 3), round(high, 3)
     (0.596, 0.982)
     """
-    z = stats.norm.ppf((1 + confidence) / 2)
+    z = special.ndtri((1 + confidence) / 2)
     share = n_correct / n
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
@@ -170,22 +170,30 @@ def cluster_permutation(
     if not len(totals):
         return 1.0
     exact = len(totals) <= _EXACT_GROUPS
-    flips = _every_flip(len(totals)) if exact else _random_flips(len(totals), n_permutations, seed)
-    observed, drawn = totals.sum(), flips @ totals
+    kept = _every_half(totals) if exact else _random_halves(totals, n_permutations, seed)
+    observed = totals.sum()
+    drawn = 2 * kept - observed  # the signs of all but the kept groups are flipped
     if alternative == "two-sided":
         observed, drawn = abs(observed), np.abs(drawn)
     extreme = int((drawn >= observed - 1e-9).sum())
-    return extreme / len(flips) if exact else (extreme + 1) / (len(flips) + 1)
+    return extreme / len(drawn) if exact else (extreme + 1) / (len(drawn) + 1)
 
 
-def _every_flip(n: int) -> NDArray[np.float64]:
+def _every_half(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of all 2**n subsets."""
+    n = len(totals)
     bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    return np.where(bits == 1, -1.0, 1.0)
+    sums: NDArray[np.float64] = bits @ totals
+    return sums
 
 
-def _random_flips(n: int, n_permutations: int, seed: int) -> NDArray[np.float64]:
-    bits = np.random.default_rng(seed).integers(0, 2, (n_permutations, n), dtype=np.int8)
-    return np.where(bits == 1, -1.0, 1.0)
+def _random_halves(totals: NDArray[np.float64], n_draws: int, seed: int) -> NDArray[np.float64]:
+    """Return the sums of random subsets, each group in or out by a coin."""
+    rng, n = np.random.default_rng(seed), len(totals)
+    chunk = max(1, _CHUNK_NUMBERS // n)
+    sizes = [min(chunk, n_draws - start) for start in range(0, n_draws, chunk)]
+    coins = (rng.integers(0, 2, (size, n), dtype=np.int8) for size in sizes)
+    return np.concatenate([toss.astype(np.float64) @ totals for toss in coins])
 
 
 def group_totals(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
@@ -227,13 +235,15 @@ def resampled_sums(totals: NDArray[np.float64], *, n_draws: int = 2000, seed: in
     ndarray of shape (n_draws, ...)
     """
     n, flat = len(totals), totals.reshape(len(totals), -1)
-    rng, shares = np.random.default_rng(seed), np.full(len(totals), 1 / len(totals))
-    chunk = max(1, _CHUNK_NUMBERS // n)
-    parts = [
-        rng.multinomial(n, shares, size=min(chunk, n_draws - start)).astype(np.float64) @ flat
-        for start in range(0, n_draws, chunk)
-    ]
+    rng, chunk = np.random.default_rng(seed), max(1, _CHUNK_NUMBERS // n)
+    parts = [_draws(rng, n, min(chunk, n_draws - start)) @ flat for start in range(0, n_draws, chunk)]
     return np.concatenate(parts).reshape(n_draws, *totals.shape[1:])
+
+
+def _draws(rng: np.random.Generator, n: int, size: int) -> NDArray[np.float64]:
+    """Return how often each of n groups is in each of so many samples of n."""
+    drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n * size).reshape(size, n).astype(np.float64)
 
 
 def cluster_bootstrap(
@@ -286,14 +296,14 @@ def _bca(drawn: NDArray[np.float64], whole: float, left_out: NDArray[np.float64]
 def _bca_levels(
     drawn: NDArray[np.float64], whole: float, left_out: NDArray[np.float64], n: int, confidence: float
 ) -> Interval:
-    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - confidence) / 2, n - 1))
+    tail = special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - confidence) / 2))
     below = (np.nanmean(drawn < whole) + np.nanmean(drawn <= whole)) / 2
-    shift = stats.norm.ppf(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
+    shift = special.ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
     lean = np.nanmean(left_out) - left_out
     spread = np.nansum(lean**2) ** 1.5
     skew = np.nansum(lean**3) / (6 * spread) if spread > 0 else 0.0
     levels = []
-    for z in (stats.norm.ppf(tail), stats.norm.ppf(1 - tail)):
+    for z in (special.ndtri(tail), special.ndtri(1 - tail)):
         moved = shift + z
-        levels.append(float(stats.norm.cdf(shift + moved / max(1 - skew * moved, 0.1))))
+        levels.append(float(special.ndtr(shift + moved / max(1 - skew * moved, 0.1))))
     return levels[0], levels[1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ class _Clip:
         return Embedded(self.source, self.stamp, embeddings, control, starts, ends)
 
 
+def _priced(results: list[ClipResult], seconds: float) -> list[ClipResult]:
+    """Share a unit's seconds among its rows."""
+    n_rows = sum(len(result.start_seconds) for result in results if isinstance(result, Embedded))
+    return [replace(one, seconds_per_row=seconds / n_rows) if isinstance(one, Embedded) else one for one in results]
+
+
 class UnitRunner:
     """Turns units into results: picklable and cheap to build; weights are loaded at the first call.
 
@@ -161,6 +168,7 @@ class UnitRunner:
         list of ClipResult
             One a source, in the unit's order.
         """
+        started = time.perf_counter()
         self.prefetch(unit)  # workers start while the weights are loaded
         if self._compute is None:
             self._compute = ClipEncoder(self.recipe, self.info, self.resources)
@@ -170,7 +178,7 @@ class UnitRunner:
             self._keep(clips[row.window.clip], row)
             if progress is not None:
                 progress(clips[row.window.clip].source, len(row.window.samples) / self.recipe.sample_rate)
-        return [clip.result() for clip in clips]
+        return _priced([clip.result() for clip in clips], time.perf_counter() - started)
 
     def _request(self, source: Source) -> ClipRequest:
         path = str(self.root / source.uri)

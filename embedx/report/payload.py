@@ -14,6 +14,7 @@ from embedx.dataset import Dataset
 from embedx.evaluation.labels import Suspect, find_suspects
 from embedx.report.players import by_want, make_players
 from embedx.report.projection import project
+from embedx.report.tables import describe_embedding
 
 __all__ = ["build_payload"]
 
@@ -232,7 +233,7 @@ def _facts(comparison: Comparison) -> list[list[str]]:
         ["clips", f"{facts['n_clips']} ({', '.join(f'{k}: {v}' for k, v in facts['class_counts'].items())})"],
         ["audio", f"{facts['audio_seconds']:.0f} s"],
         ["folds", _folds_text(comparison)],
-        ["embedding time", _embedding_time(facts)],
+        ["embedding", describe_embedding(facts)],
         ["data sha256", facts["data_sha256"]],
     ]
     for store, recipe in facts["recipes"].items():
@@ -242,10 +243,3 @@ def _facts(comparison: Comparison) -> list[list[str]]:
     rows.append(["versions", ", ".join(f"{key} {value}" for key, value in facts["versions"].items())])
     rows.append(["machine", ", ".join(f"{key} {value}" for key, value in facts["machine"].items())])
     return [*rows, ["created", facts["created"]]]
-
-
-def _embedding_time(facts: Mapping[str, Any]) -> str:
-    seconds = facts["embedding_seconds"]
-    if not seconds:
-        return "not recorded (apart from the seconds of the heads)"
-    return ", ".join(f"{store} {value:.1f} s".strip() for store, value in seconds.items()) + ", apart from the heads"

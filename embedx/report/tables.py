@@ -14,7 +14,7 @@ import numpy as np
 from embedx.comparison import Comparison, Row
 from embedx.evaluation.metrics import METRICS
 
-__all__ = ["finite", "render_csv", "render_json", "render_markdown", "render_predictions"]
+__all__ = ["describe_embedding", "finite", "render_csv", "render_json", "render_markdown", "render_predictions"]
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -22,9 +22,22 @@ def render_markdown(comparison: Comparison) -> str:
     header = ["head", *(title for title, _ in METRICS.values()), "seconds", "peak MB"]
     lines = [_line(header), _line(["---"] + ["--:"] * (len(header) - 1))]
     lines += [_line(_cells(row)) for row in comparison.rows]
+    apart = [] if not comparison.facts["embedding_seconds"] else ["", describe_embedding(comparison.facts)]
     words = ["", *(f"- {_escape(sentence)}" for sentence in comparison.verdict)]
     notes = ["", "Notes:", "", *(f"- {_escape(note)}" for note in comparison.notes)] if comparison.notes else []
-    return "\n".join([*lines, *words, *notes]) + "\n"
+    return "\n".join([*lines, *apart, *words, *notes]) + "\n"
+
+
+def describe_embedding(facts: Mapping[str, Any]) -> str:
+    """Return what embedding took, apart from the seconds of the heads."""
+    seconds, audio = facts["embedding_seconds"], facts["audio_seconds"]
+    if not seconds:
+        return "Embedding: the seconds are not recorded in the store."
+    told = [
+        f"{_escape(name) + ' ' if name else ''}{value:.1f} s ({audio / max(value, 1e-9):.0f} x real time)"
+        for name, value in seconds.items()
+    ]
+    return f"Embedding {audio:.0f} s of audio took {', '.join(told)}, once; the seconds above are those of the heads."
 
 
 def _line(cells: list[str]) -> str:

@@ -23,6 +23,7 @@ from embedx.errors import StoreFormatError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store import check
+from embedx.store.cost import settled
 from embedx.store.rows import CONTROL_DIM, FileStamp
 
 __all__ = ["CHUNK_ROWS", "Clip", "Rows", "StoreFile", "layer_crcs", "side_crcs", "write_store_file"]
@@ -111,7 +112,7 @@ def write_store_file(
         All rows in the order of the clips; blocks of a multiple of `CHUNK_ROWS` are fastest.
     """
     counts = np.array([clip.n_rows for clip in clips], np.int64)
-    environments = sorted({clip.environment for clip in clips})
+    environments, numbers = settled([clip.environment for clip in clips], counts)
     with h5py.File(target, "w") as file:
         for name, text in zip(check.TEXT_ATTRIBUTES, (recipe.fingerprint(), recipe.to_json(), root), strict=True):
             file.attrs[name] = np.bytes_(text.encode())
@@ -119,7 +120,7 @@ def write_store_file(
         _write_rows(file, recipe, int(counts.sum()), dim, blocks)
         file["clip"] = np.repeat(np.arange(len(clips)), counts)
         _write_table(file, "environments", _text_column(environments))
-        _write_clips(file.create_group("clips"), clips, environments)
+        _write_clips(file.create_group("clips"), clips, numbers)
 
 
 def _write_rows(file: h5py.File, recipe: Recipe, n: int, dim: int, blocks: Iterable[Rows]) -> None:
@@ -136,9 +137,8 @@ def _write_rows(file: h5py.File, recipe: Recipe, n: int, dim: int, blocks: Itera
         at = stop
 
 
-def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: Sequence[str]) -> None:
+def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: NDArray[np.intp]) -> None:
     sources, stamps = [clip.source for clip in clips], [clip.stamp for clip in clips]
-    number = {text: i for i, text in enumerate(environments)}
     numbers: dict[str, Any] = {
         "start": [s.start_seconds for s in sources],
         "stop": [math.nan if s.stop_seconds is None else s.stop_seconds for s in sources],
@@ -147,7 +147,7 @@ def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: Sequenc
         "mtime_ns": [s.mtime_ns for s in stamps],
         "status": [clip.error is not None for clip in clips],
         "rows": [clip.n_rows for clip in clips],
-        "environment": [number[clip.environment] for clip in clips],
+        "environment": environments,
     }
     texts = {
         "id": [s.id for s in sources],

@@ -53,6 +53,8 @@ class Embedded:
         Mean and standard deviation of 64 log-mel bands.
     start_seconds, end_seconds : ndarray of shape (W,), float64
         Window bounds in the file, in seconds.
+    seconds_per_row : float, optional
+        What a row of its unit took to compute: reading, decoding and encoding.
     """
 
     source: Source
@@ -61,6 +63,7 @@ class Embedded:
     control: NDArray[np.float32]
     start_seconds: NDArray[np.float64]
     end_seconds: NDArray[np.float64]
+    seconds_per_row: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

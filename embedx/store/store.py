@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import time
 import warnings
@@ -17,6 +16,7 @@ import numpy as np
 from embedx.errors import ComputeDtypeWarning, ParameterError, StoreBusyError, StoreError
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe
+from embedx.store.cost import priced
 from embedx.store.file import Clip, Rows, StoreFile, write_store_file
 from embedx.store.parts import PartsFolder, disk_errors, sync_folder
 from embedx.store.plan import Known, StorePlan, plan_work
@@ -184,22 +184,23 @@ class EmbeddingStore:
         StoreError
             Values that only the store's dtype cannot hold, or a disk that is full.
         """
-        text = json.dumps(dict(environment), sort_keys=True)
-        taken = [self._taken(result, text) for result in results]
+        taken = [self._taken(result, environment) for result in results]
         self._since = self._since if self._buffer else time.monotonic()
         self._buffer += taken
         self._buffered_bytes += sum(rows.embeddings.nbytes + rows.control.nbytes for _, rows in taken if rows)
         full = len(self._buffer) >= COMMIT_CLIPS or self._buffered_bytes >= COMMIT_BYTES
         return self.commit() if full or time.monotonic() - self._since >= COMMIT_SECONDS else 0
 
-    def _taken(self, result: ClipResult, environment: str) -> tuple[Clip, Rows | None]:
+    def _taken(self, result: ClipResult, environment: Mapping[str, str]) -> tuple[Clip, Rows | None]:
         if isinstance(result, Failure):
-            return Clip(result.source, result.stamp, f"{result.reason}: {result.message}", 0, environment), None
+            error = f"{result.reason}: {result.message}"
+            return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
         if not (np.isfinite(result.embeddings).all() and np.isfinite(result.control).all()):
             error = "non_finite: the encoder gave values that are not finite"
-            return Clip(result.source, result.stamp, error, 0, environment), None
+            return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
         rows = self._rows(result)
-        return Clip(result.source, result.stamp, None, len(rows.start), environment), rows
+        made = priced(environment, result.seconds_per_row)
+        return Clip(result.source, result.stamp, None, len(rows.start), made), rows
 
     def _rows(self, result: Embedded) -> Rows:
         n, shape = len(result.start_seconds), result.embeddings.shape

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedx.errors import ParameterError, SkippedSourcesWarning, StoreFormatError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
+from embedx.store.cost import seconds_per_row
 from embedx.store.file import Clip, StoreFile, side_crcs
 from embedx.store.parts import PartsFolder
 from embedx.store.publish import recorded_root
@@ -52,7 +53,10 @@ class StoreTable:
     start_seconds, end_seconds : ndarray of shape (R,), float64
         Bounds of each row's window in the file, in seconds.
     environments : tuple of dict
-        What the rows were computed with: versions, device, dtype.
+        What the rows were computed with: versions, device, dtype, seconds a row.
+    embedding_seconds : ndarray of shape (N,), float64
+        What embedding each clip took, in seconds, as the mean of all clips that were computed alike; NaN where it
+        was not recorded, 0 without rows.
     """
 
     recipe: Recipe
@@ -69,6 +73,7 @@ class StoreTable:
     start_seconds: NDArray[np.float64]
     end_seconds: NDArray[np.float64]
     environments: tuple[dict[str, str], ...]
+    embedding_seconds: NDArray[np.float64]
 
 
 def read_store(path: str | os.PathLike[str], *, layers: Sequence[int] | None = None) -> StoreTable:
@@ -137,7 +142,9 @@ def _chosen(file: StoreFile, layers: Sequence[int] | None) -> tuple[int, ...]:
 
 def _clip_fields(clips: Sequence[Clip]) -> dict[str, Any]:
     n_rows = np.array([clip.n_rows for clip in clips], np.int64)
+    cost = {text: seconds_per_row(text) for text in {clip.environment for clip in clips}}
     return {
+        "embedding_seconds": np.array([clip.n_rows and clip.n_rows * cost[clip.environment] for clip in clips], float),
         "sources": tuple(clip.source for clip in clips),
         "status": np.array([clip.error is not None for clip in clips], np.uint8),
         "errors": tuple(clip.error for clip in clips),
