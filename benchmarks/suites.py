@@ -149,9 +149,8 @@ def _finetune(wish: Wish) -> list[Step]:
 
 
 def _cluster(wish: Wish) -> list[Step]:
-    sizes = (
-        {"driver": ["--units", "20"], "scaling": ["--clips", "200"]} if wish.quick else {"driver": [], "scaling": []}
-    )
+    quick = {"driver": ["--units", "20", "--paced-workers", "2"], "scaling": ["--work-seconds", "2"]}
+    sizes = quick if wish.quick else {"driver": [], "scaling": []}
     return [Step(name=f"cluster/{name}", words=["-m", f"benchmarks.cluster.{name}", *w]) for name, w in sizes.items()]
 
 

@@ -35,7 +35,7 @@ DOORS = {
     "yt_dlp": ("download/fetch.py",),
     "av": ("audio/", "download/"),
     "soundfile": ("audio/",),
-    "ray": ("extract/cluster.py",),
+    "ray": ("extract/cluster/",),
     "optuna": ("tuning",),
     "lightgbm": ("heads/",),
     "skops": ("heads/", "model"),

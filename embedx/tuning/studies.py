@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 import warnings
@@ -16,7 +17,7 @@ from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrial
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
-from embedx.errors import ParameterError
+from embedx.errors import MissingExtraError, ParameterError
 
 __all__ = ["WORKER", "NumberedSampler", "open_study", "repair_journal", "worker_name"]
 
@@ -92,6 +93,8 @@ def open_study(
     ------
     ParameterError
         The place cannot be opened, or is no study.
+    MissingExtraError
+        The driver of the database is not installed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -120,9 +123,12 @@ def _translated(create: Callable[[], optuna.Study], place: str) -> optuna.Study:
             if left and any(sign in str(error) for sign in _RACES):
                 time.sleep(0.3)
                 continue
+            if isinstance(error, ImportError) and place.startswith("postgres"):
+                raise MissingExtraError.for_extra("psycopg", "postgres", "a study on PostgreSQL") from error
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            shown = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", place)
             raise ParameterError(
-                f"study {place!r} cannot be opened: {type(error).__name__}: {reason[:200]}. "
+                f"study {shown!r} cannot be opened: {type(error).__name__}: {reason[:200]}. "
                 "Give a new file (study.db or study.journal), or a database URL"
             ) from error
     raise AssertionError
@@ -137,12 +143,19 @@ def _storage(place: str | None) -> Any:
             repair_journal(place)
             return JournalStorage(JournalFileBackend(place))
         return RDBStorage(
-            place if "://" in place else f"sqlite:///{os.path.abspath(place)}",
+            _url(place),
             engine_kwargs={"connect_args": {"timeout": 60}} if "://" not in place else None,
             heartbeat_interval=60,
             grace_period=180,
             heartbeat_stale_trial_callback=_RETRY,
         )
+
+
+def _url(place: str) -> str:
+    """Return the URL of a database; PostgreSQL by the driver of the extra, whatever SQLAlchemy would take."""
+    if "://" not in place:
+        return f"sqlite:///{os.path.abspath(place)}"
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
 
 
 def repair_journal(place: str | os.PathLike[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ class Processes:
     Raises
     ------
     RunnerError
-        The launcher promised another number of processes than found each other.
+        The launcher promised another number of processes than found each other, or started fewer than it was told.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -50,6 +50,11 @@ class Processes:
         promised = int(os.environ.get("WORLD_SIZE", "1"))
         if promised != self.count:
             raise RunnerError(f"{promised} processes were started to train together, {self.count} found each other")
+        if self.count == 1 and _is_left_alone(os.environ):
+            raise RunnerError(
+                "accelerate launch was asked for several processes and started one: "
+                "run torchrun --nproc-per-node N -m embedx ... instead"
+            )
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace tensors (float32, on this process's device) by their sums over all processes."""
@@ -64,6 +69,12 @@ class Processes:
     def wait(self) -> None:
         """Return when every process has come here."""
         self._state.wait_for_everyone()
+
+
+def _is_left_alone(environment: Mapping[str, str]) -> bool:
+    """Say whether accelerate names a meeting place, as for several processes, but no number of them."""
+    launched = "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_ADDR" in environment
+    return launched and "WORLD_SIZE" not in environment
 
 
 _LEAVING: list[Any] = []
