@@ -175,16 +175,24 @@ class Resources:
     Parameters
     ----------
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        ``"auto"`` (every visible GPU, or the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     batch_seconds : float
         Padded seconds of audio in one batch.
-    workers : int
-        Decoding workers; 0 decodes in the encoder's own process.
+    workers : int, optional
+        Decoding workers of each encoder process; 0 decodes in the encoder's own process. None takes 2 on a CPU
+        and what a GPU can eat, as far as there are cores.
     threads : int
         Threads of the encoder on a CPU; 0 leaves torch's choice.
+    devices : tuple of str
+        Devices that work beside each other, a process each; empty follows ``device``.
+    compile : bool
+        Let torch compile the layers: minutes at the start, then faster. Numbers stay within the tolerance that
+        is stated for the compute dtype.
     """
 
     device: str = "auto"
     batch_seconds: float = 120.0
-    workers: int = 2
+    workers: int | None = None
     threads: int = 0
+    devices: tuple[str, ...] = ()
+    compile: bool = False

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,10 +59,12 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    group.add_argument("--device", default="auto", help="auto (default: all visible GPUs, or cpu), cpu, cuda or cuda:N")
+    group.add_argument("--devices", type=_names, default=(), metavar="A,B", help="these instead, a process each")
     group.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in")
-    group.add_argument("--workers", type=int, default=2, metavar="N", help="decoding processes (default 2)")
+    group.add_argument("--workers", type=int, metavar="N", help="decoding processes (default 2, on a GPU more)")
     group.add_argument("--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (GPU)")
+    group.add_argument("--compile", action="store_true", help="let torch compile the layers first (for long jobs)")
 
 
 def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
@@ -88,6 +94,10 @@ def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
     )
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
 def _shard(text: str) -> tuple[int, int]:
     i, _, n = text.partition("/")
     if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
@@ -102,8 +112,14 @@ def run(args: argparse.Namespace) -> int:
     from embedx.recipe import Resources
 
     manifest = _read_sources(args)
-    resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
-    with ProgressBar("extract", unit="clips") as bar:
+    resources = Resources(
+        device=args.device,
+        devices=args.devices,
+        batch_seconds=args.batch_seconds,
+        workers=args.workers,
+        compile=args.compile,
+    )
+    with _interrupted_by_sigterm(), ProgressBar("extract", unit="clips") as bar:
         report = extract_embeddings(
             manifest,
             args.output,
@@ -128,6 +144,23 @@ def run(args: argparse.Namespace) -> int:
         )
     _print_report(report)
     return 3 if report.failures or report.n_failed_before else 0
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which job schedulers send, do what Ctrl-C does: keep what is done, end all processes."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _read_sources(args: argparse.Namespace) -> Manifest:

@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_ENCODER",
     "SUPPORTED",
     "load_encoder",
+    "modules_of",
     "resolve_encoder",
 ]
 
@@ -81,8 +82,26 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     )
 
 
+def modules_of(info: EncoderInfo) -> tuple[str, ...]:
+    """Return what an encoder imports: seconds' worth that processes can have behind them before they begin.
+
+    Examples
+    --------
+    >>> modules_of(resolve_encoder("tiny"))[-1]
+    'transformers.models.wav2vec2.modeling_wav2vec2'
+    """
+    name = info.model_type.replace("-", "_")
+    family = f"transformers.models.{name.removesuffix('_audio')}.modeling_{name}"
+    return ("embedx.encoders.wav2vec2", "torchaudio.transforms", "transformers.models.auto.modeling_auto", family)
+
+
 def load_encoder(
-    info: EncoderInfo, *, layers: tuple[int, ...], device: str = "cpu", compute_dtype: str = "float32"
+    info: EncoderInfo,
+    *,
+    layers: tuple[int, ...],
+    device: str = "cpu",
+    compute_dtype: str = "float32",
+    compiled: bool = False,
 ) -> Encoder:
     """Load an encoder's weights.
 
@@ -96,6 +115,8 @@ def load_encoder(
         ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     compute_dtype : {'float32', 'bfloat16', 'float16'}
         What it computes in.
+    compiled : bool
+        Whether torch compiles the transformer layers.
 
     Raises
     ------
@@ -104,7 +125,7 @@ def load_encoder(
     """
     from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
 
-    return Wav2Vec2Encoder(info, layers=layers, device=device, compute_dtype=compute_dtype)
+    return Wav2Vec2Encoder(info, layers=layers, device=device, compute_dtype=compute_dtype, compiled=compiled)
 
 
 def _locate(name: str, revision: str | None) -> tuple[Path, str]:

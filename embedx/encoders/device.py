@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 from embedx.errors import ParameterError, unknown_name
 
-__all__ = ["DTYPES", "choose_compute_dtype", "choose_device", "count_lanes", "one_thread_each"]
+__all__ = [
+    "DTYPES",
+    "choose_compute_dtype",
+    "choose_device",
+    "choose_devices",
+    "count_decoders",
+    "count_lanes",
+    "lanes_each",
+    "one_thread_each",
+]
 
 DTYPES = ("float32", "bfloat16", "float16")
+
+_GPU_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+_MOST_DECODERS = 32
+"""A GPU at 40 % of its peak eats what 25 to 45 cores decode."""
 
 
 def choose_device(device: str) -> str:
@@ -20,14 +36,12 @@ def choose_device(device: str) -> str:
     ParameterError
         Unknown, or not on this machine.
     """
-    import torch
-
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if _count_gpus() else "cpu"
     kind, _, number = device.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise ParameterError(unknown_name("device", device, ["auto", "cpu", "cuda", "cuda:N"]))
-    count = torch.cuda.device_count() if kind == "cuda" else 1
+    count = _count_gpus() if kind == "cuda" else 1
     if int(number or 0) >= count:
         raise ParameterError(
             f"device {device!r} is not on this machine ({count} CUDA devices): use --device cpu or auto"
@@ -35,12 +49,71 @@ def choose_device(device: str) -> str:
     return device
 
 
-def choose_compute_dtype(dtype: str, device: str) -> str:
-    """Turn ``"auto"`` into bfloat16 where the device computes it in hardware, else float32."""
+def choose_devices(device: str, devices: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the devices that work beside each other, a process each.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` takes every GPU that is visible (``CUDA_VISIBLE_DEVICES``), or the CPU where there is none;
+        anything else is one device.
+    devices : sequence of str
+        Taken instead where given; one named twice gets two processes.
+
+    Raises
+    ------
+    ParameterError
+        Unknown, or not on this machine.
+
+    Examples
+    --------
+    >>> choose_devices("cpu"), choose_devices("auto", ["cpu", "cpu"])
+    (('cpu',), ('cpu', 'cpu'))
+    """
+    if devices:
+        return tuple(map(choose_device, devices))
+    n_gpus = _count_gpus() if device == "auto" else 0
+    return tuple(f"cuda:{i}" for i in range(n_gpus)) if n_gpus > 1 else (choose_device(device),)
+
+
+def lanes_each(devices: Sequence[str], threads: int) -> tuple[int, ...]:
+    """Share the threads of this machine among the processes that compute on its CPU.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        One a process.
+    threads : int
+        Threads in all; 0 takes torch's choice in this process, as far as it is known.
+
+    Returns
+    -------
+    tuple of int
+        Threads of each process; 0 leaves it to the process.
+
+    Examples
+    --------
+    >>> lanes_each(["cpu", "cuda:0", "cpu"], 4)
+    (2, 4, 2)
+    """
+    total = threads or (sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0)
+    n_on_cpu = sum(device == "cpu" for device in devices)
+    if n_on_cpu > 1 and not total:
+        total = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0] or 0) or len(os.sched_getaffinity(0))
+    return tuple(max(1, total // n_on_cpu) if device == "cpu" and n_on_cpu > 1 else total for device in devices)
+
+
+def choose_compute_dtype(dtype: str, *devices: str) -> str:
+    """Turn ``"auto"`` into bfloat16 where the devices compute it in hardware, else what all of them do compute."""
     if dtype != "auto":
         if dtype not in DTYPES:
             raise ParameterError(unknown_name("dtype", dtype, ["auto", *DTYPES]))
         return dtype
+    best = {_best_dtype(device) for device in devices}
+    return best.pop() if len(best) == 1 else "float32" if "float32" in best else "float16"
+
+
+def _best_dtype(device: str) -> str:
     if device.startswith("cuda"):
         import torch
 
@@ -63,6 +136,27 @@ def count_lanes(device: str, threads: int = 0) -> int:
     return 2 if device.startswith("cuda") else max(1, threads or torch.get_num_threads())
 
 
+def count_decoders(device: str, workers: int | None = None) -> int:
+    """Return how many processes decode for one encoder.
+
+    Parameters
+    ----------
+    device : str
+        Where the encoder computes.
+    workers : int, optional
+        As many; None takes 2 for a CPU, and for a GPU its share of the cores (32 at most).
+
+    Examples
+    --------
+    >>> count_decoders("cpu"), count_decoders("cuda", 5)
+    (2, 5)
+    """
+    if workers is not None:
+        return workers
+    n_cores = len(os.sched_getaffinity(0))
+    return max(2, min(_MOST_DECODERS, n_cores // max(1, _count_gpus()) - 1)) if device.startswith("cuda") else 2
+
+
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[Callable[[], None]]:
     """Give an initialiser for threads that each compute alone; torch's own number of threads comes back after."""
@@ -73,6 +167,15 @@ def one_thread_each() -> Iterator[Callable[[], None]]:
         yield lambda: torch.set_num_threads(1)
     finally:
         torch.set_num_threads(before)
+
+
+def _count_gpus() -> int:
+    """Count the CUDA devices; torch is not even imported where the system has no graphics device at all."""
+    if "torch" not in sys.modules and not any(map(glob.glob, _GPU_FILES)):
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _cpu_has_bfloat16() -> bool:

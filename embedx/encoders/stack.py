@@ -7,14 +7,15 @@ AMX, plain products over all heads at once leave the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from embedx.encoders.compiled import compile_each, say_why_not
 from embedx.encoders.frontend import is_exact_gelu
-from embedx.encoders.packed import Linear
+from embedx.encoders.packed import Linear, can_pack
 
 __all__ = ["LayerStack"]
 
@@ -39,7 +40,9 @@ class LayerStack:
         self.is_stable = type(encoder).__name__.endswith("StableLayerNorm")
         self._positions = encoder.pos_conv_embed.to(dtype)
         self._norm = encoder.layer_norm.to(dtype)
-        self._layers = [_Layer(layer, dtype=dtype, is_stable=self.is_stable) for layer in encoder.layers]
+        self._layers: list[Callable[[torch.Tensor], torch.Tensor]] = [
+            _Layer(layer, dtype=dtype, is_stable=self.is_stable) for layer in encoder.layers
+        ]
 
     @classmethod
     def fits(cls, model_type: str, encoder: Any) -> bool:
@@ -48,6 +51,13 @@ class LayerStack:
             getattr(layer, "adapter_layer", None) is None and is_exact_gelu(layer.feed_forward.intermediate_act_fn)
             for layer in encoder.layers
         )
+
+    def compile(self) -> None:
+        """Let torch compile the layers when they are first called."""
+        if can_pack(self.dtype, self._norm.weight.device):
+            say_why_not("oneDNN's packed products, which are used here, cannot be compiled")
+        else:
+            self._layers = compile_each(self._layers)
 
     def __call__(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the input of the first layer and the output of each, all of shape (T, D), given (T, D)."""

@@ -1,6 +1,6 @@
 """Every layer of wav2vec2 and its relatives, the same alone and in any batch.
 
-The only room that knows transformers' encoders. Batching changes the embeddings of a plain call: group
+Batching changes the embeddings of a plain call: group
 norm takes its statistics over the padding, the positional convolution reads it, attention attends to it.
 Here the convolutions see one clip at a time. On a CPU so do the transformer layers; on a GPU they see a
 batch whose padding is zeroed and masked, or, in families whose layers would read it even so, only clips
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,9 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from embedx.encoders.base import EncoderInfo, Frames
+from embedx.encoders.checkpoint import load_model
+from embedx.encoders.compiled import compile_each
 from embedx.encoders.frontend import ConvFrontend
+from embedx.encoders.gradients import frames_with_gradients, load_network
 from embedx.encoders.stack import LayerStack
-from embedx.errors import ClipTooShortError, EncoderError
+from embedx.errors import ClipTooShortError
 
 __all__ = ["DTYPES", "Wav2Vec2Encoder", "frames_with_gradients", "least_samples", "load_network", "normalize"]
 
@@ -67,6 +69,8 @@ class Wav2Vec2Encoder:
         What it computes in.
     batched : bool, optional
         Whether transformer layers see several clips at a time; by default on a GPU only.
+    compiled : bool
+        Whether torch compiles the transformer layers; one warning, and no more, where it cannot.
 
     Raises
     ------
@@ -82,12 +86,15 @@ class Wav2Vec2Encoder:
         device: str = "cpu",
         compute_dtype: str = "float32",
         batched: bool | None = None,
+        compiled: bool = False,
     ) -> None:
         self.info, self.layers, self.device = info, layers, torch.device(device)
         self.compute_dtype, self.dtype = compute_dtype, DTYPES[compute_dtype]
         self.batched = self.device.type == "cuda" if batched is None else batched
         self._kept = threading.local()
-        self._take_apart(_load_model(info).eval().requires_grad_(False))
+        self._take_apart(load_model(info).eval().requires_grad_(False))
+        if compiled:
+            self._compile()
 
     def _take_apart(self, model: Any) -> None:
         """Keep the parts in the form that this device computes fastest; what is not needed is let go."""
@@ -111,6 +118,16 @@ class Wav2Vec2Encoder:
         else:
             self._encoder = model.encoder.to(self.dtype)
             self._watch_layers()
+
+    def _compile(self) -> None:
+        """Compile layer by layer; what watches layers stays outside."""
+        if self._stack is not None:
+            self._stack.compile()
+            return
+        for forward, layer in zip(
+            compile_each([layer.forward for layer in self._encoder.layers]), self._encoder.layers, strict=True
+        ):
+            layer.forward = forward
 
     @property
     def dim(self) -> int:
@@ -254,103 +271,3 @@ def _exact_float32() -> Iterator[None]:
     """Keep cuDNN from rounding float32 convolutions to TF32 (torch's default for convolutions alone)."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
-
-
-def load_network(info: EncoderInfo, **config: Any) -> Any:
-    """Load an encoder's weights for training: float32, gradients on, fields of its config replaced.
-
-    Parameters
-    ----------
-    info : EncoderInfo
-        What and where it is.
-    **config
-        Fields of the checkpoint's config, such as ``layerdrop``.
-
-    Raises
-    ------
-    EncoderError
-        The weights cannot be read or do not fit.
-    """
-    return _load_model(info, **config)
-
-
-def frames_with_gradients(
-    model: Any, waves: Sequence[torch.Tensor], *, masks: Sequence[NDArray[np.bool_] | None] | None = None
-) -> list[torch.Tensor]:
-    """Compute the last layer of clips of any lengths as extraction does, with gradients.
-
-    Only clips of one length share a batch, so there is no padding and nothing to mask.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        What `load_network` returned.
-    waves : sequence of tensor of shape (n_samples,)
-        Normalised waveforms on the model's device.
-    masks : sequence of ndarray of shape (n_frames,), bool, or None
-        Frames of each clip that are replaced by the learned mask (SpecAugment).
-
-    Returns
-    -------
-    list of tensor of shape (n_frames, D)
-    """
-    by_length: dict[int, list[int]] = {}
-    for i, wave in enumerate(waves):
-        by_length.setdefault(len(wave), []).append(i)
-    frames: list[Any] = [None] * len(waves)
-    for members in by_length.values():
-        values = torch.stack([waves[i] for i in members])
-        hidden = _equal_masks(masks, members, values.device)
-        output = model(values, mask_time_indices=hidden).last_hidden_state
-        for i, clip in zip(members, output, strict=True):
-            frames[i] = clip
-    return frames
-
-
-def _equal_masks(
-    masks: Sequence[NDArray[np.bool_] | None] | None, members: Sequence[int], device: torch.device
-) -> torch.Tensor | None:
-    """Stack the masks of clips of one length; None when none of them hides anything."""
-    chosen = [None if masks is None else masks[i] for i in members]
-    known = next((mask for mask in chosen if mask is not None), None)
-    if known is None:
-        return None
-    filled = [np.zeros_like(known) if mask is None else mask for mask in chosen]
-    return torch.from_numpy(np.stack(filled)).to(device)
-
-
-def _load_model(info: EncoderInfo, **config: Any) -> Any:
-    """Load weights without running anybody's code, and refuse a checkpoint that leaves layers random."""
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model, report = AutoModel.from_pretrained(
-                info.location,
-                local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
-                output_loading_info=True,
-                attn_implementation="sdpa" if info.model_type != "wavlm" else "eager",
-                dtype=torch.float32,
-                **config,
-            )
-    except Exception as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {said}") from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-    missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
-    if missing:
-        raise EncoderError(
-            f"encoder {info.id!r}: the checkpoint lacks {len(missing)} weights, such as {missing[0]!r}, "
-            "which would stay random. Use a complete checkpoint"
-        )
-    return model

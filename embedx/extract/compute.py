@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +62,7 @@ class ClipEncoder:
         self.recipe, self.info, self.resources = recipe, info, resources
         self.device = choose_device(resources.device)
         self._budget = round(resources.batch_seconds * recipe.sample_rate)
+        self._has_warned = False
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> ClipEncoder:
@@ -81,7 +81,11 @@ class ClipEncoder:
     def encoder(self) -> Encoder:
         """The encoder; weights are loaded when it is first asked for."""
         return load_encoder(
-            self.info, layers=self.recipe.layers, device=self.device, compute_dtype=self.recipe.compute_dtype
+            self.info,
+            layers=self.recipe.layers,
+            device=self.device,
+            compute_dtype=self.recipe.compute_dtype,
+            compiled=self.resources.compile,
         )
 
     @property
@@ -115,13 +119,17 @@ class ClipEncoder:
             In any order.
         """
         assert self.encoder is not None  # loaded here, not by several lanes at once
-        pending: deque[Future[list[Row]]] = deque()
+        pending: set[Future[list[Row]]] = set()
         for batch in self._batches(windows):
-            pending.append(self._lanes.submit(self._compute, batch))
-            while len(pending) > 2 * self.n_lanes or (pending and pending[0].done()):
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+            pending.add(self._lanes.submit(self._compute, batch))
+            ready = {future for future in pending if future.done()}
+            if not ready and len(pending) > 2 * self.n_lanes:  # whichever ends first: no lane waits for another
+                ready, _ = wait(pending, return_when=FIRST_COMPLETED)
+            pending -= ready
+            for future in ready:
+                yield from future.result()
+        for future in as_completed(pending):
+            yield from future.result()
 
     def _batches(self, windows: Iterable[Window]) -> Iterator[Sequence[Window]]:
         if not self.on_gpu:
@@ -160,9 +168,12 @@ class ClipEncoder:
         """Lower the budget to half of what a batch held that was too large, with one warning a run."""
         held = sum(len(window.samples) for window in batch)
         self._budget = min(self._budget, held // 2)
+        if self._has_warned:
+            return
+        self._has_warned = True
         warnings.warn(
             f"the device's memory does not hold {held / self.recipe.sample_rate:.0f} s of audio at a time: "
-            f"going on with {self._budget / self.recipe.sample_rate:.0f} s (--batch-seconds sets it)",
+            f"going on with {self._budget / self.recipe.sample_rate:.0f} s, or less (--batch-seconds sets it)",
             EmbedxWarning,
             stacklevel=2,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from embedx.extract.options import ClusterOptions
 from embedx.extract.planning import RecipePlan
 from embedx.extract.remote import RemoteRunner, Written, seconds_of
 from embedx.extract.unit import Unit, UnitRunner, plan_units
-from embedx.manifest import ClipKey, Manifest, Source
+from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Failure
 
@@ -138,9 +139,11 @@ def extract_embeddings(
         if units:
             runner = UnitRunner(recipe, plan.info, resources, manifest.root)
             shared = store.path if cluster.parts == "worker" else None
-            for _, results, environment in _run(units, runner, tally, engine=engine, cluster=cluster, shared=shared):
-                store.append([r for r in results if not isinstance(r, Written)], environment=environment)
-                tally.count(results)
+            run = _run(units, runner, tally, engine=engine, cluster=cluster, shared=shared)
+            with contextlib.closing(run) as done:
+                for _, results, environment in done:
+                    store.append([r for r in results if not isinstance(r, Written)], environment=environment)
+                    tally.count(results)
         if shard is None:
             store.publish(wait_seconds=3600)
         else:
@@ -190,12 +193,13 @@ def embed(
     plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recipe, resources=resources)
     plan.require_recorded("the recipe", "Leave the options out, or embed with a recipe of your own")
     tally = _Tally(len(manifest), progress)
-    found: list[ClipResult] = []
+    found: dict[int, list[ClipResult]] = {}
     runner = UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root)
-    for _, results, _ in _run(plan_units(manifest), runner, tally):
-        tally.count(results)
-        found.extend(results)
-    return found, plan.recipe
+    with contextlib.closing(_run(plan_units(manifest), runner, tally)) as done:
+        for unit, results, _ in done:
+            tally.count(results)
+            found[unit.number] = results
+    return [result for number in sorted(found) for result in found[number]], plan.recipe
 
 
 def describe_environment(recipe: Recipe, resources: Resources) -> dict[str, str]:
@@ -203,7 +207,8 @@ def describe_environment(recipe: Recipe, resources: Resources) -> dict[str, str]
     packages = ("embedx", "torch", "torchaudio", "transformers", "numpy", "h5py")
     versions = {name: importlib.metadata.version(name) for name in packages}
     machine = {"device": choose_device(resources.device), "compute_dtype": recipe.compute_dtype}
-    return {**versions, **decoder_versions(), **machine}
+    compiled = {"compiled": "yes"} if resources.compile else {}
+    return {**versions, **decoder_versions(), **machine, **compiled}
 
 
 def _require_engine(engine: str) -> None:
@@ -234,15 +239,13 @@ def _run(
     engine: str = "local",
     cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
     shared: Path | None = None,
-) -> Iterator[UnitDone]:
+) -> Generator[UnitDone, None, None]:
     if engine == "ray":
         yield from _run_on_cluster(units, runner, tally, cluster, shared)
         return
     from embedx.extract.local import run_units
 
-    environment = describe_environment(runner.recipe, runner.resources)
-    for unit, results in run_units(units, runner, progress=tally.hear):
-        yield UnitDone(unit, results, environment)
+    yield from run_units(units, runner, describe=describe_environment, progress=tally.hear)
 
 
 def _run_on_cluster(
@@ -253,11 +256,7 @@ def _run_on_cluster(
     threads = runner.resources.threads or cluster.cpus_per_worker  # what Ray lent, not what the machine has
     runner.resources = replace(runner.resources, threads=threads)
     remote = RemoteRunner(runner, describe=describe_environment, store=shared)
-    for done in run_units_on_ray(units, remote, options=cluster, root=runner.root):
-        for result in done.results:
-            if not isinstance(result, Failure):
-                tally.hear(result.source, seconds_of(result))
-        yield done
+    yield from run_units_on_ray(units, remote, options=cluster, root=runner.root)
 
 
 class _Tally:
@@ -268,21 +267,28 @@ class _Tally:
         self.failures: list[Failure] = []
         self.n_computed = 0
         self.audio_seconds = 0.0
+        self._under_way_seconds = 0.0
         self._started = time.monotonic()
 
-    def hear(self, source: Source, seconds: float) -> None:
-        """Note a window that is done."""
-        self.audio_seconds += seconds
-        self._tell()
+    def hear(self, seconds: float) -> None:
+        """Note audio that is done of a unit under way, or, below 0, that a unit is no longer under way."""
+        self._under_way_seconds += seconds
+        if seconds > 0:
+            self._tell()
 
     def count(self, results: Sequence[ClipResult | Written]) -> None:
         """Count a unit's results."""
-        self.failures.extend(result for result in results if isinstance(result, Failure))
-        self.n_computed += sum(not isinstance(result, Failure) for result in results)
+        for result in results:
+            if isinstance(result, Failure):
+                self.failures.append(result)
+            else:
+                self.n_computed += 1
+                self.audio_seconds += seconds_of(result)
         self._tell()
 
     def _tell(self) -> None:
         if self.progress is not None:
-            speed = self.audio_seconds / max(time.monotonic() - self._started, 1e-9)
+            seconds = self.audio_seconds + self._under_way_seconds
+            speed = seconds / max(time.monotonic() - self._started, 1e-9)
             facts = {"speed": f"{speed:.1f}x real time", "failed": len(self.failures)}
             self.progress(self.n_computed + len(self.failures), self.total, **facts)

@@ -10,7 +10,7 @@ from embedx.audio.decode import DECODER, RESAMPLER
 from embedx.audio.loader import parse_offset
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
-from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_device
+from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_devices
 from embedx.encoders.pooling import POOLINGS
 from embedx.errors import ParameterError, unknown_name
 from embedx.recipe import Recipe, Resources
@@ -121,10 +121,11 @@ class RecipePlan:
             options["layers"] = parse_layers(options["layers"], self.info.n_layers)
         if "window_seconds" in options and "hop_seconds" not in options and self.recorded is None:
             options["hop_seconds"] = options["window_seconds"]
-        dtype, device = options.pop("compute_dtype", None), choose_device(self.resources.device)
+        dtype = options.pop("compute_dtype", None)
+        devices = choose_devices(self.resources.device, self.resources.devices)
         if dtype is None and self.recorded is not None and self.recorded.compute_dtype == "float32":
             dtype = "float32"  # any device computes it, so rows stay comparable to the last digit
-        return base.replace(**options, compute_dtype=choose_compute_dtype(dtype or "auto", device))
+        return base.replace(**options, compute_dtype=choose_compute_dtype(dtype or "auto", *devices))
 
 
 def parse_layers(layers: object, n_layers: int) -> tuple[int, ...]:

@@ -13,6 +13,8 @@ import numpy as np
 from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipStamp
 from embedx.audio.pool import DecodePool
 from embedx.encoders.base import EncoderInfo
+from embedx.encoders.catalog import modules_of
+from embedx.encoders.device import choose_device, count_decoders
 from embedx.errors import ClipTooShortError
 from embedx.extract.compute import ClipEncoder, Row, Window
 from embedx.manifest import Manifest, Source
@@ -146,11 +148,27 @@ class UnitRunner:
         self._pool = self._compute = None
         self._ahead.clear()
 
+    def on(self, resources: Resources) -> UnitRunner:
+        """Return another runner that does the same on other resources."""
+        return type(self)(self.recipe, self.info, resources, self.root)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What it will import when it begins, apart from this package's own rooms."""
+        return modules_of(self.info)
+
+    def load(self) -> None:
+        """Load the weights now rather than at the first unit."""
+        if self._compute is None:
+            self._compute = ClipEncoder(self.recipe, self.info, self.resources)
+        assert self._compute.encoder is not None
+
     def prefetch(self, unit: Unit) -> None:
         """Let the decoding of a unit begin while another one computes."""
         if unit not in self._ahead:
             if self._pool is None:
-                self._pool = DecodePool(self.resources.workers)
+                device = choose_device(self.resources.device)
+                self._pool = DecodePool(count_decoders(device, self.resources.workers))
             self._ahead[unit] = self._pool.load([self._request(source) for source in unit.sources])
 
     def __call__(self, unit: Unit, *, progress: Callable[[Source, float], None] | None = None) -> list[ClipResult]:

@@ -75,6 +75,14 @@ def checkpoint(request, tmp_path_factory):
     return folder, write_checkpoint(folder, request.param)
 
 
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
+def wide_checkpoint(request, tmp_path_factory):
+    """The same with layers of 128 numbers: of fewer, rounding shows in the angle."""
+    folder = tmp_path_factory.mktemp(request.param)
+    n_convs = len(FAMILIES[request.param][1].get("conv_dim", _SMALL["conv_dim"]))
+    return folder, write_checkpoint(folder, request.param, hidden_size=128, conv_dim=(64,) * n_convs)
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint():
     """``make_checkpoint(folder, family, **config)`` -> transformers' own model."""

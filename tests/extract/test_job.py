@@ -10,7 +10,7 @@ import soundfile
 
 from embedx.encoders.catalog import resolve_encoder
 from embedx.errors import EncoderError, ParameterError, RecipeMismatchError
-from embedx.extract import compute
+from embedx.extract import compute, local
 from embedx.extract.job import embed, extract_embeddings
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
@@ -41,13 +41,16 @@ def test_results_stand_in_the_manifest_s_order_and_bad_files_cost_themselves(mix
         assert result.stamp.size == (mixed_folder / result.source.uri).stat().st_size
 
 
-def test_rows_are_bit_equal_in_any_order_with_any_workers_and_lanes(mixed_folder, embedded):
+def test_rows_are_bit_equal_in_any_order_with_any_workers_lanes_and_devices(mixed_folder, embedded, monkeypatch):
+    monkeypatch.setattr("embedx.extract.job.plan_units", lambda m: plan_units(m, n_sources=5))
     manifest = read_manifest(mixed_folder)
     expected = {r.source.uri: r for r in embedded[0] if isinstance(r, Embedded)}
     turned = dataclasses.replace(manifest, sources=manifest.sources[::-1])
-    for workers, threads in ((0, 1), (1, 3)):
-        options = {**FAST, "resources": Resources(device="cpu", workers=workers, threads=threads)}
-        for result in embed(turned, **options)[0]:
+    for workers, threads, devices in ((0, 1, ()), (1, 3, ()), (1, 2, ("cpu", "cpu"))):
+        options = {**FAST, "resources": Resources(device="cpu", workers=workers, threads=threads, devices=devices)}
+        results = embed(turned, **options)[0]
+        assert [result.source for result in results] == list(turned)
+        for result in results:
             if isinstance(result, Embedded):
                 assert np.array_equal(result.embeddings, expected[result.source.uri].embeddings)
                 assert np.array_equal(result.control, expected[result.source.uri].control)
@@ -64,7 +67,7 @@ def test_a_store_holds_the_rows_and_a_second_run_computes_nothing(mixed_folder, 
         if not status:
             assert np.allclose(table.embeddings[row], expected[source.uri], rtol=2e-3, atol=1e-4)
 
-    monkeypatch.setattr(compute, "load_encoder", None)  # loading anything would fail
+    monkeypatch.setattr(local, "WorkerProcess", None)  # starting anything would fail
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the recorded dtype is adopted too
         again = extract_embeddings(manifest, output)
@@ -100,7 +103,7 @@ def test_another_recipe_is_refused_before_a_model_is_loaded(mixed_folder, tmp_pa
     source = Manifest.from_paths([mixed_folder / "cat" / "00.wav"], root=mixed_folder)
     output = tmp_path / "emb.h5"
     extract_embeddings(source, output, **FAST)
-    monkeypatch.setattr(compute, "load_encoder", None)
+    monkeypatch.setattr(local, "WorkerProcess", None)
     with pytest.raises(RecipeMismatchError) as caught:
         extract_embeddings(source, output, **FAST, **change)
     assert next(iter(change)) in str(caught.value)
@@ -167,7 +170,7 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder
     assert [row.window.clip for row in rows] == list(range(8))
     assert all(row.embedding is not None for row in rows)
     assert max(sizes) == 8
-    assert any("--batch-seconds" in str(w.message) for w in recwarn)
+    assert sum("--batch-seconds" in str(w.message) for w in recwarn) == 1
     (too_long,) = encoder._compute([compute.Window(0, 0, np.ones(50_000, np.float32))])
     assert too_long.embedding is None
     encoder.close()

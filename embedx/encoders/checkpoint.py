@@ -1,0 +1,68 @@
+"""Weights from a checkpoint as it lies on disk; the only room here that calls transformers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from embedx.encoders.base import EncoderInfo
+from embedx.errors import EncoderError
+
+__all__ = ["load_model"]
+
+
+def load_model(info: EncoderInfo, **config: Any) -> Any:
+    """Load weights without running anybody's code, and refuse a checkpoint that leaves layers random.
+
+    Parameters
+    ----------
+    info : EncoderInfo
+        What and where it is.
+    **config
+        Fields of the checkpoint's config to replace.
+
+    Returns
+    -------
+    PreTrainedModel
+        transformers' own, in float32.
+
+    Raises
+    ------
+    EncoderError
+        The weights cannot be read or do not fit.
+    """
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model, report = AutoModel.from_pretrained(
+                info.location,
+                local_files_only=True,
+                trust_remote_code=False,
+                weights_only=True,
+                output_loading_info=True,
+                attn_implementation="sdpa" if info.model_type != "wavlm" else "eager",
+                dtype=torch.float32,
+                **config,
+            )
+    except Exception as error:
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {said}") from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+    missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
+    if missing:
+        raise EncoderError(
+            f"encoder {info.id!r}: the checkpoint lacks {len(missing)} weights, such as {missing[0]!r}, "
+            "which would stay random. Use a complete checkpoint"
+        )
+    return model

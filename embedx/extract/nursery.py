@@ -1,0 +1,163 @@
+"""This process's side of the encoder workers: starts the zygote once, has workers forked, learns how they ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from embedx.errors import RunnerError
+
+__all__ = ["WorkerProcess", "how_it_ended"]
+
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.extract.zygote import main; main()"
+_READ_AT_LOAD = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "CUDA_", "TORCH", "PYTORCH", "LD_")
+"""Variables that libraries read when they are loaded: another value needs another zygote."""
+
+
+class WorkerProcess:
+    """A process that computes, and the connection to it.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        Imported once, before the first worker is forked; empty for a device that a fork must not have seen.
+
+    Raises
+    ------
+    RunnerError
+        No process can be started.
+    """
+
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._zygote, self.pid = _fork(modules, theirs.fileno())
+            self.connection = Connection(ours.detach())
+        place = {"sys_path": sys.path, "environment": dict(os.environ), "folder": os.getcwd()}
+        with contextlib.suppress(OSError):  # gone already: whoever listens will see it
+            self.connection.send(place)
+
+    def send(self, message: Any) -> None:
+        """Send it something; that it is gone is noticed when it is listened to."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message)
+
+    def end(self, *, patience: float = 0.0) -> int | None:
+        """End it, and return its exit status (negative: the signal).
+
+        Parameters
+        ----------
+        patience : float
+            Seconds that it may take to end by itself: a process that is dying tells more than one that is killed.
+        """
+        self.connection.close()
+        return self._zygote.end(self.pid, patience)
+
+
+def how_it_ended(status: int | None) -> str:
+    """Say an exit status in words.
+
+    Examples
+    --------
+    >>> how_it_ended(-11), how_it_ended(9)
+    ('killed by SIGSEGV', 'exit status 9')
+    """
+    if status is None:
+        return "exit status unknown"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+class _Zygote:
+    """The process that workers are forked from."""
+
+    def __init__(self) -> None:
+        self.made_by, self.settings = os.getpid(), _settings()
+        self._asking = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C goes to this process alone
+            )
+        self._close = weakref.finalize(self, _close, self.made_by, self._control, self._process)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it lives and has been started by this very process with these settings."""
+        return self.made_by == os.getpid() and self.settings == _settings() and self._process.poll() is None
+
+    def fork(self, modules: Sequence[str], handle: int) -> int | None:
+        """Return the id of a new worker that holds the handle; None when the zygote is gone."""
+        return self._ask({"fork": list(modules)}, [handle])
+
+    def end(self, pid: int, patience: float) -> int | None:
+        """End a worker; None when the zygote, and all of its workers, are gone."""
+        return self._ask({"end": pid, "patience": patience}, [])
+
+    def _ask(self, question: dict[str, Any], handles: list[int]) -> int | None:
+        with self._asking:
+            try:
+                socket.send_fds(self._control, [json.dumps(question).encode()], handles)
+                answer = self._control.recv(64)
+            except OSError:
+                return None
+            except BaseException:  # interrupted: its answer would be taken for that to the next question
+                self._close()
+                raise
+        return int(answer) if answer else None
+
+
+def _close(made_by: int, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    """End a zygote, with all of its workers, when nobody needs it any more or at this process's exit."""
+    control.close()
+    if made_by == os.getpid():
+        process.kill()
+        process.wait()
+
+
+_zygote: _Zygote | None = None
+_guard = threading.Lock()
+
+
+def _fork(modules: Sequence[str], handle: int) -> tuple[_Zygote, int]:
+    """Fork a worker, from a new zygote if the old one is gone or was started under other settings."""
+    for _ in range(2):
+        zygote = _living()
+        pid = zygote.fork(modules, handle)
+        if pid is not None:
+            return zygote, pid
+    raise RunnerError(
+        f"the process that encoder workers are forked from cannot be started: run {sys.executable} -c "
+        "'import embedx.extract.zygote' to see why"
+    )
+
+
+def _living() -> _Zygote:
+    global _zygote
+    with _guard:
+        if _zygote is None or not _zygote.serves:
+            _zygote = _Zygote()  # the old one ends with its last worker
+        return _zygote
+
+
+def _settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_READ_AT_LOAD)}

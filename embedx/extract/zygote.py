@@ -1,0 +1,115 @@
+"""The process that encoder workers are forked from: it imports torch once, so a worker is ready in a moment.
+
+A worker dies of whatever its clips do to it, and nothing else does. Nothing in here computes: a process that
+has never started a thread can be forked safely, and imports start none. It ends with the process that
+started it, and its workers with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+__all__ = ["main"]
+
+IDLE_SECONDS = 600.0
+"""So long does it wait for another job before it leaves and lets its memory go."""
+
+_TICK_SECONDS = 0.5
+_MESSAGE_BYTES = 1 << 16
+
+
+def main() -> None:
+    """Serve the socket that the last argument names."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for GPUs must not touch one before a fork
+    control = socket.socket(fileno=int(sys.argv[-1]))
+    parent, children, heard = os.getppid(), set[int](), time.monotonic()
+    while os.getppid() == parent and (children or time.monotonic() - heard < IDLE_SECONDS):
+        if not select.select([control], [], [], _TICK_SECONDS)[0]:
+            continue
+        message, handles, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
+        if not message:
+            break
+        heard = time.monotonic()
+        _answer(control, json.loads(message), handles, children)
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _answer(control: socket.socket, asked: dict[str, Any], handles: list[int], children: set[int]) -> None:
+    if "fork" in asked:
+        _import_all(asked["fork"])
+        gc.freeze()  # what is imported stays shared
+        zygote, pid = os.getpid(), os.fork()
+        if not pid:
+            control.close()
+            _be_worker(handles[0], zygote)
+        os.close(handles[0])
+        children.add(pid)
+        control.send(str(pid).encode())
+    else:
+        children.discard(asked["end"])
+        control.send(str(_end(asked["end"], asked["patience"])).encode())
+
+
+def _import_all(modules: list[str]) -> None:
+    for module in modules:
+        with contextlib.suppress(Exception):  # whoever needs it will say what is wrong
+            importlib.import_module(module)
+
+
+def _end(pid: int, patience: float) -> int:
+    """Kill a worker that does not end by itself, and return how it ended (negative: the signal)."""
+    deadline = time.monotonic() + patience
+    found, status = os.waitpid(pid, os.WNOHANG)
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.005)
+        found, status = os.waitpid(pid, os.WNOHANG)
+    if not found:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _be_worker(handle: int, zygote: int) -> None:
+    """Work until the connection closes; never returns."""
+    try:
+        from embedx.extract.worker import serve
+
+        desk = Connection(handle)
+        _settle(desk.recv())
+        threading.Thread(target=_leave_with, args=(zygote,), daemon=True).start()
+        serve(desk)
+    except BaseException as error:
+        with contextlib.suppress(Exception):
+            desk.send(("broken", type(error).__name__, str(error)))
+    finally:
+        os._exit(0)
+
+
+def _settle(place: dict[str, Any]) -> None:
+    """Take over what the starting process has of its own: folder, environment, where modules are found."""
+    sys.path[:] = place["sys_path"]
+    os.environ.clear()
+    os.environ.update(place["environment"])
+    with contextlib.suppress(OSError):
+        os.chdir(place["folder"])
+
+
+def _leave_with(zygote: int) -> None:
+    while os.getppid() == zygote:
+        time.sleep(_TICK_SECONDS)
+    os._exit(1)
