@@ -12,16 +12,18 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import regression, render
 from benchmarks.answers import questions_result
+from benchmarks.encoders import describe_unknown
 from benchmarks.quality.report import quality_result, step_measures, steps_table
 from benchmarks.quality.tasks import NotRun, read_tasks
 from benchmarks.record import OUTPUT_VARIABLE, write_result
 from benchmarks.runner import run_steps
-from benchmarks.suites import DEFAULT, SUITES, Wish, plan_suite
+from benchmarks.suites import DEFAULT, DEFAULT_ENCODERS, SUITES, Wish, plan_suite
 
 DATA_VARIABLE = "EMBEDX_BENCHMARK_DATA"
 
@@ -49,17 +51,17 @@ def run(words: list[str]) -> int:
     output = args.output.resolve()
     os.environ[OUTPUT_VARIABLE] = str(output)
     wish = Wish(
-        encoders=args.encoder.split(","),
+        encoders=args.encoder,
         data=args.data.resolve() if args.data else None,
         work=args.work.resolve(),
         output=output,
         quick=not args.full,
-        tasks=[name for name in args.tasks.split(",") if name],
+        tasks=args.tasks,
     )
     started, failed = time.monotonic(), 0
     try:
         for name in args.suite:
-            failed += _run_suite(name, wish, again=args.again)
+            failed += _run_suite(name, wish, again=args.again, jobs=args.jobs)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -70,7 +72,11 @@ def run(words: list[str]) -> int:
 def _parse(words: list[str]) -> argparse.Namespace | str:
     parser = argparse.ArgumentParser(prog="python -m benchmarks run", description="Run suites; finished steps are kept")
     parser.add_argument("--suite", default=",".join(DEFAULT), help=f"of {', '.join(SUITES)} (default: %(default)s)")
-    parser.add_argument("--encoder", default="tiny", help="tiny, tiny-random, base-random, folders or hub ids")
+    parser.add_argument(
+        "--encoder",
+        default=",".join(DEFAULT_ENCODERS),
+        help="tiny, tiny-random, base-random, folders or hub ids (default: %(default)s)",
+    )
     parser.add_argument("--tasks", default="", help="only these, with commas")
     parser.add_argument(
         "--data",
@@ -83,22 +89,41 @@ def _parse(words: list[str]) -> argparse.Namespace | str:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="minutes on two cores (the default)")
     size.add_argument("--full", action="store_true", help="what README shows")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="steps at a time, timed ones apart (default: %(default)s)"
+    )
     parser.add_argument("--again", action="store_true", help="run finished steps anew")
     args = parser.parse_args(words)
     args.data = Path(args.data) if args.data else None
     args.suite = [name for name in args.suite.split(",") if name]
-    unknown = [f"suite {name!r}: give one of {', '.join(SUITES)}" for name in args.suite if name not in SUITES]
-    unknown += [
-        f"task {name!r}: give one of {', '.join(read_tasks())}"
-        for name in filter(None, args.tasks.split(","))
-        if name not in read_tasks()
-    ]
+    args.tasks = [name for name in args.tasks.split(",") if name]
+    args.encoder = [name for name in args.encoder.split(",") if name]
+    wrong = next(_problems(args), None)
+    return args if wrong is None else f"python -m benchmarks run: {wrong}"
+
+
+def _problems(args: argparse.Namespace) -> Iterator[str]:
+    """Yield what is wrong with the words, each in one line."""
+    named = {"suite": (args.suite, SUITES), "task": (args.tasks, read_tasks())}
+    for what, (names, known) in named.items():
+        yield from (f"unknown {what} {name!r}: give one of {', '.join(known)}" for name in names if name not in known)
+    unknown = filter(None, map(describe_unknown, args.encoder))
+    yield from (f"unknown {told}" for told in unknown)
+    for what in ("suite", "encoder"):
+        if not getattr(args, what):
+            yield f"--{what} is empty: name at least one"
     if args.data and not args.data.is_dir():
-        unknown.append(f"--data {args.data}: no such folder")
-    return f"unknown {unknown[0]}" if unknown else args
+        yield f"--data {args.data}: no such folder"
+    if args.jobs < 1:
+        yield f"--jobs {args.jobs}: give 1 or more"
+    for what in ("work", "output"):
+        try:
+            getattr(args, what).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            yield f"--{what} {getattr(args, what)}: no folder can be made there ({error.strerror}); give another"
 
 
-def _run_suite(name: str, wish: Wish, *, again: bool) -> int:
+def _run_suite(name: str, wish: Wish, *, again: bool, jobs: int) -> int:
     print(f"== {name}, {'quick' if wish.quick else 'full'}")
     try:
         steps = plan_suite(name, wish)
@@ -107,7 +132,8 @@ def _run_suite(name: str, wish: Wish, *, again: bool) -> int:
         return 0
     size = "quick" if wish.quick else "full"
     before = {path: path.stat().st_mtime_ns for path in wish.output.glob("*.json")}
-    records = run_steps(steps, wish.work / size / name, output=wish.output, again=again)
+    folders = {"folder": wish.work / size / name, "shared": wish.work / "shared", "output": wish.output}
+    records = run_steps(steps, **folders, again=again, jobs=jobs)
     path = _write(name, records, wish)
     fresh = [p for p in sorted(wish.output.glob("*.json")) if before.get(p) != p.stat().st_mtime_ns]
     for one in fresh if path is None else [path, *(p for p in fresh if p != path)]:

@@ -21,7 +21,10 @@ def questions_result(records: Sequence[Mapping[str, Any]], output: Path) -> dict
     found = {r["step"]: r["result"] for r in records if r["status"] == "done"}
     curves = {s.split("/")[0]: one for s, one in found.items() if s.endswith("/curves")}
     tuning = {s.split("/")[0]: one for s, one in found.items() if s.endswith("/tuning")}
-    costs = {name: [*_head_costs(one), *_finetune_costs(name, output)] for name, one in tuning.items()}
+    costs = {
+        name: [*_embedding_costs(name, records), *_head_costs(one), *_finetune_costs(name, output)]
+        for name, one in tuning.items()
+    }
     figures = {}
     for name, one in curves.items():
         figures[f"{name}-data"] = _data_figure(tasks[name], one)
@@ -46,14 +49,34 @@ def questions_result(records: Sequence[Mapping[str, Any]], output: Path) -> dict
     return {"tables": tables, "figures": figures, "measures": measures, "records": list(records)}
 
 
-DATA = ["task", "features", "of an eighth", "a quarter", "half", "three quarters", "all", "twice as many", "heard"]
+DATA = [
+    "task",
+    "features",
+    "of an eighth",
+    "a quarter",
+    "half",
+    "three quarters",
+    "all",
+    "twice as many",
+    "clips heard",
+]
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 DATA_NOTE = (
     "Accuracy in percent of logistic regression on the mean of all layers, learned from so much of each training part "
     "(groups whole; with fewer than ten groups clip by clip, the tested ones apart all the same); twice as many is the "
-    "power law's forecast, with its 95 % interval where there are groups enough."
+    "power law's forecast, with its 95 % interval where there are groups enough. Clips heard: without labels, before."
 )
-LAYERS = ["task", "features", "last layer", "best layer", "mean of layers", "95 %", "unheard / heard", "heard", "p"]
+LAYERS = [
+    "task",
+    "features",
+    "last layer",
+    "best layer",
+    "mean of layers",
+    "95 %",
+    "unheard / heard",
+    "clips heard",
+    "p",
+]
 LAYER_NOTE = (
     "Accuracy in percent, logistic regression. The best layer is read off the tested clips, so it flatters; "
     "p: mean of layers against log-mel, groups permuted, Holm."
@@ -66,13 +89,14 @@ TUNING = [
     "log-loss",
     "tuned",
     "unheard / heard, tuned",
-    "heard",
+    "clips heard",
     "fit, s",
     "tuned, s",
 ]
 COST = ["task", "head", "accuracy, %", "log-loss", "seconds to fit", "seconds to predict", "unheard / heard", "from"]
 COST_NOTE = (
-    "Seconds of all folds. Frozen heads need the embeddings too, once for all of them; fine-tuning needs the audio. "
+    "Seconds of all folds, one thread. Frozen heads need the embeddings too, once for all of them (processor time, the "
+    "interpreter's start included); fine-tuning needs none, but the audio in every epoch. "
     "*: from the finetune suite, on the clips and settings that its table names, frozen heads on the same ones."
 )
 
@@ -107,15 +131,24 @@ def _controls(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _data_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
     for row in _controls(one):
         yield [task.title, row["title"], "-", "-", "-", "-", _percent(row["accuracy"]), "-", "-"]
-    for store, _ in _heads(one):
-        learning = one["curves"]["learning"][store]
+    for store, row in _heads(one):
         shares = _by_share(_points(one, store))
-        forecast = learning.get("forecast")
-        ahead = "-"
+        forecast, ahead = _forecast(one, store), "-"
         if forecast:
             ahead = _percent(forecast["accuracy"])
             ahead += f" ({_range(forecast['interval'])})" if "interval" in forecast else ""
-        yield [task.title, store, *shares, ahead, task.heard_by(store)]
+        yield [task.title, store, *shares, ahead, _heard(task, row)]
+
+
+def _forecast(one: Mapping[str, Any], store: str) -> Mapping[str, Any] | None:
+    """Return the forecast for twice as many clips; there is none for curves drawn clip by clip."""
+    return None if "by_clip" in one else one["curves"]["learning"][store].get("forecast")
+
+
+def _heard(task: Task, row: Mapping[str, Any]) -> str:
+    """Return which share of the clips a row's encoder has heard, in the words of the task where there is no share."""
+    told = task.heard_by(row["store"])
+    return told if told in ("nothing", "unknown") else f"{100 * row['heard_share']:.0f} %"
 
 
 def _points(one: Mapping[str, Any], store: str) -> list[Mapping[str, Any]]:
@@ -145,7 +178,7 @@ def _layer_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
         shown = f"{_percent(best['accuracy'])} (layer {best['layer']})"
         accuracies = [_percent(points[-1]["accuracy"]), shown, _percent(row["accuracy"]), _range(row["interval"])]
         told = "-" if chance is None else f"{chance:.3f}"
-        yield [task.title, store, *accuracies, _pair(row["parts"]), task.heard_by(store), told]
+        yield [task.title, store, *accuracies, _pair(row["parts"]), _heard(task, row), told]
 
 
 def _tuning_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -161,7 +194,20 @@ def _tuning_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
         scores = [_percent(row["accuracy"]), _percent(tuned["accuracy"])]
         losses = [f"{row['log_loss']:.3f}", f"{tuned['log_loss']:.3f}"]
         times = [f"{row['fit_seconds']:.1f}", f"{tuned['fit_seconds']:.0f}"]
-        yield [task.title, row["title"], *scores, *losses, _pair(tuned["parts"]), task.heard_by("tiny"), *times]
+        yield [task.title, row["title"], *scores, *losses, _pair(tuned["parts"]), _heard(task, row), *times]
+
+
+def _embedding_costs(task: str, records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return what every encoder's embeddings took, once for all heads; a store that was there already tells nothing."""
+    rows = []
+    for record in records:
+        encoder, *rest = record["step"].split("/")
+        if rest != [task, "embed"] or record["status"] != "done":
+            continue
+        is_whole = record["result"]["computed"] == record["result"]["n_clips"]
+        spent = f"{record['cpu_seconds']:.0f}" if is_whole else "embedded before"
+        rows.append([f"embeddings of {encoder}, once", "-", "-", spent, "-", "-", "questions"])
+    return rows
 
 
 def _head_costs(one: Mapping[str, Any]) -> list[list[str]]:
@@ -207,27 +253,41 @@ def _spot(x: float, point: Mapping[str, Any]) -> list[float | None]:
 
 
 def _data_figure(task: Task, one: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [
-        {"name": store, "points": [_spot(p["n_train"], p) for p in _points(one, store)]} for store, _ in _heads(one)
-    ]
-    names = {"title": f"{task.title}: more data?", "x": "clips learned from", "y": "accuracy, %"}
+    lines = []
+    for store, row in _heads(one):
+        points, forecast = _points(one, store), _forecast(one, store)
+        lines.append({"name": _named(task, row), "points": [_spot(p["n_train"], p) for p in points]})
+        if forecast:
+            lines[-1]["ahead"] = _spot(2 * points[-1]["n_train"], forecast)
+    names = {"title": f"{task.title}: more data?", "x": "clips learned from (hollow: forecast)", "y": "accuracy, %"}
     return {**names, "log_x": True, "series": [*lines, *_levels(one)]}
 
 
 def _layer_figure(task: Task, one: Mapping[str, Any]) -> dict[str, Any]:
     lines = []
-    for store, _ in _heads(one):
+    for store, row in _heads(one):
         points = [p for p in one["curves"]["layers"][store] if p["layer"] != "mean"]
-        lines.append({"name": store, "points": [_spot(i / max(1, len(points) - 1), p) for i, p in enumerate(points)]})
+        lines.append(
+            {"name": _named(task, row), "points": [_spot(i / max(1, len(points) - 1), p) for i, p in enumerate(points)]}
+        )
     names = {"title": f"{task.title}: another layer or encoder?", "x": "depth of the layer", "y": "accuracy, %"}
     return {**names, "ticks": [[0.0, "first"], [0.5, "middle"], [1.0, "last"]], "series": [*lines, *_levels(one)]}
+
+
+def _named(task: Task, row: Mapping[str, Any]) -> str:
+    heard = _heard(task, row)
+    return f"{row['store']} (heard {heard})" if heard.endswith("%") else str(row["store"])
 
 
 def _cost_figure(task: Task, one: Mapping[str, Any], costs: Sequence[Sequence[str]]) -> dict[str, Any]:
     dots = [
         {"name": row[0], "style": "dots", "points": [[max(float(row[3]), 0.01), float(row[1])]]}
+        | ({"hollow": True} if row[0].endswith("*") else {})
         for row in costs
-        if row[0] not in {control["title"] for control in _controls(one)}
+        if row[1] != "-" and row[0] not in {control["title"] for control in _controls(one)}
     ]
-    names = {"title": f"{task.title}: what does a point of accuracy cost?", "x": "seconds to fit all folds"}
+    names = {
+        "title": f"{task.title}: what does a point of accuracy cost?",
+        "x": "seconds to fit all folds (hollow: finetune suite)",
+    }
     return {**names, "y": "accuracy, %", "log_x": True, "series": [*dots, *_levels(one)]}

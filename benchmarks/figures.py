@@ -2,7 +2,8 @@
 
 A figure is a mapping: ``title``, ``x`` and ``y`` (names of the axes), ``log_x``, and ``series``: a list with ``name``,
 ``points`` (x, y or x, y, low, high), and optionally ``style``: ``line`` (default), ``dots`` (numbered as their names
-are) or ``level`` (a control: one y over the whole width). Colours tell apart with colour blindness (Okabe and Ito
+are) or ``level`` (a control: one y over the whole width, grey), ``hollow`` (dots that were measured elsewhere) and
+``ahead`` (a forecast: x, y, low, high, joined by a broken line). Colours tell apart with colour blindness (Okabe, Ito
 2008), and every series has its name at its end, so that no colour is needed.
 """
 
@@ -16,8 +17,9 @@ from typing import Any
 __all__ = ["draw_figure"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#555555")
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 190, 34, 46
+GREYS = ("#222222", "#777777")
+WIDTH, HEIGHT = 700, 380
+LEFT, RIGHT, TOP, BOTTOM = 56, 235, 34, 46
 LINE = 15  # between two names, in pixels
 
 
@@ -25,12 +27,15 @@ def draw_figure(figure: Mapping[str, Any]) -> str:
     """Return a figure as one SVG document."""
     axes = _Axes(figure)
     parts = [*axes.draw(figure)]
-    names = []
-    for i, series in enumerate(figure["series"]):
-        colour = COLOURS[i % len(COLOURS)]
-        number = f"{i + 1}" if series.get("style") == "dots" else ""
+    names, used = [], {GREYS: 0, COLOURS: 0}
+    for series in figure["series"]:
+        palette = GREYS if series.get("style") == "level" else COLOURS
+        colour = palette[used[palette] % len(palette)]
+        used[palette] += 1
+        number = f"{used[COLOURS]}" if series.get("style") == "dots" else ""
         parts += _series(series, axes, colour, number)
-        names.append((axes.y(series["points"][-1][1]), colour, f"{number} {series['name']}".strip()))
+        last = series.get("ahead") or series["points"][-1]
+        names.append((axes.y(last[1]), colour, f"{number} {series['name']}".strip()))
     parts += _names(names)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
@@ -45,10 +50,10 @@ class _Axes:
 
     def __init__(self, figure: Mapping[str, Any]) -> None:
         self.log_x = bool(figure.get("log_x"))
-        points = [point for series in figure["series"] for point in series["points"]]
-        across = [
-            point[0] for series in figure["series"] if series.get("style") != "level" for point in series["points"]
-        ]
+        lines = [series for series in figure["series"] if series.get("style") != "level"]
+        ahead = [series["ahead"] for series in lines if "ahead" in series]
+        points = [point for series in figure["series"] for point in series["points"]] + ahead
+        across = [point[0] for series in lines for point in series["points"]] + [point[0] for point in ahead]
         heights = [value for point in points for value in point[1:] if value is not None]
         self.x0, self.x1 = min(across), max(across)
         low, high = min(heights), max(heights)
@@ -96,11 +101,23 @@ def _series(series: Mapping[str, Any], axes: _Axes, colour: str, number: str) ->
     if style == "line":
         drawn = " ".join(f"{axes.x(point[0])},{axes.y(point[1])}" for point in points)
         yield f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    fill = "white" if series.get("hollow") else colour
     for point in points:
         x, y = axes.x(point[0]), axes.y(point[1])
-        yield f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}"/>'
+        yield f'<circle cx="{x}" cy="{y}" r="3.5" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
         if number:
             yield f'<text x="{x}" y="{y - 7}" text-anchor="middle" font-size="10" fill="{colour}">{number}</text>'
+    if "ahead" in series:
+        yield from _forecast(points[-1], series["ahead"], axes, colour)
+
+
+def _forecast(last: Sequence[Any], ahead: Sequence[Any], axes: _Axes, colour: str) -> Iterator[str]:
+    (x0, y0), (x1, y1) = ((axes.x(point[0]), axes.y(point[1])) for point in (last, ahead))
+    yield f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="{colour}" stroke-dasharray="3 3"/>'
+    if len(ahead) == 4 and ahead[2] is not None:
+        low, high = axes.y(ahead[2]), axes.y(ahead[3])
+        yield f'<line x1="{x1}" y1="{low}" x2="{x1}" y2="{high}" stroke="{colour}"/>'
+    yield f'<circle cx="{x1}" cy="{y1}" r="3.5" fill="white" stroke="{colour}" stroke-width="1.5"/>'
 
 
 def _names(names: Sequence[tuple[float, str, str]]) -> Iterator[str]:

@@ -32,33 +32,40 @@ if TYPE_CHECKING:
 __all__ = ["main", "plan_questions"]
 
 ENCODERS = {"quick": ("tiny", "tiny-random"), "full": ("tiny", "tiny-random", "base-random")}
-VERSION = "2"
+VERSION = "4"
 """Of what a step writes: finished steps of another one are run anew."""
 TASKS = {"quick": ("sample",), "full": ("esc10", "fsdd")}
 
 
 def plan_questions(wish: Wish) -> list[Step]:
     """Return the steps: embeddings of every encoder, then the curves and the tuning of every task."""
-    from benchmarks.suites import embeddings_step
+    from benchmarks.suites import DEFAULT_ENCODERS, ONE_THREAD, embeddings_step
 
     size = "quick" if wish.quick else "full"
+    names = ENCODERS[size] if tuple(wish.encoders) == DEFAULT_ENCODERS else tuple(wish.encoders)
     steps = []
-    for name in TASKS[size]:
-        task = read_tasks()[name]
+    for name in (one for one in TASKS[size] if one in wish.chosen_tasks()):
         try:
-            task.read(wish.data)
-            encoders = {one: choose_encoder(one, wish.work) for one in ENCODERS[size]}
+            read_tasks()[name].read(wish.data)
+            encoders = {one: choose_encoder(one, wish.work) for one in names}
         except NotRun as reason:
             steps.append(Step(name=f"{name}/curves", words=(), reason=str(reason)))
             continue
-        steps += [embeddings_step(wish, encoder, name) for encoder in encoders.values()]
-        stores = [f"{one}={wish.store(encoder, name)}" for one, encoder in encoders.items()]
-        depends = {one: encoder.weights_sha256 for one, encoder in encoders.items()} | {"version": VERSION}
+        embeddings = {one: embeddings_step(wish, encoder, name) for one, encoder in encoders.items()}
+        stores = [f"{one}={step.makes}" for one, step in embeddings.items()]
+        weights = {one: encoder.weights_sha256 for one, encoder in encoders.items()}
         common = ["-m", "benchmarks.questions", "--task", name, "--out", "{out}"]
         trials = ["--trials", "3"] if wish.quick else ["--trials", "10"]
-        steps.append(Step(name=f"{name}/curves", words=[*common, "curves", *stores], depends=depends))
-        words = [*common, *trials, "tuning", stores[0]]
-        steps.append(Step(name=f"{name}/tuning", words=words, depends={"weights": depends["tiny"], "version": VERSION}))
+        questions = {
+            "curves": ([*common, "curves", *stores], names),
+            "tuning": ([*common, *trials, "tuning", stores[0]], names[:1]),
+        }
+        steps += embeddings.values()
+        for question, (words, needed) in questions.items():
+            depends = {one: weights[one] for one in needed} | {"version": VERSION}
+            facts: dict[str, Any] = {"environment": ONE_THREAD, "alone": False}
+            after = [embeddings[one].name for one in needed]
+            steps.append(Step(name=f"{name}/{question}", words=words, depends=depends, after=after, **facts))
     return steps
 
 
@@ -82,9 +89,8 @@ def main() -> int:
         TUNED.split(",") if is_tuning else ["logreg"],
         folds=task.folds,
         n_trials=args.trials if is_tuning else 0,
-        auto=is_tuning,
+        auto=False,
         curves=not is_tuning,
-        n_jobs=2 if args.trials > 3 else 1,
     )
     truth = np.asarray([source.label for source in result.sources])
     rows = [_plain(result, row, task, truth, next(iter(stores))) for row in result.rows]
@@ -140,6 +146,7 @@ def _plain(result: Any, row: Any, task: Task, truth: Any, first: str) -> dict[st
         "log_loss": row.scores["log_loss"],
         "interval": None if interval is None else list(interval),
         "parts": parts,
+        "heard_share": float(heard.mean()),
         "runs": [fold.scores["accuracy"] for fold in row.folds],
         "keys": [fold.fold for fold in row.folds],
         "fit_seconds": sum(fold.seconds_fit for fold in row.folds),

@@ -6,15 +6,19 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.encoders import Chosen, choose_encoder
 from benchmarks.quality.tasks import NotRun, Task, read_tasks
 from benchmarks.runner import Step
 
-__all__ = ["DEFAULT", "SUITES", "Wish", "plan_suite"]
+__all__ = ["DEFAULT", "DEFAULT_ENCODERS", "SUITES", "Wish", "plan_suite"]
 
 DEFAULT = ("quality", "heads", "throughput", "store")
 """What a run without ``--suite`` measures: all that needs no data, network or second environment."""
+
+DEFAULT_ENCODERS = ("tiny", "tiny-random")
+"""The bundled encoder, and what its architecture gives before anything was learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +51,53 @@ def plan_suite(name: str, wish: Wish) -> list[Step]:
     return SUITES[name](wish)
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Of steps that run beside each other: two cores do two of them in less time than one after the other on both."""
+
+
 def embeddings_step(wish: Wish, encoder: Chosen, task: str) -> Step:
-    return _quality_step(wish, encoder, task, "embed")
+    """Return the step that embeds a task: one record for all suites, as the store is one."""
+    words = _quality_words(wish, encoder, task, "embed") + wish.paths()
+    depends = {"weights": encoder.weights_sha256, "task": _hash_of(task)}
+    made = str(wish.store(encoder, task))
+    facts: dict[str, Any] = {"environment": ONE_THREAD, "alone": False, "shared": True, "makes": made}
+    return Step(name=f"{encoder.name}/{task}/embed", words=words, depends=depends, **facts)
 
 
-def _quality_step(wish: Wish, encoder: Chosen, task: str, step: str) -> Step:
+def _quality_words(wish: Wish, encoder: Chosen, task: str, step: str) -> list[str]:
     words = ["-m", "benchmarks.quality.run", step, "--task", task, "--encoder", encoder.name, "--out", "{out}"]
-    words += ["--location", encoder.location, "--store", str(wish.store(encoder, task))]
-    words += wish.paths() if step == "embed" else []
-    words += ["--quick"] if wish.quick and step != "embed" else []
-    task_hash = hashlib.sha256((Path(__file__).parent / "quality" / "tasks" / f"{task}.toml").read_bytes()).hexdigest()
-    depends = {"weights": encoder.weights_sha256, "task": task_hash}
-    return Step(name=f"{encoder.name}/{task}/{step}", words=words, depends=depends)
+    return [*words, "--location", encoder.location, "--store", str(wish.store(encoder, task))]
+
+
+def _hash_of(task: str) -> str:
+    return hashlib.sha256((Path(__file__).parent / "quality" / "tasks" / f"{task}.toml").read_bytes()).hexdigest()
+
+
+def _protocol_step(wish: Wish, encoder: Chosen, task: str, step: str, *, with_control: bool) -> Step:
+    words = _quality_words(wish, encoder, task, step) + ["--quick"] * wish.quick
+    words += [] if with_control or step == "ours" else ["--no-control"]
+    words += ["--heads", "logreg"] if step == "ours" and encoder.is_random else []
+    embed = embeddings_step(wish, encoder, task)
+    facts: dict[str, Any] = {"environment": ONE_THREAD, "alone": False, "after": [embed.name]}
+    return Step(name=f"{encoder.name}/{task}/{step}", words=words, depends=embed.depends, **facts)
 
 
 def _quality(wish: Wish) -> list[Step]:
-    steps = []
+    """Every encoder on every task; the control knows no encoder, so the foreign protocols judge it once."""
+    steps, controlled = [], set()
     for name in wish.encoders:
         for task_name, task in wish.chosen_tasks().items():
-            wanted = ["embed", "ours", *(one for one in ("maeb", "arch", "hear") if one in task.protocols)]
             try:
                 task.read(wish.data)
                 encoder = choose_encoder(name, wish.work)
             except NotRun as reason:
                 steps.append(Step(name=f"{name.replace('/', '--')}/{task_name}", words=(), reason=str(reason)))
                 continue
-            steps += [_quality_step(wish, encoder, task_name, step) for step in wanted]
+            wanted = ["ours", *(one for one in ("maeb", "arch", "hear") if one in task.protocols)]
+            steps.append(embeddings_step(wish, encoder, task_name))
+            is_first = task_name not in controlled
+            steps += [_protocol_step(wish, encoder, task_name, one, with_control=is_first) for one in wanted]
+            controlled.add(task_name)
     return steps
 
 

@@ -11,18 +11,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from ctypes.util import find_library
 from pathlib import Path
 
-__all__ = ["DEFAULT_PLACE", "install", "link_libraries", "peer_environment", "peer_python"]
+__all__ = ["DEFAULT_PLACE", "install", "link_libraries", "peer_environment", "peer_python", "peer_versions"]
 
 DEFAULT_PLACE = Path("benchmark-work/peers")
 SAME = ("torch", "torchaudio", "transformers", "scikit-learn", "numpy")
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+READS = """
+import importlib.metadata, json, soundfile, torchaudio
+soundfile.write("a.wav", [0.0] * 1600, 16000)
+assert torchaudio.load("a.wav")[0].shape == (1, 1600)
+names = ("nkululeko", "torch", "torchaudio", "torchcodec", "transformers", "scikit-learn")
+print(json.dumps({name: importlib.metadata.version(name) for name in names}))
+"""
 
 
 def peer_python(place: Path) -> Path:
@@ -32,14 +41,24 @@ def peer_python(place: Path) -> Path:
 
 def peer_environment(place: Path) -> dict[str, str]:
     """Return what its processes need in their environment."""
+    return _read(place / "environment.json")
+
+
+def peer_versions(place: Path) -> dict[str, str]:
+    """Return what is installed there, by name; nothing when nothing is."""
+    return _read(place / "versions.json")
+
+
+def _read(path: Path) -> dict[str, str]:
     try:
-        return dict(json.loads((place / "environment.json").read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError:
         return {}
 
 
 def install(place: Path) -> None:
-    """Make the environment, or complete it."""
+    """Make the environment, or complete it, and see that it reads audio."""
+    place = place.resolve()  # peers run in folders of their own
     pins = [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in SAME]
     if not peer_python(place).exists():
         make = ["uv", "venv", "--quiet", "--python", sys.executable] if shutil.which("uv") else None
@@ -54,10 +73,30 @@ def install(place: Path) -> None:
     folders = [] if find_library("avcodec") else link_libraries(place)
     found = {"LD_LIBRARY_PATH": ":".join(folders)} if folders else {}
     (place / "environment.json").write_text(json.dumps(found), encoding="utf-8")
+    _check(place)
+
+
+def _check(place: Path) -> None:
+    """Read a clip as nkululeko does, in another folder, so that a missing library is told now and once."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(peer_python(place)), "-c", READS],
+            cwd=folder,
+            env=os.environ | peer_environment(place),
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise SystemExit(f"the environment {place} cannot read audio: {last}")
+    (place / "versions.json").write_text(done.stdout, encoding="utf-8")
+    told = ", ".join(f"{name} {version}" for name, version in peer_versions(place).items())
+    print(f"the peers are installed in {place}: {told}")
 
 
 def link_libraries(place: Path) -> list[str]:
     """Link PyAV's FFmpeg under the names that a linker looks for; return the folders of libraries."""
+    place = place.resolve()
     libraries = next(iter(place.glob("lib/python*/site-packages/av.libs")), None)
     if libraries is None:
         return []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from benchmarks.encoders import choose_encoder
-from benchmarks.peers.install import DEFAULT_PLACE, peer_environment, peer_python
+from benchmarks.peers.install import DEFAULT_PLACE, peer_environment, peer_python, peer_versions
 from benchmarks.quality.report import step_measures
 from benchmarks.quality.tasks import NotRun
 from benchmarks.record import measure, table
@@ -26,6 +26,8 @@ SCRIPTS = Path(__file__).parent / "scripts"
 PLACE_VARIABLE = "EMBEDX_BENCHMARK_PEERS"
 PER_CLASS = {"base-random": 6}
 """Training clips a class for encoders that are slow and whose scores mean nothing."""
+ONE_HEAD = ("embedx", "loop", "pipeline", "nkululeko-svm")
+"""What such encoders are run with: nkululeko embeds anew for each classifier, and that is nearly all of its time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Peer:
     classifier: str = ""
 
 
-_NKULULEKO = "scores, confusion plot, report; pickled features"
+_NKULULEKO = "scores with a bootstrap interval, confusion plot; pickled features"
 PEERS = {
     "embedx": Peer("embedx, AudioClassifier", "embedx_classifier.py", "a classifier over paths that saves and loads"),
     "loop": Peer("transformers loop, LogisticRegression", "transformers_loop.py", "predictions"),
@@ -59,12 +61,17 @@ def count_lines(code: Path) -> int:
     return sum(bool(line) and not line.startswith(("#", '"""')) for line in lines)
 
 
+def peers_place() -> Path:
+    """Return the folder of the peers' environment."""
+    return Path(os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE).resolve()
+
+
 def plan_peers(wish: Wish) -> list[Step]:
     """Return the steps: the clips once, then every peer with every encoder."""
-    place = Path(os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE).resolve()
+    place = peers_place()
     task = "sample" if wish.quick else "esc10"
     steps = []
-    for name in wish.encoders:
+    for name in (one for one in wish.encoders if one != "tiny-random"):  # neither its scores nor its speed tell more
         per_class = PER_CLASS.get(name, 0)
         try:
             encoder = choose_encoder(name, wish.work)
@@ -75,9 +82,10 @@ def plan_peers(wish: Wish) -> list[Step]:
         folder = wish.work / "peers" / f"{task}-{per_class or 'all'}"
         words = ["-m", "benchmarks.peers.clips", "--task", task, "--per-class", str(per_class), *wish.paths()]
         steps.append(Step(name=f"{name}/{task}/clips", words=[*words, "--folder", str(folder), "--out", "{out}"]))
-        depends = {"weights": encoder.weights_sha256}
+        depends = {"weights": encoder.weights_sha256, **peer_versions(place)}
         location = str(_folder_of(encoder.location))
-        steps += [_peer_step(f"{name}/{task}", key, folder, location, place, depends) for key in PEERS]
+        keys = ONE_HEAD if per_class else PEERS
+        steps += [_peer_step(f"{name}/{task}", key, folder, location, place, depends) for key in keys]
     return steps
 
 
@@ -133,8 +141,11 @@ def peers_result(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "Each peer's own precision and threads: embedx computes in bfloat16 where the processor can. Lines: what a "
         "user writes, without blank ones, comments and docstrings. Scores of random weights mean nothing."
     )
+    found = peer_versions(peers_place())
+    note += "".join(f" {name} {found[name]}." for name in ("nkululeko",) if name in found)
     drawn = {"peers": table(COLUMNS, rows, note=note)}
-    return {"tables": drawn, "measures": measures | step_measures(records), "records": list(records)}
+    facts = {"records": list(records), "peer_versions": found}
+    return {"tables": drawn, "measures": measures | step_measures(records), **facts}
 
 
 def _prefix(record: Mapping[str, Any]) -> str:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from benchmarks.quality.protocols import Outcome, arch, hear, maeb, maeb_cross_validation
 from benchmarks.quality.tasks import NotRun, Task, heard_mask, read_tasks
 from embedx.dataset import Dataset, load_embeddings
-from embedx.extract.job import extract_embeddings
 
 __all__ = ["NOT_RUN", "STEPS", "main"]
 
@@ -39,7 +38,10 @@ def main() -> int:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--trials", type=int, default=0, help="of nested tuning in our protocol")
+    parser.add_argument(
+        "--heads", default="", help="of our protocol (default: logreg,lgbm,mlp and auto; quick: logreg)"
+    )
+    parser.add_argument("--no-control", action="store_true", help="leave log-mel out: it stands beside another encoder")
     args = parser.parse_args()
     try:
         found = run(args)
@@ -58,11 +60,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.store.is_file():
         raise NotRun("its embeddings were not made")
     dataset = load_embeddings(args.store)
+    share = {"heard_share": float(heard_mask(task, args.encoder, dataset.sources).mean())}
     if args.step == "ours":
-        return _ours(task, dataset, args)
-    _use_one_thread()
-    rows = [_judged(task, dataset, features, args) for features in ("encoder", "log-mel")]
-    return {"protocol": args.step, "rows": rows, "n_clips": len(dataset)}
+        return _ours(task, dataset, args) | share
+    if args.step != "maeb":
+        _use_one_thread()
+    judged = ("encoder",) if args.no_control else ("encoder", "log-mel")
+    rows = [_judged(task, dataset, features, args) for features in judged]
+    return {"protocol": args.step, "rows": rows, "n_clips": len(dataset)} | share
 
 
 def _use_one_thread() -> None:
@@ -73,6 +78,8 @@ def _use_one_thread() -> None:
 
 
 def _embed(task: Task, args: argparse.Namespace) -> dict[str, Any]:
+    from embedx.extract.job import extract_embeddings
+
     manifest = task.read(args.data)
     args.store.parent.mkdir(parents=True, exist_ok=True)
     seconds = {"window_seconds": task.window_seconds, "hop_seconds": task.window_seconds}
@@ -93,9 +100,8 @@ def _embed(task: Task, args: argparse.Namespace) -> dict[str, Any]:
 def _ours(task: Task, dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
     from embedx.comparison import compare
 
-    heads = ["logreg"] if args.quick else ["logreg", "lgbm", "mlp"]
-    settings = {"folds": task.folds, "n_trials": args.trials, "curves": False}
-    result = compare(dataset, heads, auto=not args.quick, n_jobs=1 if args.quick else 2, **settings)
+    heads = (args.heads or ("logreg" if args.quick else "logreg,lgbm,mlp")).split(",")
+    result = compare(dataset, heads, folds=task.folds, auto=len(heads) > 1, curves=False)
     heard = heard_mask(task, args.encoder, result.sources)
     truth = np.asarray([source.label for source in result.sources])
     rows = []

@@ -58,3 +58,18 @@ def test_higher_is_higher_and_more_is_further_right():
 
 def test_an_interval_is_a_band_and_none_is_none():
     assert draw_figure(LINES).count("<polygon") == 1
+
+
+def test_a_forecast_is_inside_the_frame_and_hollow():
+    ahead = [2000, 84.0, 70.0, 95.0]
+    root = ElementTree.fromstring(draw_figure({**LINES, "series": [{**LINES["series"][0], "ahead": ahead}]}))
+    *measured, forecast = root.iter(f"{SVG}circle")
+    assert float(forecast.get("cx")) > max(float(circle.get("cx")) for circle in measured)
+    assert float(forecast.get("cx")) <= WIDTH - RIGHT
+    assert [circle.get("fill") == "white" for circle in (*measured, forecast)] == [False, False, False, True]
+
+
+def test_controls_are_grey_and_take_no_colour_from_the_encoders():
+    drawn = draw_figure({**LINES, "series": [LINES["series"][2], LINES["series"][0]]})
+    assert 'stroke="#222222" stroke-dasharray' in drawn
+    assert 'stroke="#0072b2"' in drawn

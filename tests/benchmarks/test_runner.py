@@ -77,27 +77,78 @@ def test_the_memory_of_a_child_counts(tmp_path):
     assert records[0]["peak_mb"] > 150
 
 
-def test_a_killed_run_goes_on_with_the_next_step(tmp_path):
-    code = f"""
+LONG = """
 from pathlib import Path
 from benchmarks.runner import Step, run_steps
-folder = Path({str(tmp_path)!r})
+folder = Path({folder!r})
 mark = lambda name: "open(%r, 'a').write('x')" % str(folder / name)
-steps = [Step(name="one", words=["-c", mark("one")]), Step(name="two", words=["-c", mark("two") + "; import time; "
-    "time.sleep(0 if (%r in __import__('os').environ) else 600)" % "QUICK"])]
-run_steps(steps, folder / "records", output=folder)
+pid = "; import os; open(%r, 'w').write(str(os.getpid()))" % str(folder / "pid")
+sleep = "; import time; time.sleep(0 if (%r in os.environ) else 600)" % "QUICK"
+steps = [Step(name="one", words=["-c", mark("one")]), Step(name="two", words=["-c", mark("two") + pid + sleep])]
+run_steps(steps, folder / "records", output=folder, jobs=2)
 """
-    root = os.getcwd()
-    environment = os.environ | {"PYTHONPATH": root}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "two").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+"""A run whose second step takes ten minutes unless QUICK is in its environment."""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+def test_a_stopped_run_leaves_nobody_and_goes_on_with_the_next_step(how, tmp_path):
+    code, environment = LONG.format(folder=str(tmp_path)), os.environ | {"PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=-3)
+    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    os.kill(process.pid, getattr(signal, how))
+    process.communicate()
+    wait_for(lambda: not is_alive(int((tmp_path / "pid").read_text())))
     subprocess.run([sys.executable, "-c", code], env=environment | {"QUICK": "1"}, check=True, capture_output=True)
     assert (tmp_path / "one").read_text() == "x"
     assert (tmp_path / "two").read_text() == "xx"
     assert json.loads((tmp_path / "records" / "two.json").read_text())["status"] == "done"
+
+
+def wait_for(happens):
+    deadline = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_independent_steps_run_beside_each_other_and_those_that_are_measured_alone(tmp_path):
+    def step(name, **changes):
+        code = (
+            f"import time; p = {str(tmp_path / 'log')!r}; open(p, 'a').write('+{name} '); time.sleep(0.6); "
+            f"open(p, 'a').write('-{name} ')"
+        )
+        return Step(**{"name": name, "words": ["-c", code], "alone": False, **changes})
+
+    steps = [step("a"), step("b"), step("c", after=["a", "b"]), step("d", alone=True)]
+    records, _ = run(steps, tmp_path, jobs=2)
+    assert [record["step"] for record in records] == ["a", "b", "c", "d"]
+    told = (tmp_path / "log").read_text().split()
+    assert set(told[:2]) == {"+a", "+b"}
+    assert told[4:] in (["+c", "-c", "+d", "-d"], ["+d", "-d", "+c", "-c"])
+
+
+def test_processor_time_is_told_with_that_of_children(tmp_path):
+    burn = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.5: pass"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}], check=True)"
+    (record,), _ = run([Step(name="a", words=["-c", code])], tmp_path)
+    assert 0.5 <= record["cpu_seconds"] <= record["seconds"] + 0.5
+
+
+def test_a_shared_step_is_kept_for_other_suites_while_what_it_made_is_there(tmp_path):
+    made = tmp_path / "store"
+    made.touch()
+    steps = [count_step(tmp_path, shared=True, makes=str(made))]
+    for suite in ("quality", "questions"):
+        run(steps, tmp_path / suite, shared=tmp_path / "shared")
+    assert (tmp_path / "a").read_text() == "x"
+    made.unlink()
+    run(steps, tmp_path / "questions", shared=tmp_path / "shared")
+    assert (tmp_path / "a").read_text() == "xx"

@@ -1,6 +1,7 @@
 """Suites from the command line to their result: real steps on made-up speech, peers included, and bad usage."""
 
 import csv
+import importlib.util
 import json
 import runpy
 import sys
@@ -20,6 +21,7 @@ from benchmarks.suites import SUITES, Wish, plan_suite
 from embedx.testing import make_tone, write_wav
 
 SPEAKERS = ("george", "jackson", "nicolas")
+SPENT = {"seconds": 1.5, "cpu_seconds": 1.2, "peak_mb": 99}
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +58,10 @@ def records(data, tmp_path_factory):
             words = [step, "--task", "fsdd", "--encoder", "tiny", "--store", folder / "s.h5", "--data", data, "--quick"]
             status, result = call(quality_step.main, words, patch, folder / "out.json")
             assert status == 0
-            found.append(
-                {"step": f"tiny/fsdd/{step}", "status": "done", "seconds": 1.5, "peak_mb": 99, "result": result}
-            )
-    found.append({"step": "tiny/gtzan", "status": "not run", "reason": "no folder", "seconds": 0, "peak_mb": 0})
+            found.append({"step": f"tiny/fsdd/{step}", "status": "done", **SPENT, "result": result})
+    found.append(
+        {"step": "tiny/gtzan", "status": "not run", "reason": "no folder", "seconds": 0, "cpu_seconds": 0, "peak_mb": 0}
+    )
     return found
 
 
@@ -84,15 +86,15 @@ def test_heard_and_unheard_clips_are_scored_apart(records):
 
 def test_the_result_has_every_row_and_says_what_was_not_run(records):
     result = quality_result(records, read_tasks(), quick=True)
-    protocols = [row[2] for row in result["tables"]["summary"]["rows"]]
+    protocols = [row[1] for row in result["tables"]["summary"]["rows"]]
     assert protocols == ["ours", "MAEB", "ARCH", "HEAR"]
-    published = {row[2]: row[-1] for row in result["tables"]["summary"]["rows"]}
+    published = {row[1]: row[-1] for row in result["tables"]["summary"]["rows"]}
     assert published == {"ours": "-", "MAEB": "54.8 (sd 1.7)", "ARCH": "-", "HEAR": "-"}
     states = {row[0]: row[-1] for row in result["tables"]["tasks"]["rows"]}
     assert states["FSDD, three speakers"] == "run with tiny"
     assert states["GTZAN"] == "not run: no folder"
     assert states["CREMA-D"] == "not asked for"
-    assert ["tiny/fsdd/ours", "done", 1.5, 99] in result["tables"]["steps"]["rows"]
+    assert ["tiny/fsdd/ours", "done", "1.5", "1.2", 99] in result["tables"]["steps"]["rows"]
     assert result["measures"]["tiny/fsdd/ours/logistic regression"]["keys"] == list(SPEAKERS)
 
 
@@ -109,7 +111,7 @@ def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, 
         words = [question, *stores, "--task", "fsdd", "--trials", "2"]
         status, result = call(questions.main, words, monkeypatch, tmp_path / "q.json")
         assert status == 0
-        found.append({"step": f"fsdd/{question}", "status": "done", "seconds": 1, "peak_mb": 1, "result": result})
+        found.append({"step": f"fsdd/{question}", "status": "done", **SPENT, "result": result})
     monkeypatch.setattr("benchmarks.answers.TUNED", "logreg,knn")
     result = questions_result(found, tmp_path)
     for name in ("data", "encoders", "tuning", "cost"):
@@ -121,7 +123,7 @@ def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, 
     assert float(curve[-1]) >= float(curve[0])
     assert float(curve[-1]) == pytest.approx(100 * found[0]["result"]["rows"][2]["accuracy"], abs=0.1)
     heard = {row[1]: row[-1] for row in result["tables"]["data"]["rows"]}
-    assert "jackson" in heard["tiny"]
+    assert heard["tiny"] == "67 %"
     assert heard["tiny-random"] == "nothing"
     assert result["measures"]["fsdd/tuning/logreg"]["keys"] == list(SPEAKERS)
     assert set(result["figures"]) == {"fsdd-data", "fsdd-layers", "fsdd-cost"}
@@ -161,7 +163,7 @@ def test_the_peers_code_runs(key, data, tmp_path, monkeypatch):
 
 def test_the_peers_table_has_a_row_for_those_that_failed():
     def record(key, **facts):
-        return {"step": f"tiny/sample/{key}", "seconds": 2.0, "peak_mb": 10.0, "status": "done", **facts}
+        return {"step": f"tiny/sample/{key}", **SPENT, "status": "done", **facts}
 
     clips = {"n_train": 3, "n_test": 2, "audio_seconds": 9.0, "truth": ["a", "b"]}
     found = peers_result(
@@ -209,6 +211,47 @@ def test_every_suite_can_be_planned_without_data(name, tmp_path):
     assert len(plan_suite(name, make_wish(tmp_path, quick=False))) >= len(steps) - 8
 
 
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])
+def test_every_step_calls_a_command_that_is_there_with_options_that_it_has(quick, tmp_path, data):
+    called = set()
+    for name in SUITES:
+        for step in plan_suite(name, make_wish(tmp_path, quick=quick, data=data)):
+            if step.words[:1] == ["-m"]:
+                source = Path(importlib.util.find_spec(step.words[1]).origin).read_text()
+                options = [word for word in step.words if word.startswith("--")]
+                assert not [word for word in options if f'"{word}"' not in source], step.words
+                called.add(step.words[1].split(".")[1])
+    assert {"quality", "questions", "heads", "throughput", "store", "finetune", "cluster", "scaling"} <= called
+
+
+def test_encoders_stand_beside_each_other_and_the_control_is_judged_once(tmp_path):
+    steps = plan_suite("quality", make_wish(tmp_path, encoders=["tiny", "tiny-random"], tasks=["sample"], quick=False))
+    names = [f"{encoder}/sample" for encoder in ("tiny", "tiny-random")]
+    words = {step.name: list(step.words) for step in steps}
+    for protocol in ("maeb", "arch", "hear"):
+        assert ["--no-control" in words[f"{name}/{protocol}"] for name in names] == [False, True]
+    assert "--heads" not in words[f"{names[0]}/ours"]
+    assert words[f"{names[1]}/ours"][-2:] == ["--heads", "logreg"]
+    assert all(step.after == [f"{step.name.rsplit('/', 1)[0]}/embed"] for step in steps if not step.makes)
+
+
+def test_random_weights_are_a_column_of_the_summary():
+    def judged(step, accuracy, *, with_control):
+        rows = [{"kind": "head", "scores": {"accuracy": accuracy}, "features": "last layer", "runs": [], "keys": []}]
+        control = {**rows[0], "kind": "control", "scores": {"accuracy": 0.25}, "features": "log-mel statistics"}
+        result = {"protocol": "maeb", "rows": rows + [control] * with_control, "heard_share": 0.5}
+        return {"step": step, "status": "done", **SPENT, "result": result}
+
+    found = [
+        judged("tiny/fsdd/maeb", 0.75, with_control=True),
+        judged("tiny-random/fsdd/maeb", 0.5, with_control=False),
+    ]
+    summary = quality_result(found, read_tasks(), quick=True)["tables"]["summary"]
+    (row,) = (dict(zip(summary["columns"], one, strict=True)) for one in summary["rows"])
+    assert (row["log-mel, %"], row["tiny-random, %"], row["tiny, %"]) == ("25.0", "50.0", "75.0")
+    assert row["heard by tiny"] == "50 %"
+
+
 def test_an_encoder_that_cannot_be_had_is_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     steps = plan_suite("quality", make_wish(tmp_path, encoders=["nobody/nothing"], tasks=["sample"]))
@@ -232,8 +275,16 @@ def test_other_weights_are_other_steps_and_another_store(tmp_path):
         (["run", "--suite", "speed"], "unknown suite 'speed'"),
         (["run", "--tasks", "esc11"], "unknown task 'esc11'"),
         (["run", "--data", "/no/such/place"], "no such folder"),
+        (["run", "--encoder", "tinny"], "unknown encoder 'tinny'"),
+        (["run", "--encoder", "./nowhere/at/all"], "unknown encoder './nowhere/at/all'"),
+        (["run", "--output", __file__], "no folder can be made there"),
+        (["run", "--work", f"{__file__}/work"], "no folder can be made there"),
+        (["run", "--suite", ","], "--suite is empty"),
+        (["run", "--jobs", "0"], "--jobs 0: give 1 or more"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(words, message, capsys):
     assert main(words) == 2
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1 or words[:1] != ["run"]
