@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
     from embedx.cli.progress import ProgressBar
     from embedx.comparison import compare
-    from embedx.report.tables import render_markdown
+    from embedx.report.tables import render_text
 
     _require_folds(args)
+    require_folder(Path(args.output))
     stores = _read(args)
     heads = [name.strip() for name in args.heads.split(",") if name.strip()]
     with ProgressBar("compare", unit="fits") as progress:
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             n_jobs=args.jobs,
             progress=progress,
         )
-    print(render_markdown(comparison))
+    print(render_text(comparison))
     write_results(comparison, Path(args.output), next(iter(stores.values())))
     return 0
 
@@ -111,6 +113,17 @@ def _names(paths: list[str]) -> dict[str, str]:
     return dict(zip(stems if unique else paths, paths, strict=True))
 
 
+def require_folder(folder: Path) -> None:
+    """Refuse a place where results cannot be written, before anything is computed."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise ParameterError(f"{place} is a file, not a folder for the results: give another with -o")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ParameterError(f"{place} cannot be written: give another folder for the results with -o")
+
+
 def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None = None) -> None:
     """Write the five files of a comparison: JSON, Markdown, two CSVs and the page.
 
@@ -127,10 +140,6 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
     from embedx.report.html import render_html
     from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParameterError(f"{folder} cannot be made a folder: {error.strerror}. Give another with -o") from error
     findings = [] if dataset is None else inspect_data(dataset.labelled()).to_dict()["findings"]
     texts = {
         "comparison.json": render_json(comparison),
@@ -139,6 +148,10 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
         "predictions.csv": render_predictions(comparison),
         "report.html": render_html(comparison, dataset, findings=findings, page_folder=folder),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ParameterError(f"{folder}: cannot be written ({error.strerror}). Give another folder with -o") from error
     print(f"wrote {', '.join(texts)} to {folder}")

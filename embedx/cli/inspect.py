@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from embedx.cli.progress import ProgressBar
     from embedx.dataset import load_embeddings
     from embedx.inspection import inspect_data
+    from embedx.report.tables import printable
 
     labels = read_labels(args)
     dataset = load_embeddings(args.store, labels=labels)
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         inspection = inspect_data(dataset, audio=not args.no_audio, seed=args.seed, progress=progress)
     marks = {"good": "ok ", "note": " . ", "bad": " ! "}
     for finding in inspection.findings:
-        print(f"{marks[finding.level]} {finding.title}: {finding.text}")
+        print(printable(f"{marks[finding.level]} {finding.title}: {finding.text}"))
         for item in finding.items[:SHOWN]:
-            print(f"      {item}")
+            print(printable(f"      {item}"))
         if len(finding.items) > SHOWN:
             print(
                 f"      and {len(finding.items) - SHOWN} more{'' if args.output else ' (all with -o inspection.json)'}"

@@ -66,7 +66,7 @@ def _extract(manifest: Manifest, store: Path) -> Dataset:
 def _compare(dataset: Dataset, results: Path, seed: int) -> str:
     from embedx.cli.compare import write_results
     from embedx.comparison import compare
-    from embedx.report.tables import render_markdown
+    from embedx.report.tables import render_text
 
     with ProgressBar("2. comparing", unit="fits") as progress:
         comparison = compare(
@@ -79,7 +79,7 @@ def _compare(dataset: Dataset, results: Path, seed: int) -> str:
         )
     write_results(comparison, results, dataset)
     print("\n2. Five official folds; clips cut from one recording are never split between training and test.\n")
-    print(render_markdown(comparison))
+    print(render_text(comparison))
     return comparison.best.head
 
 

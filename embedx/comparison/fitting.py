@@ -32,6 +32,7 @@ class Learned:
     eats: str
     chosen: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[float, ...] = ()
+    epochs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class FoldFit:
     peak_bytes: int | None
     chosen: Mapping[str, Any]
     history: tuple[float, ...]
+    epochs: tuple[Mapping[str, Any], ...]
 
 
 def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] | None = None) -> Learned:
@@ -75,7 +77,8 @@ def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] |
     estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
     eats = as_spec(head)
     fit_head(estimator, part.inputs_for(eats), part.y, groups=part.groups)
-    return Learned(estimator=estimator, eats=eats.eats)
+    epochs = tuple(getattr(estimator, "history_", ())) if eats.eats == "sources" else ()
+    return Learned(estimator=estimator, eats=eats.eats, epochs=epochs)
 
 
 def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArray[Any], *, seed: int) -> FoldFit:
@@ -112,6 +115,7 @@ def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArra
         peak_bytes=_peak_since(before),
         chosen=dict(learned.chosen),
         history=learned.history,
+        epochs=learned.epochs,
     )
 
 

@@ -42,6 +42,8 @@ class FoldScore:
         What was chosen inside the training part: head, layer, parameters. Empty for fixed heads.
     history : tuple of float
         Best value so far after each trial of a study (log-loss of the inner folds).
+    epochs : tuple of mapping
+        What a fine-tuned network noted of every epoch: ``train_loss``, ``valid_loss``, ``train_accuracy``, ...
     """
 
     fold: str
@@ -54,6 +56,7 @@ class FoldScore:
     peak_bytes: int | None
     chosen: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[float, ...] = ()
+    epochs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

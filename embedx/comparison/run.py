@@ -188,6 +188,7 @@ def _fold_scores(cuts: Sequence[Fold], fits: Sequence[FoldFit], labels: NDArray[
                 peak_bytes=fit.peak_bytes,
                 chosen=fit.chosen,
                 history=fit.history,
+                epochs=fit.epochs,
             )
         )
     return tuple(found)

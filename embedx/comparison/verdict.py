@@ -9,6 +9,9 @@ from embedx.comparison.result import Row, Test
 
 __all__ = ["describe_baseline", "write_verdict"]
 
+SHOWN_PAIRS = 6
+"""Differences between heads that are told one by one."""
+
 
 def write_verdict(
     *, rows: Sequence[Row], tests: Sequence[Test], curves: Mapping[str, Any], facts: Mapping[str, Any], **_: Any
@@ -21,10 +24,13 @@ def write_verdict(
         As in `embedx.comparison.Comparison`.
     """
     titles = {row.name: row.title for row in rows}
-    sentences = [_beats_guessing(rows, tests, titles), _beats_logmel(tests, titles), _among_heads(tests, titles)]
+    sentences = [f(rows, tests, titles) for f in (_beats_guessing, _beats_logmel)]
+    sentences.append(_among_heads(tests, titles))
     sentences += [_collapsed(row) for row in rows if row.collapsed is not None and row.kind != "baseline"]
-    sentences += [_price_of_picking(rows), _tuning(rows, tests), _finetuning(rows, tests)]
-    sentences += [*_more_data(curves), *_layers(curves), _between_stores(rows, tests, facts)]
+    sentences += [*_price_of_picking(rows), _tuning(rows, tests), _finetuning(rows, tests, facts)]
+    if not any(row.collapsed for row in rows if row.head == curves.get("head")):
+        sentences += [*_more_data(curves), *_layers(curves)]
+    sentences.append(_between_stores(rows, tests, facts))
     return tuple(sentence for sentence in sentences if sentence)
 
 
@@ -50,62 +56,81 @@ def _points(difference: float) -> str:
     return f"{100 * difference:+.1f} points"
 
 
+def _list(tests: Sequence[Test], titles: Mapping[str, str]) -> str:
+    """Name a few rows one by one, and of many the first and the last."""
+    if len(tests) > 3:
+        return f"{len(tests)} rows, {_list(tests[:1], titles)} to {_list(tests[-1:], titles)}"
+    return ", ".join(f"{titles[test.a]} ({_points(test.difference)})" for test in tests)
+
+
 def _beats_guessing(rows: Sequence[Row], tests: Sequence[Test], titles: Mapping[str, str]) -> str:
     family = [test for test in tests if test.family == "baseline"]
-    guess = _guess(rows, family[0])
+    guess = f"the most frequent class ({_guess(rows, family[0]):.1%})"
     real = sorted((test for test in family if test.is_real), key=lambda test: -test.difference)
-    if not real:
-        return f"Nothing is better than guessing the most frequent class ({guess:.1%}) by more than chance."
-    listed = ", ".join(f"{titles[test.a]} ({_points(test.difference)})" for test in real)
     others = [titles[test.a] for test in family if not test.is_real]
-    tail = f" Not better by more than chance: {', '.join(others)}." if others else ""
-    return f"Better than guessing the most frequent class ({guess:.1%}): {listed}.{tail}"
+    if not real:
+        return f"Better than guessing? No: nothing beats {guess} by more than chance."
+    if len(real) > 2 and not others:
+        first, last = _list(real[:1], titles), _list(real[-1:], titles)
+        return f"Better than guessing? Yes, every row beats {guess}, from {last} to {first}."
+    tail = f" Not by more than chance: {', '.join(others)}." if others else ""
+    return f"Better than guessing? Yes, over {guess}: {_list(real, titles)}.{tail}"
 
 
-def _beats_logmel(tests: Sequence[Test], titles: Mapping[str, str]) -> str:
+def _beats_logmel(rows: Sequence[Row], tests: Sequence[Test], titles: Mapping[str, str]) -> str:
     family = [test for test in tests if test.family == "control"]
     if not family:
         return ""
-    better = [test for test in family if test.is_real and test.difference > 0]
-    worse = [test for test in family if test.is_real and test.difference < 0]
-    said = []
-    if better:
-        listed = ", ".join(f"{titles[test.a]} ({_points(test.difference)})" for test in better)
-        said.append(f"Better than log-mel statistics, so the encoder earns its keep: {listed}.")
-    if worse:
-        listed = ", ".join(f"{titles[test.a]} ({_points(test.difference)})" for test in worse)
-        said.append(f"Worse than log-mel statistics: {listed}.")
-    return " ".join(said) or "No head on embeddings differs from log-mel statistics by more than chance."
+    alone = next(row.scores["accuracy"] for row in rows if row.name == family[0].b)
+    better = sorted((test for test in family if test.is_real and test.difference > 0), key=lambda one: -one.difference)
+    worse = sorted((test for test in family if test.is_real and test.difference < 0), key=lambda one: one.difference)
+    if not better and not worse:
+        best = max(family, key=lambda test: test.difference)
+        return (
+            f"Better than log-mel statistics ({alone:.1%})? Nothing differs from them by more than chance; the most is "
+            f"{_list([best], titles)}."
+        )
+    said = [f"the encoder earns its keep with {_list(better, titles)}"] if better else []
+    said += [f"worse by more than chance: {_list(worse, titles)}"] if worse else []
+    rest = "" if len(better) + len(worse) == len(family) else ". The others are within chance"
+    return f"Better than log-mel statistics ({alone:.1%})? {'Yes' if better else 'No'}, {'; '.join(said)}{rest}."
 
 
 def _among_heads(tests: Sequence[Test], titles: Mapping[str, str]) -> str:
     family = [test for test in tests if test.family == "heads"]
-    real = [test for test in family if test.is_real]
+    real = sorted((test for test in family if test.is_real), key=lambda test: -abs(test.difference))
+    if not family:
+        return ""
     if not real:
-        return "Between the heads no difference is more than chance." if family else ""
+        return "Which head? Between the heads no difference is more than chance: take the simplest."
     listed = []
-    for test in sorted(real, key=lambda test: -abs(test.difference)):
+    for test in real[:SHOWN_PAIRS]:
         winner, loser = (test.a, test.b) if test.difference > 0 else (test.b, test.a)
         listed.append(f"{titles[winner]} over {titles[loser]} by {100 * abs(test.difference):.1f} points")
+    more = f"; and {len(real) - SHOWN_PAIRS} more" if len(real) > SHOWN_PAIRS else ""
     rest = "" if len(real) == len(family) else " The other differences are within chance."
-    return f"Real differences between heads: {'; '.join(listed)}.{rest}"
+    return f"Which head? Real differences: {'; '.join(listed)}{more}.{rest}"
 
 
 def _collapsed(row: Row) -> str:
     return f"{row.title} collapsed: almost every prediction is {row.collapsed!r}, its accuracy says nothing."
 
 
-def _price_of_picking(rows: Sequence[Row]) -> str:
-    heads = [row for row in rows if row.kind in ("head", "tuned")]
-    autos = [row for row in rows if row.kind == "auto"]
-    if len(autos) != 1 or len(heads) < 2:
-        return ""
-    best = max(heads, key=lambda row: row.scores["accuracy"])
-    auto = autos[0].scores["accuracy"]
-    return (
-        f"Picking the best row after the fact gives {best.scores['accuracy']:.1%} ({best.title}); "
-        f"head and layer chosen inside the training parts (auto) gave {auto:.1%}: expect the latter."
-    )
+def _best(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda row: (row.scores["accuracy"], -row.scores["log_loss"]))
+
+
+def _price_of_picking(rows: Sequence[Row]) -> list[str]:
+    said = []
+    for auto in (row for row in rows if row.kind == "auto"):
+        heads = [row for row in rows if row.kind in ("head", "tuned") and row.store == auto.store]
+        if len(heads) > 1:
+            best, on = _best(heads), f" on {auto.store}" if auto.store else ""
+            said.append(
+                f"What to expect{on}? {auto.scores['accuracy']:.1%}, from head and layer chosen inside the training "
+                f"parts (auto); {best.scores['accuracy']:.1%} ({best.title}) is the best row, picked after the fact."
+            )
+    return said
 
 
 def _tuning(rows: Sequence[Row], tests: Sequence[Test]) -> str:
@@ -119,20 +144,21 @@ def _tuning(rows: Sequence[Row], tests: Sequence[Test]) -> str:
     return f"Other hyper-parameters? {'; '.join(said)}." if said else ""
 
 
-def _finetuning(rows: Sequence[Row], tests: Sequence[Test]) -> str:
+def _finetuning(rows: Sequence[Row], tests: Sequence[Test], facts: Mapping[str, Any]) -> str:
     tuned = [row for row in rows if row.head.startswith("finetune")]
     frozen = [row for row in rows if row.kind in ("head", "tuned") and not row.head.startswith("finetune")]
     if not tuned or not frozen:
         return ""
-    best = max(frozen, key=lambda row: row.scores["accuracy"])
-    row = max(tuned, key=lambda row: row.scores["accuracy"])
+    row, best = _best(tuned), _best(frozen)
     test = next((test for test in tests if {test.a, test.b} == {row.name, best.name}), None)
     gain = row.scores["accuracy"] - best.scores["accuracy"]
     real = test is not None and test.is_real
-    paid = "it paid for its seconds" if real and gain > 0 else "it did not pay for its seconds"
+    embedding = (facts.get("embedding_seconds") or {}).get(best.store)
+    apart = "" if embedding is None else f" and {embedding:.1f} s of embedding"
     return (
-        f"Fine-tuning took {row.seconds:.0f} s against {best.seconds:.1f} s of {best.title} and gave {_points(gain)} "
-        f"({'real' if real else 'within chance'}): {paid}."
+        f"Did fine-tuning pay? {'Yes' if real and gain > 0 else 'No'}: {_points(gain)} over {best.title} "
+        f"({'a real difference' if real else 'within chance'}) "
+        f"for {row.seconds:.0f} s against {best.seconds:.1f} s{apart}."
     )
 
 
@@ -148,7 +174,7 @@ def _more_data(curves: Mapping[str, Any]) -> list[str]:
         where = f" on {store}" if store else ""
         flat = ", so more clips of this kind promise no gain" if ahead <= now["accuracy"] else ""
         said.append(
-            f"More data? {curves['title']}{where} has {now['accuracy']:.1%} from {now['n_train']:.0f} clips; if its "
+            f"More data? With {curves['title']}{where}, {now['n_train']:.0f} clips give {now['accuracy']:.1%}; if its "
             f"power law holds, twice as many would give {ahead:.1%}{between}{flat}."
         )
     return said
@@ -161,11 +187,12 @@ def _layers(curves: Mapping[str, Any]) -> list[str]:
         best = max(single, key=lambda point: point["accuracy"])
         mean = next(point for point in points if point["layer"] == "mean")
         where = f" of {store}" if store else ""
-        said.append(
-            f"Another layer? With {curves['title']}, layer {best['layer']}{where} is best with {best['accuracy']:.1%} "
-            f"(last {single[-1]['accuracy']:.1%}, mean of all {mean['accuracy']:.1%}); picked by looking, so a little "
-            "too good."
-        )
+        told = f"layer {best['layer']}{where} has {best['accuracy']:.1%}, the last {single[-1]['accuracy']:.1%}"
+        if best["accuracy"] <= mean["accuracy"]:
+            tail = f"none beats the mean of all ({mean['accuracy']:.1%}): {told}"
+        else:
+            tail = f"{told}, the mean of all {mean['accuracy']:.1%}; picked by looking, so a little too good"
+        said.append(f"Another layer? With {curves['title']}, {tail}.")
     return said
 
 

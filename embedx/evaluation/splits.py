@@ -105,7 +105,11 @@ def _require_folds(labels: NDArray[Any], groups: ArrayLike | None, n_folds: int,
     units = len(labels) if groups is None else np.unique(np.asarray(groups)).size
     if units < n_folds:
         what = "groups" if groups is not None else "clips"
-        raise DatasetError(f"{units} {what} cannot make {n_folds} folds: ask for fewer (--folds {max(units, 2)})")
+        if units < 2:
+            raise DatasetError(
+                f"all {len(labels)} clips are one group and cannot be cut apart: add clips of other groups"
+            )
+        raise DatasetError(f"{units} {what} cannot make {n_folds} folds: ask for fewer (--folds {units})")
 
 
 def _cut(

@@ -12,7 +12,7 @@ from embedx.errors import DatasetError
 from embedx.evaluation.labels import find_suspects
 from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold, plan_folds
-from embedx.evaluation.statistics import cluster_permutation, holm
+from embedx.evaluation.statistics import MIN_GROUPS, cluster_permutation, holm
 from embedx.heads.catalog import fit_head, make_head
 from embedx.inspection.finding import Finding, Level
 
@@ -80,7 +80,10 @@ def find_confounds(dataset: Dataset, *, seed: int = 0) -> Finding:
     )
     facts = {name: {"accuracy": value[0], "p_holm": corrected[name]} for name, value in judged.items()}
     if not strong:
-        text = f"Neither {' nor '.join(judged) or 'duration nor loudness'} alone tells the class better than guessing."
+        text = "Nothing of this tells the class better than guessing by more than chance."
+        n_groups = 0 if groups is None else len(np.unique(groups))
+        if 0 < n_groups < MIN_GROUPS:
+            text += f" With {n_groups} groups little can be shown: look at the numbers."
         return Finding(check="confounds", title="Confounds", level="good", text=text, items=items, facts=facts)
     text = f"The class can be told from {' and from '.join(strong)} alone. A head may use that instead of the sound"
     text += ": keep groups apart in the folds." if strong == ["group"] else ", and fail where that no longer holds."

@@ -38,6 +38,9 @@ def find_bad_recordings(dataset: Dataset, *, progress: Callable[..., None] | Non
         if progress is not None:
             progress(i + 1, len(dataset))
     heard = "" if n_heard == len(dataset) else f" Only {n_heard} of {len(dataset)} audio files were found and heard."
+    if not items and not n_heard:
+        text = f"No audio file was found where it was: only lengths were looked at, none is under {SHORT_SECONDS} s."
+        return Finding(check="audio", title="Recordings", level="note", text=text)
     if not items:
         text = f"No clip is silent, clipped or shorter than {SHORT_SECONDS} s.{heard}"
         return Finding(check="audio", title="Recordings", level="good" if not heard else "note", text=text)

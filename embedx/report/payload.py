@@ -19,6 +19,10 @@ from embedx.report.tables import describe_embedding
 __all__ = ["build_payload"]
 
 N_SUSPECTS, N_WRONG = 24, 24
+MOST_CLASSES = 60
+"""Beyond it a confusion matrix cannot be read: the pairs that are confused most are shown instead."""
+N_PAIRS = 40
+_EPOCH = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy")
 
 
 def build_payload(
@@ -52,8 +56,8 @@ def build_payload(
         "headline": _headline(comparison),
         "subline": _subline(comparison),
         "guess": _guess(comparison),
+        "control": _control(comparison),
         "folds_text": _folds_text(comparison),
-        "n_fits": sum(len(row.folds) for row in comparison.rows),
         "n_groups": None if comparison.groups is None else len(set(comparison.groups)),
         "table_hint": _table_hint(comparison),
         "verdict": list(comparison.verdict),
@@ -128,6 +132,15 @@ def _guess(comparison: Comparison) -> float:
     return comparison[test.a].scores["accuracy"] - test.difference
 
 
+def _control(comparison: Comparison) -> dict[str, Any] | None:
+    """Return how the best row stands against log-mel statistics, None when it is a control itself."""
+    control = next((row for row in comparison.rows if row.kind == "control"), None)
+    test = None if control is None else comparison.test(comparison.best.name, control.name)
+    if control is None or test is None:
+        return None
+    return {"accuracy": control.scores["accuracy"], "difference": test.difference, "real": test.is_real}
+
+
 def _folds_text(comparison: Comparison) -> str:
     folds = comparison.rows[0].folds
     repeats = 1 + max(fold.repeat for fold in folds)
@@ -144,7 +157,8 @@ def _table_hint(comparison: Comparison) -> str:
         else "Too few groups for intervals: the small dots are the folds."
     )
     grouped = "" if comparison.groups is None else " A group is never learned from and tested on, unless noted."
-    return f"All heads see the same {_folds_text(comparison)}.{grouped} {intervals} Dashed: guessing."
+    apart = "" if not comparison.facts["embedding_seconds"] else f" {describe_embedding(comparison.facts)}"
+    return f"All heads see the same {_folds_text(comparison)}.{grouped} {intervals} Dashed: guessing.{apart}"
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -155,7 +169,8 @@ def _row(row: Row) -> dict[str, Any]:
         "scores": {name: round(value, 5) for name, value in row.scores.items()},
         "intervals": {name: list(bounds) for name, bounds in row.intervals.items()},
         "recall": row.recall,
-        "confusion": row.confusion,
+        "confusion": row.confusion if len(row.confusion) <= MOST_CLASSES else None,
+        "confused": _confused(row.confusion) if len(row.confusion) > MOST_CLASSES else [],
         "reliability": row.reliability,
         "collapsed": row.collapsed,
         "seconds": row.seconds,
@@ -168,11 +183,21 @@ def _row(row: Row) -> dict[str, Any]:
                 "n_test": fold.n_test,
                 "accuracy": fold.scores["accuracy"],
                 "history": list(fold.history),
+                "epochs": [{name: epoch.get(name) for name in _EPOCH} for epoch in fold.epochs],
                 "chosen": {str(key): _short(value) for key, value in fold.chosen.items()},
             }
             for fold in row.folds
         ],
     }
+
+
+def _confused(confusion: list[list[float]]) -> list[list[float]]:
+    """Return (true class, predicted class, clips) of the pairs that are confused most."""
+    counts = np.array(confusion)
+    np.fill_diagonal(counts, 0)
+    most = np.argsort(-counts, axis=None, kind="stable")[:N_PAIRS]
+    pairs = zip(*np.unravel_index(most, counts.shape), strict=True)
+    return [[int(i), int(j), float(counts[i, j])] for i, j in pairs if counts[i, j] > 0]
 
 
 def _short(value: Any) -> str:

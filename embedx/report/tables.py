@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,59 @@ import numpy as np
 from embedx.comparison import Comparison, Row
 from embedx.evaluation.metrics import METRICS
 
-__all__ = ["describe_embedding", "finite", "render_csv", "render_json", "render_markdown", "render_predictions"]
+__all__ = [
+    "describe_embedding",
+    "finite",
+    "printable",
+    "render_csv",
+    "render_json",
+    "render_markdown",
+    "render_predictions",
+    "render_text",
+]
+
+
+_PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
+_TERMINAL = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
+
+
+def render_text(comparison: Comparison, *, width: int = 100) -> str:
+    """Return the table and its verdict for a terminal: columns in line, sentences wrapped.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What is shown.
+    width : int
+        Columns of the terminal.
+    """
+    header = ["head", "accuracy, %", "95 % interval", "balanced", "macro F1", "log-loss", "calibration", "seconds"]
+    cells = [header, *(_terminal_cells(row) for row in comparison.rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+    table = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    table.insert(1, "-" * len(table[0]))
+    facts = comparison.facts
+    apart = [*_wrapped(describe_embedding(facts), width, ""), ""] if facts["embedding_seconds"] else []
+    said = [line for sentence in comparison.verdict for line in _wrapped(sentence, width, "- ")]
+    notes = [line for note in comparison.notes for line in _wrapped(f"Note: {note}", width, "! ")]
+    lines = [*table, "", *apart, *said, *(["", *notes] if notes else [])]
+    return "\n".join(printable(line) for line in lines) + "\n"
+
+
+def _terminal_cells(row: Row) -> list[str]:
+    scores, bounds = row.scores, row.intervals.get("accuracy")
+    between = "-" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
+    shown = [f"{100 * scores[n]:.1f}" if n in _PERCENT else f"{scores[n]:.3f}" for n in _TERMINAL]
+    return [row.title, shown[0], between, *shown[1:], f"{row.seconds:.1f}"]
+
+
+def _wrapped(text: str, width: int, mark: str) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=mark, subsequent_indent=" " * len(mark), break_on_hyphens=False)
+
+
+def printable(text: str) -> str:
+    """Show what strangers wrote without obeying it: no control characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def render_markdown(comparison: Comparison) -> str:
@@ -37,7 +90,7 @@ def describe_embedding(facts: Mapping[str, Any]) -> str:
         f"{_escape(name) + ' ' if name else ''}{value:.1f} s ({audio / max(value, 1e-9):.0f} x real time)"
         for name, value in seconds.items()
     ]
-    return f"Embedding {audio:.0f} s of audio took {', '.join(told)}, once; the seconds above are those of the heads."
+    return f"Embedding {audio:.0f} s of audio took {', '.join(told)}, once, apart from the seconds of the heads."
 
 
 def _line(cells: list[str]) -> str:
@@ -55,8 +108,7 @@ def _cells(row: Row) -> list[str]:
     cells = [_escape(row.title)]
     for name in METRICS:
         value, bounds = row.scores[name], row.intervals.get(name)
-        percent = name in ("accuracy", "balanced_accuracy", "macro_f1")
-        cells.append(_number(value, bounds, percent=percent))
+        cells.append(_number(value, bounds, percent=name in _PERCENT))
     peak = row.peak_bytes
     return [*cells, f"{row.seconds:.1f}", "" if peak is None else f"{peak / 1e6:.0f}"]
 

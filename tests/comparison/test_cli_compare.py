@@ -77,6 +77,16 @@ def test_nonsense_is_one_line_and_exit_code_2(store, tmp_path, capsys, words, to
     assert not (tmp_path / "r").exists()
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_fitted(store, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["compare", str(store), "-o", str(tmp_path / "file")]) == 2
+    assert main(["compare", str(store), "-o", str(tmp_path / "file" / "below")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 2
+    assert all("is a file, not a folder" in line for line in said)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_inspect_names_what_it_found(store, tmp_path, run_embedx):
     done = run_embedx("inspect", store, "-o", tmp_path / "inspection.json")
     assert done.returncode == 0, done.stderr

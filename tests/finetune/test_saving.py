@@ -169,9 +169,12 @@ def test_compare_trains_it_on_the_same_folds(store):
     spec = get_head("finetune")
     fields = {name: getattr(spec, name) for name in HeadSpec.__dataclass_fields__}
     quick = HeadSpec(**{**fields, "factory": _Quick(spec.factory)})
-    result = compare(load_embeddings(store), ["logreg", quick], folds=2, auto=False, curves=False)
+    result = compare(load_embeddings(store), ["logreg", quick], folds=2, curves=False)
     rows = {row.name: row for row in result.rows}
-    assert {"majority", "logmel", "logreg", "finetune"} <= set(rows)
+    assert list(rows) == ["majority", "logmel", "logreg", "finetune", "auto"]
+    assert {fold.chosen["head"] for fold in rows["auto"].folds} == {"logreg"}  # auto chooses among heads on embeddings
+    assert all(len(fold.epochs) == 1 and fold.epochs[0]["train_loss"] > 0 for fold in rows["finetune"].folds)
+    assert any(sentence.startswith("Did fine-tuning pay? ") for sentence in result.verdict)
     folds = [(fold.fold, fold.n_train, fold.n_test) for fold in rows["logreg"].folds]
     assert [(fold.fold, fold.n_train, fold.n_test) for fold in rows["finetune"].folds] == folds
     assert all(fold.seconds_fit > 0 for fold in rows["finetune"].folds)

@@ -1,7 +1,9 @@
 """The page in a real browser: every plot drawn, the map answers, nothing of strangers runs, no connection."""
 
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from embedx.report.html import render_html
@@ -81,6 +83,11 @@ def test_every_plot_is_drawn(opened):
     assert broken == 0
     assert painted(opened) > 500
     assert len(opened.find_elements("css selector", "#table tbody tr")) == 6
+    axes = opened.execute_script(
+        """return [...document.querySelectorAll('figure')].map(f => [...f.querySelectorAll('svg text')]
+           .filter(t => /accuracy, %|recall, %|sure the head is|trial/.test(t.textContent)).length)"""
+    )
+    assert sum(count > 0 for count in axes) == 6  # all but the confusion matrix, whose axes are the classes
     assert len(opened.find_elements("css selector", "#table tbody svg circle")) >= 6
 
 
@@ -172,6 +179,39 @@ def test_it_fits_every_width_in_light_and_dark(browser, path, width, theme):
            n.getBoundingClientRect().right > innerWidth + 1 && !n.closest('.scroll')).length"""
     )
     assert small == 0
+
+
+def test_fine_tuning_curves_and_many_classes_are_drawn(browser, hostile, tmp_path):
+    comparison, _ = hostile
+    epochs = tuple(
+        {"train_loss": 1.0 / (i + 1), "valid_loss": 1.2 / (i + 1), "valid_accuracy": i / 9} for i in range(9)
+    )
+    row = comparison["logreg"]
+    tuned = replace(row, name="finetune", head="finetune", folds=tuple(replace(f, epochs=epochs) for f in row.folds))
+    many = 70
+    spread = np.tile(np.arange(many) % 3, (many, 1)).astype(float).tolist()
+    recall = {**row.recall, **{f"class {i}": None for i in range(many - 3)}}
+    rows = [replace(one, confusion=spread, recall=recall) for one in (*comparison.rows, tuned)]
+    proba = {**comparison.proba, "finetune": comparison.proba["logreg"]}
+    classes = (*comparison.classes, *(f"class {i}" for i in range(many - 3)))
+    wide = {name: np.pad(values, ((0, 0), (0, 0), (0, many - 3))) for name, values in proba.items()}
+    page = render_html(replace(comparison, rows=tuple(rows), proba=wide, classes=classes))
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    browser.get_log("browser")  # what earlier tests left there
+    open_page(browser, tmp_path / "report.html")
+    assert browser.get_log("browser") == []
+    for name in ("plot-epochs", "plot-epochs-accuracy"):
+        assert len(browser.find_elements("css selector", f"figure.{name} polyline")) == len(row.folds)
+    assert len(browser.find_elements("css selector", "#confusion rect")) == 40
+    assert "too many for a matrix" in browser.find_element("id", "confusion").text
+
+
+def test_on_a_phone_the_text_of_plots_is_not_shrunk(browser, path):
+    open_page(browser, path, width=390)
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('figure svg text')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert min(sizes) > 9
 
 
 def test_everything_that_is_pressed_can_be_reached_by_keys(opened):

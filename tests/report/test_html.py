@@ -104,6 +104,13 @@ def test_projections_are_finite_and_of_every_clip(hostile):
     assert project(hostile[1].take([0, 1, 2])).keys() == {"PCA"}
 
 
+def test_umap_is_there_where_it_is_installed_and_repeats(hostile):
+    pytest.importorskip("umap", reason="needs umap-learn (pip install 'embedx[umap]')")
+    first, again = project(hostile[1]), project(hostile[1])
+    assert first["UMAP"].shape == (36, 2)
+    assert np.array_equal(first["UMAP"], again["UMAP"])
+
+
 def test_opus_is_small_and_sounds_the_same(tmp_path):
     from embedx.audio.decode import decode
     from embedx.testing import make_tone
@@ -130,6 +137,39 @@ def luminance(colour):
 def contrast(a, b):
     light, dark = sorted((luminance(a), luminance(b)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+DEUTAN = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
+PROTAN = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
+TO_LMS = (
+    (0.4122214708, 0.5363325363, 0.0514459929),
+    (0.2119034982, 0.6806995451, 0.1073969566),
+    (0.0883, 0.2817, 0.63),
+)
+TO_LAB = (
+    (0.2104542553, 0.793617785, -0.0040720468),
+    (1.9779984951, -2.428592205, 0.4505937099),
+    (0.0259, 0.7828, -0.8087),
+)
+
+
+def seen(colours, sight):
+    """OKLab coordinates (Ottosson 2020) of colours as eyes with this deficiency see them (Machado et al. 2009)."""
+    srgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(np.clip(linear @ np.array(sight).T, 0, 1) @ np.array(TO_LMS).T) @ np.array(TO_LAB).T
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_classes_are_told_apart_by_the_colour_blind(page, theme):
+    block = re.findall(r":root[^{]*\{([^}]*)\}", page)[theme]
+    found = [re.search(rf"--c{i}:(#\w+)", block)[1] for i in range(10)]
+    found = [colour if len(colour) == 7 else "#" + "".join(2 * c for c in colour[1:]) for colour in found]
+    for sight in (np.eye(3), DEUTAN, PROTAN):
+        place = seen(found, sight)
+        apart = np.linalg.norm(place[:, None] - place, axis=-1) + np.eye(10)
+        assert apart.min() > 0.08
+        assert min(apart[i, i + 6] for i in range(4)) > 0.2  # these share a shape on the map
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])

@@ -25,8 +25,20 @@ function svg(tag, attrs, text) {
 }
 function plot(width, height, label) {
   const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  node.style.maxWidth = Math.round(width * 1.2) + "px";
   return node;
 }
+/* drawn narrower on a phone, so that its text stays as large as the page's */
+const isPhone = () => window.innerWidth < 620;
+const isNarrow = () => isPhone() || (window.innerWidth > 760 && window.innerWidth < 1000);
+const plotWidth = () => (isNarrow() ? 340 : 460);
+/* round numbers between two bounds */
+function ticks(low, high, most) {
+  const raw = (high - low) / most || 1, unit = 10 ** Math.floor(Math.log10(raw)), step = unit * [1, 2, 2.5, 5, 10].find((times) => times * unit >= raw * 0.999), found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(i * step);
+  return found;
+}
+const short = (value) => String(+value.toFixed(4));
 /* halves go to the even digit, as in the texts that Python wrote */
 function fixed(value, digits) { const x = value * 10 ** digits, even = Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x); return (even / 10 ** digits).toFixed(digits); }
 const pct = (value, digits = 1) => (value === null || value === undefined ? "–" : fixed(100 * value, digits) + "%");

@@ -35,7 +35,8 @@ function drawMap() {
 function drawLegend() {
   const mark = (shape, color) => { const icon = svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }); icon.append(svg("path", { d: shapePath(shape, 7, 7, 5), fill: color })); return icon; };
   const items = state.color === "error" ? [["circle", "var(--good)", `right (${row(state.head).title})`], ["cross", "var(--bad)", "wrong"]] : D.classes.map((name, i) => [shapeOf(i), `var(--c${i % PAL})`, name]);
-  $("legend").replaceChildren(...items.map(([shape, color, text]) => el("span", {}, mark(shape, color), text)));
+  const more = items.length > 60 ? el("span", {}, `and ${items.length - 40} more classes, in the same colours and shapes`) : null;
+  $("legend").replaceChildren(...items.slice(0, more ? 40 : 60).map(([shape, color, text]) => el("span", {}, mark(shape, color), text)), ...(more ? [more] : []));
 }
 
 function nearest(x, y, reach) {
@@ -97,7 +98,6 @@ function startMap() {
     else if (event.key === "Enter" || event.key === " ") { event.preventDefault(); const audio = $("detail").querySelector("audio"); if (audio) audio.play().catch(() => {}); }
     else if (event.key === "Escape") { showTip(-1); select(-1); }
   });
-  window.addEventListener("resize", drawMap);
   select(-1);
 }
 
@@ -123,6 +123,12 @@ function paint(theme) {
 
 $("head").append(...D.rows.map((one) => el("option", { value: one.name, selected: one.name === D.best }, one.title)));
 $("head").addEventListener("change", (event) => { state.head = event.target.value; drawHead(); });
+let drawnFor = String([isNarrow(), isPhone()]);
+window.addEventListener("resize", () => {
+  if (drawnFor === String([isNarrow(), isPhone()])) { drawMap(); return; }
+  drawnFor = String([isNarrow(), isPhone()]);
+  drawTable(); drawCurves(); drawHead();
+});
 $("theme").addEventListener("click", () => paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 document.documentElement.dataset.theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 drawTop(); drawTable(); drawTests(); drawGroups(); drawFacts(); drawFindings(); drawCurves(); startMap(); drawHead();
