@@ -86,8 +86,8 @@ TUNING = [
     "head",
     "default, %",
     "tuned, %",
-    "log-loss",
-    "tuned",
+    "log-loss, default",
+    "log-loss, tuned",
     "unheard / heard, tuned",
     "clips heard",
     "fit, s",
@@ -286,8 +286,11 @@ def _cost_figure(task: Task, one: Mapping[str, Any], costs: Sequence[Sequence[st
         for row in costs
         if row[1] != "-" and row[0] not in {control["title"] for control in _controls(one)}
     ]
-    names = {
-        "title": f"{task.title}: what does a point of accuracy cost?",
-        "x": "seconds to fit all folds (hollow: finetune suite)",
+    hollow = "; hollow: finetune suite" if any("hollow" in one for one in dots) else ""
+    names = {"title": f"{task.title}: what does a point of accuracy cost?", "y": "accuracy, %"}
+    return {
+        **names,
+        "x": f"seconds to fit all folds, embeddings apart{hollow}",
+        "log_x": True,
+        "series": [*dots, *_levels(one)],
     }
-    return {**names, "y": "accuracy, %", "log_x": True, "series": [*dots, *_levels(one)]}

@@ -112,16 +112,15 @@ def run_steps(
         place.parent.mkdir(parents=True, exist_ok=True)
     kept = {step.name: None if again else _kept(places[step.name], step) for step in steps}
     records = {name: record for name, record in kept.items() if record is not None}
-    for step in steps:
-        if step.name in records:
-            say(f"[{len(records)}/{len(steps)}] {step.name}: {_told(records[step.name])} kept")
+    for number, (name, record) in enumerate(records.items(), start=1):
+        say(f"[{number}/{len(steps)}] {name}: {_told(record)} kept")
     running: dict[Future[dict[str, Any]], Step] = {}
     waiting = [step for step in steps if step.name not in records]
     with _Launcher(max(jobs, 1)) as launcher:
         while waiting or running:
             while (step := _next(waiting, running, jobs)) is not None:
                 waiting.remove(step)
-                say(f"[{len(records) + 1}/{len(steps)}] {step.name} ...")
+                say(f"[{len(records) + len(running) + 1}/{len(steps)}] {step.name} ...")
                 running[launcher.start(step, places[step.name], output)] = step
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step, record = running.pop(future), future.result()
