@@ -72,6 +72,10 @@ class Step:
         return hashlib.sha256(told.encode()).hexdigest()
 
 
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
 def run_steps(
     steps: Sequence[Step],
     folder: Path,
@@ -80,7 +84,7 @@ def run_steps(
     again: bool = False,
     jobs: int = 1,
     shared: Path | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = _print,
 ) -> list[dict[str, Any]]:
     """Run what is not finished yet and return one record a step.
 

@@ -44,12 +44,11 @@ def quality_result(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Tas
         for row in record["result"]["rows"]
         if not _is_repeated(record, task, row, scored)
     ]
+    note = NOTE + (" Quick: HEAR's `faster` grid (ten epochs, too few for so few clips), ARCH once." if quick else "")
     return {
         "tables": {
-            "summary": _summary(scored, tasks),
-            "scores": table(
-                COLUMNS, rows, note=NOTE + (" Quick: HEAR's `faster` grid (ten epochs), ARCH once." if quick else "")
-            ),
+            "summary": _summary(scored, tasks, note),
+            "scores": table(COLUMNS, rows, note=note),
             "tasks": _tasks_table(records, tasks),
             "steps": steps_table(records),
         },
@@ -58,7 +57,7 @@ def quality_result(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Tas
     }
 
 
-def _summary(scored: Sequence[tuple[Any, ...]], tasks: Mapping[str, Task]) -> dict[str, Any]:
+def _summary(scored: Sequence[tuple[Any, ...]], tasks: Mapping[str, Task], note: str) -> dict[str, Any]:
     """Return one row a task and protocol: logistic regression in ours, the published head in the others."""
     guesses, controls = _guesses(scored), _controls(scored)
     heads: dict[tuple[str, str], dict[str, tuple[Any, Any]]] = {}
@@ -73,7 +72,7 @@ def _summary(scored: Sequence[tuple[Any, ...]], tasks: Mapping[str, Task]) -> di
         scores = [_percent(by[encoder][1]) if encoder in by else "-" for encoder in (*others, first)]
         rows.append([tasks[name].title, TITLES[protocol], guesses.get(name, "-"), controls.get((name, protocol), "-")])
         rows[-1] += [*scores, *_told_of(tasks[name], first, by.get(first)), tasks[name].published_for(protocol)]
-    return table(columns, rows, note=NOTE)
+    return table(columns, rows, note=note)
 
 
 def _told_of(task: Task, encoder: str, judged: tuple[Any, Any] | None) -> list[str]:
