@@ -23,7 +23,8 @@ from benchmarks.quality.report import quality_result, step_measures, steps_table
 from benchmarks.quality.tasks import NotRun, read_tasks
 from benchmarks.record import OUTPUT_VARIABLE, write_result
 from benchmarks.runner import run_steps
-from benchmarks.suites import DEFAULT, DEFAULT_ENCODERS, SUITES, Wish, plan_suite
+from benchmarks.suites import DEFAULT, SUITES, plan_suite
+from benchmarks.wish import DEFAULT_ENCODERS, Wish
 
 DATA_VARIABLE = "EMBEDX_BENCHMARK_DATA"
 

@@ -20,13 +20,13 @@ from benchmarks.answers import TUNED
 from benchmarks.encoders import choose_encoder
 from benchmarks.quality.tasks import NotRun, Task, heard_mask, read_tasks
 from benchmarks.runner import Step
+from benchmarks.wish import DEFAULT_ENCODERS, ONE_THREAD, Wish, embeddings_step
 from embedx.comparison.contenders import FRACTIONS
 from embedx.evaluation.splits import plan_folds
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import fit_head, make_head
 
 if TYPE_CHECKING:
-    from benchmarks.suites import Wish
     from embedx.dataset import Dataset
 
 __all__ = ["main", "plan_questions"]
@@ -39,8 +39,6 @@ TASKS = {"quick": ("sample",), "full": ("esc10", "fsdd")}
 
 def plan_questions(wish: Wish) -> list[Step]:
     """Return the steps: embeddings of every encoder, then the curves and the tuning of every task."""
-    from benchmarks.suites import DEFAULT_ENCODERS, ONE_THREAD, embeddings_step
-
     size = "quick" if wish.quick else "full"
     names = ENCODERS[size] if tuple(wish.encoders) == DEFAULT_ENCODERS else tuple(wish.encoders)
     steps = []

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.encoders import Chosen, choose_encoder
+from benchmarks.peers.plan import plan_peers
 from benchmarks.quality.tasks import NotRun, Task, read_tasks
+from benchmarks.questions import plan_questions
 from benchmarks.runner import Step
+from benchmarks.wish import ONE_THREAD, Wish, embeddings_step, quality_words
 
-__all__ = ["DEFAULT", "DEFAULT_ENCODERS", "SUITES", "Wish", "plan_suite"]
+__all__ = ["DEFAULT", "SUITES", "plan_suite"]
 
 DEFAULT = ("quality", "heads", "throughput", "store")
 """What a run without ``--suite`` measures: all that needs no data, network or second environment."""
-
-DEFAULT_ENCODERS = ("tiny", "tiny-random")
-"""The bundled encoder, and what its architecture gives before anything was learned."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What was asked for on the command line."""
-
-    encoders: Sequence[str]
-    data: Path | None
-    work: Path
-    output: Path
-    quick: bool
-    tasks: Sequence[str]
-
-    def chosen_tasks(self) -> dict[str, Task]:
-        """Return the tasks to run, by name."""
-        everything = read_tasks()
-        return {name: task for name, task in everything.items() if not self.tasks or name in self.tasks}
-
-    def store(self, encoder: Chosen, task: str) -> Path:
-        """Return where a task's embeddings lie: apart for every state of the weights."""
-        return self.work / "stores" / f"{encoder.name}-{encoder.weights_sha256[:12]}" / f"{task}.h5"
-
-    def paths(self) -> list[str]:
-        """Return the words that name the data folder."""
-        return ["--data", str(self.data)] if self.data else []
 
 
 def plan_suite(name: str, wish: Wish) -> list[Step]:
@@ -51,30 +24,8 @@ def plan_suite(name: str, wish: Wish) -> list[Step]:
     return SUITES[name](wish)
 
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Of steps that run beside each other: two cores do two of them in less time than one after the other on both."""
-
-
-def embeddings_step(wish: Wish, encoder: Chosen, task: str) -> Step:
-    """Return the step that embeds a task: one record for all suites, as the store is one."""
-    words = _quality_words(wish, encoder, task, "embed") + wish.paths()
-    depends = {"weights": encoder.weights_sha256, "task": _hash_of(task)}
-    made = str(wish.store(encoder, task))
-    facts: dict[str, Any] = {"environment": ONE_THREAD, "alone": False, "shared": True, "makes": made}
-    return Step(name=f"{encoder.name}/{task}/embed", words=words, depends=depends, **facts)
-
-
-def _quality_words(wish: Wish, encoder: Chosen, task: str, step: str) -> list[str]:
-    words = ["-m", "benchmarks.quality.run", step, "--task", task, "--encoder", encoder.name, "--out", "{out}"]
-    return [*words, "--location", encoder.location, "--store", str(wish.store(encoder, task))]
-
-
-def _hash_of(task: str) -> str:
-    return hashlib.sha256((Path(__file__).parent / "quality" / "tasks" / f"{task}.toml").read_bytes()).hexdigest()
-
-
 def _protocol_step(wish: Wish, encoder: Chosen, task: str, step: str, *, with_control: bool) -> Step:
-    words = _quality_words(wish, encoder, task, step) + ["--quick"] * wish.quick
+    words = quality_words(wish, encoder, task, step) + ["--quick"] * wish.quick
     words += [] if with_control or step == "ours" else ["--no-control"]
     words += ["--heads", "logreg"] if step == "ours" and encoder.is_random else []
     embed = embeddings_step(wish, encoder, task)
@@ -203,18 +154,6 @@ def _scaling(wish: Wish) -> list[Step]:
     return [Step(name="scaling", words=["-m", "benchmarks.scaling", "--rates"])]
 
 
-def _questions(wish: Wish) -> list[Step]:
-    from benchmarks.questions import plan_questions
-
-    return plan_questions(wish)
-
-
-def _peers(wish: Wish) -> list[Step]:
-    from benchmarks.peers.plan import plan_peers
-
-    return plan_peers(wish)
-
-
 SUITES: dict[str, Callable[[Wish], list[Step]]] = {
     "main": _main,
     "quality": _quality,
@@ -223,7 +162,7 @@ SUITES: dict[str, Callable[[Wish], list[Step]]] = {
     "store": _store,
     "finetune": _finetune,
     "cluster": _cluster,
-    "questions": _questions,
-    "peers": _peers,
+    "questions": plan_questions,
+    "peers": plan_peers,
     "scaling": _scaling,
 }

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
@@ -16,9 +16,7 @@ from benchmarks.quality.report import step_measures
 from benchmarks.quality.tasks import NotRun
 from benchmarks.record import measure, table
 from benchmarks.runner import Step
-
-if TYPE_CHECKING:
-    from benchmarks.suites import Wish
+from benchmarks.wish import Wish
 
 __all__ = ["PEERS", "count_lines", "peers_result", "plan_peers"]
 

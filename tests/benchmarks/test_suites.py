@@ -17,7 +17,8 @@ from benchmarks.peers.plan import PEERS, SCRIPTS, count_lines, peers_result
 from benchmarks.quality import run as quality_step
 from benchmarks.quality.report import quality_result
 from benchmarks.quality.tasks import read_tasks
-from benchmarks.suites import SUITES, Wish, plan_suite
+from benchmarks.suites import SUITES, plan_suite
+from benchmarks.wish import Wish
 from embedx.testing import make_tone, write_wav
 
 SPEAKERS = ("george", "jackson", "nicolas")
