@@ -1,13 +1,14 @@
 """What every measurement is written down with: machine, versions, date, and tables ready to be drawn."""
 
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from embedx.versions import installed_versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 """What is committed, and what README shows."""
@@ -32,17 +33,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "gpu": _gpu(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what the numbers depend on; packages that are not installed are left out."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, note: str = "") -> dict[str, Any]:
@@ -92,7 +82,7 @@ def write_result(
         "benchmark": name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "versions": versions(),
+        "versions": installed_versions(PACKAGES),
         "tables": dict(tables),
         "measures": dict(measures or {}),
         **details,

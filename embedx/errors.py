@@ -22,6 +22,7 @@
     EmbedxWarning(UserWarning)
     ├── SkippedSourcesWarning            clips were left out; says how many and why
     ├── CollapsedTrainingWarning         a fine-tuning ended at one class
+    ├── CheckpointWarning                a fine-tuning's state could not be written; it goes on
     └── ComputeDtypeWarning              rows of one store were computed in different dtypes
 
 A message says what went wrong, where, what was got, what is allowed and what to do next, in one line.
@@ -35,6 +36,7 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "CheckpointWarning",
     "ClipTooShortError",
     "CollapsedTrainingWarning",
     "ComputeDtypeWarning",
@@ -186,6 +188,10 @@ class SkippedSourcesWarning(EmbedxWarning):
 
 class CollapsedTrainingWarning(EmbedxWarning):
     """A fine-tuning predicts (nearly) one class; the message says at which rate, and what follows."""
+
+
+class CheckpointWarning(EmbedxWarning):
+    """The state of a fine-tuning could not be written; the training goes on, the checkpoint before stays."""
 
 
 class ComputeDtypeWarning(EmbedxWarning):

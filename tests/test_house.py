@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors"},
+    {"errors", "versions"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling"},

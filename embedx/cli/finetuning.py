@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ __all__ = [
     "is_first_process",
     "read_audio",
     "refuse_other_encoder",
+    "telling_how_to_resume",
 ]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -119,3 +123,17 @@ def read_audio(args: argparse.Namespace) -> Dataset:
     if getattr(args, "window_seconds", None) is not None:
         chosen["window_seconds"] = args.window_seconds
     return list_audio(manifest, recipe=FineTuneClassifier(**chosen).starting_recipe())
+
+
+@contextlib.contextmanager
+def telling_how_to_resume(args: argparse.Namespace) -> Iterator[None]:
+    """Say after Ctrl-C which option goes on with a fine-tuning, if there is something to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        place = Path(f"{Path(args.output)}.checkpoints")
+        if args.head == "finetune" and any(place.glob("step-*")):
+            print(
+                f"embedx: its state is in {place}: the same command with --resume goes on from there", file=sys.stderr
+            )
+        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from embedx.cli.finetuning import add_finetune_arguments, finetune_parameters, is_first_process
+from embedx.cli.finetuning import add_finetune_arguments, finetune_parameters, is_first_process, telling_how_to_resume
 from embedx.cli.learning import add_data_arguments, add_tuning_arguments, parse_parameters, read_parts, run_tuning
 from embedx.cli.progress import ProgressBar
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.trials is not None or args.budget or args.study or args.timeout is not None:
         params = {**run_tuning(args, train).params, **params}
     calibrate = True if args.calibrate == "auto" else args.calibrate or False
-    with ProgressBar(f"fit {args.head}", unit="steps") as bar:
+    with telling_how_to_resume(args), ProgressBar(f"fit {args.head}", unit="steps") as bar:
         progress = bar if is_first_process() else None
         model = fit_model(
             train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed, progress=progress

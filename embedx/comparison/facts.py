@@ -8,13 +8,13 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
 from embedx.dataset import Dataset
 from embedx.evaluation.splits import Fold
+from embedx.versions import installed_versions
 
 __all__ = ["data_hash", "gather_facts"]
 
@@ -54,7 +54,7 @@ def gather_facts(
             {"name": fold.name, "repeat": fold.repeat, "n_train": len(fold.train), "n_test": len(fold.test)}
             for fold in cuts
         ],
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": installed_versions(_PACKAGES),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
     }
 
@@ -64,13 +64,3 @@ def _embedding_seconds(stores: Mapping[str, Dataset]) -> dict[str, float] | None
     known = {name: one.embedding_seconds for name, one in stores.items() if one.embedding_seconds is not None}
     found = {name: round(float(seconds.sum()), 3) for name, seconds in known.items() if not np.isnan(seconds).any()}
     return found or None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

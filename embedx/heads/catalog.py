@@ -9,7 +9,7 @@ from typing import Any
 
 from embedx.errors import ParameterError, unknown_name
 from embedx.heads.entries import ENTRIES, Eats, HeadSpec
-from embedx.heads.space import Dimension
+from embedx.heads.space import Choice, Dimension
 
 __all__ = [
     "CATALOG",
@@ -137,7 +137,18 @@ def with_recipe(head: Any, recipe: Any) -> Any:
     if spec.eats != "sources":
         return head
     factory = partial(spec.factory, recipe=recipe)
-    return HeadSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, "factory": factory})
+    space = {
+        name: _within(dimension, max(recipe.layers)) if name == "n_frozen_layers" else dimension
+        for name, dimension in spec.space.items()
+    }
+    return HeadSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, "factory": factory, "space": space})
+
+
+def _within(dimension: Dimension, most: int) -> Dimension:
+    """Leave out choices that an encoder with fewer layers does not have."""
+    if not isinstance(dimension, Choice):
+        return dimension
+    return Choice(tuple(option for option in dimension.options if option == 0 or option < most))
 
 
 def search_space(head: Any, *, n_layers: int) -> dict[str, Dimension]:

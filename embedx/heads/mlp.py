@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from embedx.errors import ParameterError
+from embedx.heads.checks import require_choice, require_number
 
 __all__ = ["MLPClassifier", "forward"]
 
@@ -196,26 +197,15 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
     def _check_parameters(self) -> None:
-        rules: dict[str, tuple[bool, str]] = {
-            "n_hidden": (self.n_hidden in (1, 2, 3), "1, 2 or 3"),
-            "width": (_whole(self.width, 1), "a whole number, 1 or more"),
-            "dropout": (0 <= self.dropout < 1, "from 0 to below 1"),
-            "norm": (self.norm in ("none", "batch", "layer"), "'none', 'batch' or 'layer'"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "weight_decay": (self.weight_decay >= 0, "0 or more"),
-            "batch_size": (_whole(self.batch_size, 2), "a whole number, 2 or more"),
-            "max_epochs": (_whole(self.max_epochs, 1), "a whole number, 1 or more"),
-            "patience": (_whole(self.patience, 1), "a whole number, 1 or more"),
-            "validation_fraction": (0 <= self.validation_fraction < 1, "from 0 to below 1"),
-            "n_layers": (_whole(self.n_layers, 1), "a whole number, 1 or more"),
-        }
-        for name, (good, allowed) in rules.items():
-            if not good:
-                raise ParameterError(f"MLPClassifier {name}={getattr(self, name)!r}: it must be {allowed}")
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+        whole = {"width": 1, "batch_size": 2, "max_epochs": 1, "patience": 1, "n_layers": 1}
+        for name, least in whole.items():
+            require_number(f"MLPClassifier {name}", getattr(self, name), least, whole=True)
+        require_number("MLPClassifier n_hidden", self.n_hidden, 1, 3, whole=True)
+        for name in ("dropout", "validation_fraction"):
+            require_number(f"MLPClassifier {name}", getattr(self, name), 0, 1, open_high=True)
+        require_number("MLPClassifier learning_rate", self.learning_rate, 0, open_low=True)
+        require_number("MLPClassifier weight_decay", self.weight_decay, 0)
+        require_choice("MLPClassifier norm", self.norm, ("none", "batch", "layer"))
 
 
 def _hold_out(

@@ -19,6 +19,9 @@ from embedx.model.core import Model
 
 __all__ = ["fit_model"]
 
+_KEEPING = ("checkpoint_folder", "resume")
+"""Parameters of the one training whose state is kept; those of calibration's folds are not."""
+
 _MACHINE = frozenset({"checkpoint_folder", "resume", "device", "batch_seconds"})
 """Parameters that say with what a head was trained, not what it became."""
 
@@ -75,7 +78,8 @@ def fit_model(
     scores: dict[str, Any] = {}
     calibration = None
     if calibrate:
-        calibration, scores["calibration"] = _calibrated(fit, dataset, "auto" if calibrate is True else calibrate)
+        inner = _Fit(spec, {name: value for name, value in fit.params.items() if name not in _KEEPING}, seed)
+        calibration, scores["calibration"] = _calibrated(inner, dataset, "auto" if calibrate is True else calibrate)
     model = Model(
         head=spec.name,
         estimator=estimator,
@@ -90,6 +94,8 @@ def fit_model(
     )
     if valid is not None:
         scores.update(_judged(model, dataset, valid))
+        if spec.eats == "sources":
+            estimator.note_judged(scores["valid"])  # for the model card
     return model.with_scores(scores)
 
 

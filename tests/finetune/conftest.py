@@ -85,6 +85,6 @@ def train_once():
     def run(tones, out, *, launcher=(), kill_after=None, **parameters):
         job = {"X": tones[0], "y": tones[1].tolist(), "parameters": parameters, "kill_after": kill_after}
         command = [sys.executable, *launcher, str(TRAIN), json.dumps(job), str(out)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
     return run

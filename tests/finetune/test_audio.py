@@ -173,6 +173,7 @@ def test_masks_hide_about_what_the_config_says():
 def test_the_catalogue_makes_it_from_what_tuning_suggests(small_encoder, fitted):
     head = with_recipe("finetune", fitted.recipe_)
     space = search_space(head, n_layers=3)
+    assert space["n_frozen_layers"].options == (0, 2)  # of three layers
     defaults = default_parameters(head)
     assert set(space) <= set(defaults)
     estimator = make_head(head, n_layers=3, random_state=7, **{name: defaults[name] for name in space})

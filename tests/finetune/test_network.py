@@ -8,7 +8,7 @@ from embedx.audio.decode import decode
 from embedx.encoders.catalog import resolve_encoder
 from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.attempts import Means
-from embedx.heads.finetune.network import build_network, parameter_groups
+from embedx.heads.finetune.building import build_network, parameter_groups
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,12 @@ def test_lora_trains_little_and_merges_to_the_same_logits(small_encoder, setting
     assert not any("lora" in name for name, _ in network.model.named_parameters())
 
 
+def test_features_computed_beforehand_give_the_same_logits(network, noises):
+    mixed = [network.features(clip) if i % 2 else clip for i, clip in enumerate(noises)]
+    with torch.inference_mode():
+        assert torch.allclose(network.logits(mixed), network.logits(noises), atol=2e-6)
+
+
 def test_checkpointing_changes_memory_not_gradients(small_encoder, settings, noises):
     def gradient(checkpointing):
         network = build_network(resolve_encoder(small_encoder), ["a", "b"], settings, checkpointing=checkpointing)
@@ -139,8 +145,15 @@ def test_checkpointing_changes_memory_not_gradients(small_encoder, settings, noi
     assert torch.allclose(gradient(True), gradient(False), atol=1e-6)
 
 
-def test_other_families_train_too(tmp_path, settings, noises):
-    from transformers import HubertConfig, HubertModel, WavLMConfig, WavLMModel
+def test_other_families_train_too_alone_and_in_any_batch(tmp_path, settings, noises):
+    from transformers import (
+        Data2VecAudioConfig,
+        Data2VecAudioModel,
+        HubertConfig,
+        HubertModel,
+        WavLMConfig,
+        WavLMModel,
+    )
 
     small = {
         "hidden_size": 32,
@@ -151,10 +164,20 @@ def test_other_families_train_too(tmp_path, settings, noises):
         "num_conv_pos_embeddings": 8,
         "num_conv_pos_embedding_groups": 2,
     }
-    for name, model in (("hubert", HubertModel(HubertConfig(**small))), ("wavlm", WavLMModel(WavLMConfig(**small)))):
+    models = {
+        "hubert": HubertModel(HubertConfig(**small)),
+        "wavlm": WavLMModel(WavLMConfig(**small)),
+        "data2vec": Data2VecAudioModel(Data2VecAudioConfig(**small)),
+    }
+    for name, model in models.items():
         model.save_pretrained(tmp_path / name)
         network = build_network(resolve_encoder(str(tmp_path / name)), ["a", "b"], settings)
-        network.logits(noises).sum().backward()
+        assert network.has_fixed_convolutions == (name != "data2vec")  # called whole, clips of one length at a time
+        network.model.eval()
+        together = network.logits(noises)
+        with torch.inference_mode():
+            assert torch.allclose(together, torch.cat([network.logits([clip]) for clip in noises]), atol=2e-6), name
+        together.sum().backward()
         layers = [p.grad for n, p in network.trainable().items() if "encoder.layers.0" in n]
         assert any(grad is not None and grad.abs().sum() > 0 for grad in layers)
 

@@ -1,13 +1,14 @@
 """Killed at any time, and gone on: the run ends where an unbroken one ends."""
 
 import json
+import resource
 import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from embedx.errors import ModelFormatError, ParameterError
+from embedx.errors import CheckpointWarning, ModelFormatError, ParameterError
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
 from embedx.heads.finetune.checkpoints import Checkpoints
 
@@ -45,6 +46,8 @@ def test_a_killed_training_ends_where_an_unbroken_one_ends(tmp_path, tones, movi
     assert steps[0] in (kill_after, kill_after + 1)
     assert worst(state(resumed), state(unbroken)) < 1e-6
     assert resumed.history_ == [pytest.approx(entry) for entry in unbroken.history_]
+    assert list(folder.glob("step-*"))  # a disk that is full when the model is saved costs no training
+    resumed.save(tmp_path / "model")
     assert not folder.exists()
 
 
@@ -66,10 +69,56 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, tones, plain):
     assert len(afresh.history_) == 3
 
 
-def test_a_finished_training_leaves_no_checkpoint_and_other_files_alone(tmp_path, tones, plain):
-    (tmp_path / "notes.txt").write_text("mine")
-    FineTuneClassifier(**{**plain, "epochs": 1, "checkpoint_folder": tmp_path}).fit(*tones)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+def test_a_saved_training_leaves_no_checkpoint_and_other_files_alone(tmp_path, tones, plain):
+    place = tmp_path / "kept"
+    place.mkdir()
+    (place / "notes.txt").write_text("mine")
+    FineTuneClassifier(**{**plain, "epochs": 1, "checkpoint_folder": place}).fit(*tones).save(tmp_path / "model")
+    assert [path.name for path in place.iterdir()] == ["notes.txt"]
+
+
+def test_a_finished_training_that_was_not_saved_is_not_repeated(tmp_path, tones, plain):
+    kept = {**plain, "checkpoint_folder": tmp_path, "resume": True}
+    first = FineTuneClassifier(**kept).fit(*tones)
+    steps = []
+    second = FineTuneClassifier(**kept).fit(*tones, progress=lambda done, total, **facts: steps.append(done))
+    assert steps == []
+    assert worst(state(first), state(second)) == 0
+
+
+def test_ctrl_c_ends_after_the_step_and_keeps_it(tmp_path, tones, plain):
+    kept = {**plain, "checkpoint_folder": tmp_path, "resume": True}
+
+    def interrupt(done, total, **facts):
+        if done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        FineTuneClassifier(**kept).fit(*tones, progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0-000000003"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = FineTuneClassifier(**kept).fit(*tones)
+    assert worst(state(resumed), state(FineTuneClassifier(**plain).fit(*tones))) < 1e-6
+
+
+def test_a_disk_that_fills_up_costs_a_warning_and_no_training(tmp_path, tones, plain):
+    """From the second checkpoint on no file may grow as large as one; the first one stays, the training ends."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(epoch, loss):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+
+    filled = FineTuneClassifier(**{**plain, "epochs": 3}, checkpoint_folder=tmp_path)
+    try:
+        with pytest.warns(CheckpointWarning, match="the training goes on, the one before is kept; make room") as said:
+            filled.fit(*tones, on_epoch=fill)
+        with pytest.raises(OSError, match="too large"):
+            filled.save(tmp_path.parent / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(said) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0-000000006"]
+    assert worst(state(filled), state(FineTuneClassifier(**{**plain, "epochs": 3}).fit(*tones))) == 0
 
 
 def test_only_the_newest_whole_checkpoint_counts(tmp_path):
@@ -91,6 +140,12 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
     next(tmp_path.glob("step-*/state.json")).write_text(damage)
     with pytest.raises(ModelFormatError, match="delete it"):
         checkpoints.load()
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_training(tmp_path, tones, plain):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParameterError, match="no folder for checkpoints can be made"):
+        FineTuneClassifier(**plain, checkpoint_folder=tmp_path / "file" / "checkpoints").fit(*tones)
 
 
 def test_resume_needs_a_folder(tones, plain):

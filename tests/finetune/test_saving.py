@@ -68,6 +68,16 @@ def test_the_card_says_what_a_reader_needs(saved):
     assert "optimistic" in card
 
 
+def test_the_card_names_the_licence_of_the_base(tmp_path):
+    from embedx.encoders.catalog import resolve_encoder
+    from embedx.heads.finetune.card import read_license, read_terms
+
+    assert "CC BY-SA 4.0" in read_terms(Path(resolve_encoder("tiny").location))
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n\nNothing more.\n")
+    assert (read_license(tmp_path), read_terms(tmp_path)) == ("apache-2.0", "")
+    assert (read_license(tmp_path / "no"), read_terms(tmp_path / "no")) == ("", "")
+
+
 def test_labels_that_are_numbers_stay_numbers(plain, tones, tmp_path):
     numbers = np.searchsorted(np.unique(tones[1]), tones[1])
     FineTuneClassifier(**{**plain, "epochs": 1}).fit(tones[0], numbers).save(tmp_path / "m")
@@ -107,6 +117,7 @@ def test_as_an_embedx_model_it_is_judged_saved_and_predicts(audio, tone_folder, 
     model = fit_model(train, "finetune", params={"epochs": 2, "freeze": "none", "learning_rate": 1e-3}, valid=valid)
     assert set(model.scores) == {"valid", "majority"}
     folder = model.save(tmp_path / "model")
+    assert "Wilson, 6 clips), log-loss" in (folder / "README.md").read_text()
     assert (folder / "config.json").exists()
     assert any("finetune" in line for line in describe(folder))
     (tone_folder / "notes.txt").write_text("no audio")
@@ -117,6 +128,17 @@ def test_as_an_embedx_model_it_is_judged_saved_and_predicts(audio, tone_folder, 
     again = model.predictions(sorted(tone_folder.glob("*/1.wav")))
     assert np.allclose(found.proba[:3], again.proba, atol=1e-6)
     (tone_folder / "notes.txt").unlink()
+
+
+def test_calibration_leaves_the_kept_training_alone(audio, tmp_path):
+    """Its folds train too; what can be resumed is the one training on all clips."""
+    kept = {"epochs": 1, "checkpoint_folder": tmp_path / "kept", "resume": True}
+    model = fit_model(audio, "finetune", params=kept, calibrate="temperature")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["step-0-000000002"]
+    again = fit_model(audio, "finetune", params=kept, calibrate="temperature")
+    assert again.scores["calibration"] == model.scores["calibration"]
+    model.save(tmp_path / "model")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_network_of_another_model_is_refused(audio, tmp_path, saved):

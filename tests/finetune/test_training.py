@@ -48,7 +48,7 @@ def test_memory_that_runs_out_halves_the_budget_and_changes_no_weights(fitted, p
     honest, asked = Network.logits, []
 
     def narrow(self, batch, masks=None):
-        asked.append(sum(map(len, batch)) / 16_000)
+        asked.append(sum(len(one) * (1 if isinstance(one, np.ndarray) else 320) for one in batch) / 16_000)
         if asked[-1] > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return honest(self, batch, masks)
@@ -194,6 +194,26 @@ def test_progress_is_told_every_step(plain, tones):
     assert [done for done, _, _ in calls] == list(range(1, 13))
     assert calls[0][1] == 12
     assert set(calls[-1][2]) == {"epoch", "loss", "accuracy"}
+
+
+def test_frozen_convolutions_are_computed_once_a_clip(plain, tones, monkeypatch):
+    """And where there is no room to keep what they make of it, the weights are the same."""
+    from embedx.heads.finetune import attempts
+    from embedx.heads.finetune.network import Network
+
+    honest, calls = Network.features, []
+    monkeypatch.setattr(Network, "features", lambda self, samples: calls.append(1) or honest(self, samples))
+    masked = {**plain, "validation_fraction": 0.25, "augmentation": Augmentation(), "epochs": 3}
+    kept = FineTuneClassifier(**masked).fit(*tones)
+    assert len(calls) == len(tones[0])
+    monkeypatch.setattr(attempts, "_FEATURE_BYTES", 0)
+    bare = FineTuneClassifier(**masked).fit(*tones)
+    assert len(calls) == 4 * len(tones[0])
+    assert torch.equal(weights(kept), weights(bare))
+    FineTuneClassifier(**{**masked, "freeze": "none"}).fit(*tones)
+    FineTuneClassifier(**{**masked, "augmentation": Augmentation(speed_percent=10)}).fit(*tones)
+    held_out = len(tones[0]) - kept.facts_["n_train"]
+    assert len(calls) == 4 * len(tones[0]) + 3 * held_out
 
 
 def test_lora_learns(plain, tones):

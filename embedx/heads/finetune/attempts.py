@@ -10,21 +10,27 @@ from typing import Any
 
 from embedx.encoders.base import EncoderInfo
 from embedx.errors import CollapsedTrainingWarning
+from embedx.heads.finetune.building import HEAD_RATE_FACTOR, build_network
 from embedx.heads.finetune.checkpoints import Checkpoints
 from embedx.heads.finetune.clips import ClipLibrary
 from embedx.heads.finetune.feed import Feed
+from embedx.heads.finetune.frames import FeatureCache
 from embedx.heads.finetune.memory import Budget
-from embedx.heads.finetune.network import HEAD_RATE_FACTOR, Network, build_network
+from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.processes import Processes
 from embedx.heads.finetune.settings import Settings
+from embedx.heads.finetune.state import State
 from embedx.heads.finetune.targets import Targets
-from embedx.heads.finetune.training import State, Training
+from embedx.heads.finetune.training import Training
 from embedx.recipe import Recipe
 
 __all__ = ["Fitted", "Means", "fit_network"]
 
 _SLOWER = 0.2
 """A second attempt learns at this share of the rates."""
+
+_FEATURE_BYTES = 2**31
+"""Features that are kept in memory: those of five hours of audio with wav2vec2-base."""
 
 _CPU_BATCH_SECONDS, _GPU_BATCH_SECONDS = 20.0, 160.0
 
@@ -106,7 +112,7 @@ def fit_network(
     network = build_network(info, targets.labels, settings, checkpointing=means.gradient_checkpointing)
     library = ClipLibrary(targets.sources, recipe, min_samples=network.min_samples).require_all()
     identity = {"recipe": recipe.fingerprint(), "data": targets.hash, **settings.record()}
-    checkpoints = Checkpoints(means.checkpoint_folder, identity, writes=processes.is_first)
+    checkpoints = Checkpoints(means.checkpoint_folder, identity, writes=processes.is_first).require_folder()
     found = checkpoints.load() if means.resume else None
     state, tensors = (State(**found[0]), found[1]) if found else (State(), {})
     while True:
@@ -114,7 +120,7 @@ def fit_network(
         network.model.to(processes.device)
         training = Training(
             network,
-            Feed(library, targets.train, targets.shares, network, current),
+            Feed(library, targets.train, targets.shares, network, current, _cache(network)),
             targets.held_out,
             current,
             processes=processes,
@@ -131,15 +137,19 @@ def fit_network(
         network = build_network(info, targets.labels, settings, checkpointing=means.gradient_checkpointing)
     if training.collapsed:
         _say_collapsed(training, again=False)
-    return _finish(training, processes, checkpoints)
+    return _finish(training, processes)
 
 
-def _finish(training: Training, processes: Processes, checkpoints: Checkpoints) -> Fitted:
+def _cache(network: Network) -> FeatureCache | None:
+    """Return a place for what the convolutions make of clips, unless they learn."""
+    return FeatureCache(network.features, room_bytes=_FEATURE_BYTES) if network.has_fixed_convolutions else None
+
+
+def _finish(training: Training, processes: Processes) -> Fitted:
     network, state = training.network, training.state
     network.model.to("cpu").eval()
     network.merge()
     processes.wait()
-    checkpoints.clear()
     return Fitted(
         network=network,
         history=[*state.earlier, *state.history],

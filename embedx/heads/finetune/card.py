@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from scipy.stats import binomtest
 
 from embedx.encoders.base import EncoderInfo
 from embedx.heads.finetune.targets import Targets
+from embedx.versions import installed_versions
 
 __all__ = ["gather_facts", "render_card"]
 
@@ -37,20 +36,11 @@ def gather_facts(targets: Targets, info: EncoderInfo) -> dict[str, Any]:
         "n_held_out": len(targets.held_out),
         "n_groups": len({source.group for source in targets.sources if source.group is not None}),
         "data_sha256": targets.hash,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": installed_versions(_PACKAGES),
         "base_license": read_license(Path(info.location)),
+        "base_terms": read_terms(Path(info.location)),
         "base_note": info.note,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def read_license(folder: Path) -> str:
@@ -61,6 +51,16 @@ def read_license(folder: Path) -> str:
         return ""
     found = re.search(r"^license:\s*['\"]?([\w.+-]+)", text, flags=re.MULTILINE)
     return found.group(1) if found else ""
+
+
+def read_terms(folder: Path) -> str:
+    """Return what a checkpoint's own card says of its licence in words, in one line; empty when it says nothing."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    found = re.search(r"^#+\s*Licen[cs]e\s*\n+(.+?)(?:\n\s*\n|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    return " ".join(found.group(1).split()) if found else ""
 
 
 def render_card(classifier: Any) -> str:
@@ -92,7 +92,7 @@ def render_card(classifier: Any) -> str:
         "## Base",
         "",
         f"{recipe.encoder}, revision {recipe.revision}, weights {recipe.weights_sha256}. "
-        f"Licence: {facts['base_license'] or 'its card names none, see where it came from'}. {facts['base_note']}",
+        f"Licence: {_licence(facts)} {facts['base_note']}",
         "",
         "## Versions",
         "",
@@ -118,6 +118,11 @@ def _front_matter(facts: Mapping[str, Any], encoder: str) -> list[str]:
     ]
 
 
+def _licence(facts: Mapping[str, Any]) -> str:
+    name = f"{facts['base_license']}." if facts["base_license"] else ""
+    return f"{name} {facts.get('base_terms', '')}".strip() or "its card names none, see where it came from."
+
+
 def _warnings(classifier: Any) -> list[str]:
     if not classifier.collapsed_:
         return []
@@ -125,16 +130,26 @@ def _warnings(classifier: Any) -> list[str]:
 
 
 def _scores(classifier: Any) -> str:
-    kept, n = classifier.history_[classifier.best_epoch_], classifier.facts_["n_held_out"]
-    if not n:
-        return "Nothing was held out, so nothing was measured: judge it with `embedx compare`."
-    hits = round(kept["valid_accuracy"] * n)
+    judged, n = classifier.facts_.get("judged"), classifier.facts_["n_held_out"]
+    said = []
+    if judged:
+        said.append(
+            f"{_accuracy(judged['accuracy'], judged['n_clips'])}, log-loss {judged['log_loss']:.3f} on clips that "
+            "it was not trained on."
+        )
+    if n:
+        kept = classifier.history_[classifier.best_epoch_]
+        said.append(
+            f"{_accuracy(kept['valid_accuracy'], n)}, log-loss {kept['valid_loss']:.3f} on the held-out part. The best "
+            "epoch was chosen on the same part, so this is optimistic: an honest score comes from `embedx compare`."
+        )
+    return " ".join(said) or "Nothing was held out, so nothing was measured: judge it with `embedx compare`."
+
+
+def _accuracy(accuracy: float, n: int) -> str:
+    hits = round(accuracy * n)
     low, high = binomtest(hits, n).proportion_ci(method="wilson")
-    return (
-        f"Accuracy {hits / n:.3f} (95 % interval {low:.3f} to {high:.3f}, Wilson, {n} clips), log-loss "
-        f"{kept['valid_loss']:.3f} on the held-out part. The best epoch was chosen on the same part, so this is "
-        "optimistic: an honest score comes from `embedx compare`."
-    )
+    return f"Accuracy {hits / n:.3f} (95 % interval {low:.3f} to {high:.3f}, Wilson, {n} clips)"
 
 
 def _parameters(classifier: Any) -> dict[str, Any]:

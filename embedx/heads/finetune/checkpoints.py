@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from embedx.errors import ModelFormatError, ParameterError
+from embedx.errors import CheckpointWarning, ModelFormatError, ParameterError
 
 __all__ = ["Checkpoints"]
 
@@ -45,15 +46,50 @@ class Checkpoints:
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.identity = json.loads(json.dumps(identity))
-        self.writes = writes
+        self.writes, self._warned = writes, False
 
-    def save(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Write one checkpoint and remove those before it."""
+    def require_folder(self) -> Checkpoints:
+        """Make the folder, before anything is trained.
+
+        Raises
+        ------
+        ParameterError
+            It cannot be made.
+        """
+        try:
+            if self.folder is not None and self.writes:
+                self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ParameterError(
+                f"no folder for checkpoints can be made at {self.folder} ({error.strerror}): give another place"
+            ) from error
+        return self
+
+    def save(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bool:
+        """Write one checkpoint and remove those before it; say whether that could be done.
+
+        Warns
+        -----
+        CheckpointWarning
+            It could not, for lack of room, say. The one before stays; a training need not end for that.
+        """
         if self.folder is None or not self.writes:
-            return
+            return False
+        from safetensors import SafetensorError
+
+        draft = self.folder / ".draft"
+        try:
+            self._write(draft, state, tensors)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            self._warn(error)
+            return False
+        return True
+
+    def _write(self, draft: Path, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         from safetensors.torch import save_file
 
-        draft, place = self.folder / ".draft", self.folder / f"step-{state['attempt']}-{state['step']:09d}"
+        place = draft.with_name(f"step-{state['attempt']}-{state['step']:09d}")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         record = {"format": _FORMAT, "identity": self.identity, "state": state}
@@ -65,6 +101,19 @@ class Checkpoints:
         for older in self._found():
             if older != place:
                 shutil.rmtree(older, ignore_errors=True)
+
+    def _warn(self, error: Exception) -> None:
+        """Say it once: the next checkpoint may find room again."""
+        if self._warned:
+            return
+        self._warned = True
+        kept = "the one before is kept" if self._found() else "there is none yet"
+        why = getattr(error, "strerror", None) or error
+        warnings.warn(
+            f"no checkpoint could be written to {self.folder} ({why}): the training goes on, {kept}; make room there",
+            CheckpointWarning,
+            stacklevel=2,
+        )
 
     def load(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
         """Return the newest state and its tensors; None when there is none.

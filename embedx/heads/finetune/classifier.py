@@ -7,19 +7,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import DEFAULT_ENCODER
-from embedx.errors import ParameterError, unknown_name
+from embedx.errors import ParameterError
+from embedx.heads.checks import require_choice, require_number
 from embedx.heads.finetune.attempts import Means, fit_network
 from embedx.heads.finetune.card import gather_facts
-from embedx.heads.finetune.clips import as_sources
-from embedx.heads.finetune.prediction import clip_logits, judge_clips
+from embedx.heads.finetune.fitted import FittedNetwork
 from embedx.heads.finetune.settings import Augmentation, Settings
 from embedx.heads.finetune.start import find_recorded, find_start
 from embedx.heads.finetune.targets import read_targets
@@ -30,7 +26,7 @@ __all__ = ["FineTuneClassifier"]
 _COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
 
 
-class FineTuneClassifier(ClassifierMixin, BaseEstimator):
+class FineTuneClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
     """Train the whole encoder, not only a head on its embeddings.
 
     wav2vec2 (or a relative) with a linear projector, the mean over each clip's own frames and a linear
@@ -95,7 +91,7 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
     compute_dtype : {'auto', 'float32', 'bfloat16'}
         ``auto``: bfloat16 on GPUs that have it, float32 on CPUs (where it trains faster).
     checkpoint_folder : path-like, optional
-        Where the state is kept after each epoch and every five minutes; emptied when the training is done.
+        Where the state is kept after each epoch and every five minutes, until `save` has written the model.
     resume : bool
         Go on from the checkpoint in that folder, if there is one.
     random_state : int
@@ -247,88 +243,6 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         self.facts_ = gather_facts(targets, info)
         return self
 
-    def decision_function(self, X: Any) -> NDArray[np.float32]:
-        """Return the logits of clips, shape (n, n_classes): the mean of their windows'.
-
-        Windows are weighted by the seconds that each adds, as extraction pools them.
-        """
-        check_is_fitted(self, "network_")
-        return clip_logits(self, as_sources(X))
-
-    def judge(
-        self, X: Any, *, progress: Callable[..., None] | None = None
-    ) -> tuple[NDArray[np.float64], tuple[str | None, ...]]:
-        """Return probabilities, a row of NaN where a clip cannot be used, and why not, clip by clip.
-
-        Parameters
-        ----------
-        X : array-like of shape (n,) of Source, str or path-like
-            The clips.
-        progress : callable, optional
-            Called with clips done and clips in all.
-
-        Returns
-        -------
-        proba : ndarray of shape (n, n_classes), float64
-        errors : tuple of (str or None)
-        """
-        check_is_fitted(self, "network_")
-        logits, errors = judge_clips(self, as_sources(X), progress=progress)
-        return softmax(logits.astype(np.float64), axis=1), errors
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return probabilities of shape (n, n_classes), columns in the order of ``classes_``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n,) of Source, str or path-like
-            The clips.
-
-        Raises
-        ------
-        DecodeError, ClipTooShortError
-            A clip cannot be used; the error carries it.
-        """
-        return softmax(self.decision_function(X).astype(np.float64), axis=1)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each clip, shape (n,)."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model in Hugging Face's own format, so that transformers loads it too.
-
-        Parameters
-        ----------
-        folder : path-like
-            Made if need be: ``config.json``, ``model.safetensors``, ``preprocessor_config.json``, a model
-            card (``README.md``) and ``finetune.json`` with what scikit-learn and embedx need.
-
-        Examples
-        --------
-        Anybody with transformers can use it, without embedx::
-
-            classifier.save("barks")
-            transformers.pipeline("audio-classification", model="barks")
-        """
-        from embedx.heads.finetune.saving import save_classifier
-
-        check_is_fitted(self, "network_")
-        save_classifier(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> FineTuneClassifier:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        ModelFormatError
-            The folder holds no such model, or a damaged one.
-        """
-        from embedx.heads.finetune.saving import load_classifier
-
-        return load_classifier(cls, folder)
-
     def starting_recipe(self) -> Recipe:
         """Return how audio would be read, and the encoder that training would begin from.
 
@@ -350,10 +264,8 @@ class FineTuneClassifier(ClassifierMixin, BaseEstimator):
         return Settings(**{**given, "augmentation": augmentation, "seed": self.random_state})
 
     def _means(self) -> Means:
-        if self.compute_dtype not in _COMPUTE_DTYPES:
-            raise ParameterError(unknown_name("compute_dtype", str(self.compute_dtype), _COMPUTE_DTYPES))
-        if self.batch_seconds is not None and not self.batch_seconds > 0:
-            raise ParameterError(f"batch_seconds={self.batch_seconds!r}: a number above 0 or None is needed")
+        require_choice("compute_dtype", self.compute_dtype, _COMPUTE_DTYPES)
+        require_number("batch_seconds", self.batch_seconds, 0, open_low=True, optional=True)
         if self.resume and self.checkpoint_folder is None:
             raise ParameterError("resume=True needs the checkpoint_folder that the killed training wrote to")
         return Means(**{name: getattr(self, name) for name in Means.__dataclass_fields__})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedx.heads.finetune.augment import mix, time_mask, vary
 from embedx.heads.finetune.clips import ClipLibrary
+from embedx.heads.finetune.frames import FeatureCache, Signal
 from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.settings import Settings
 
@@ -24,15 +25,18 @@ class Example:
 
     Parameters
     ----------
-    samples : ndarray of shape (n,), float32
-        At most a window.
+    signal : ndarray of shape (n,), float32, or tensor of shape (T, C)
+        At most a window of audio, or what frozen convolutions make of it.
+    n_samples : int
+        Length of that audio.
     mask : ndarray of shape (n_frames,), bool, or None
         Frames that are hidden.
     target : ndarray of shape (n_classes,), float32
         Shares of the classes, times the clip's weight.
     """
 
-    samples: NDArray[np.float32]
+    signal: Signal
+    n_samples: int
     mask: NDArray[np.bool_] | None
     target: NDArray[np.float32]
 
@@ -52,6 +56,8 @@ class Feed:
         Says how many frames so many samples give.
     settings : Settings
         Batch size, augmentation, seed.
+    cache : FeatureCache, optional
+        Keeps what frozen convolutions make of clips that are the same in every epoch.
     """
 
     def __init__(
@@ -61,7 +67,9 @@ class Feed:
         targets: NDArray[np.float32],
         network: Network,
         settings: Settings,
+        cache: FeatureCache | None = None,
     ) -> None:
+        self.cache, self.is_varied = cache, settings.augmentation.changes_samples(normalized=network.normalized)
         self.library, self.indices, self.targets = library, indices, targets
         self.network, self.settings = network, settings
         self.window_samples = round(library.recipe.window_seconds * library.recipe.sample_rate)
@@ -89,17 +97,24 @@ class Feed:
     def _example(self, epoch: int, batch: NDArray[np.intp], place: int) -> Example:
         index, other = int(batch[place]), int(batch[(place + 1) % len(batch)])
         rng = np.random.default_rng([self.settings.seed, epoch, index, 1])
+        if not self.is_varied and not self._is_cropped(index):
+            samples = self.library.crop(index, 0, self.window_samples)
+            signal = samples if self.cache is None else self.cache.find((index, 0.0), samples)
+            return Example(signal, len(samples), self._mask(len(samples), rng), self.targets[index])
         samples, target = self._varied(index, rng), self.targets[index]
         alpha = self.settings.augmentation.mixup_alpha
         if alpha:
             share = float(rng.beta(alpha, alpha))
             partner = self._varied(other, np.random.default_rng([self.settings.seed, epoch, other, 2]))
             samples, target = mix(samples, partner, share), share * target + (1 - share) * self.targets[other]
-        return Example(samples, self._mask(len(samples), rng), target.astype(np.float32))
+        return Example(samples, len(samples), self._mask(len(samples), rng), target.astype(np.float32))
+
+    def _is_cropped(self, index: int) -> bool:
+        return self.settings.augmentation.crop and self.library.clips[index].n_samples > self.window_samples
 
     def _varied(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         n_spare = self.library.clips[index].n_samples - self.window_samples
-        first = int(rng.integers(n_spare + 1)) if n_spare > 0 and self.settings.augmentation.crop else 0
+        first = int(rng.integers(n_spare + 1)) if self._is_cropped(index) else 0
         samples = self.library.crop(index, first, self.window_samples)
         rate = self.library.recipe.sample_rate
         varied = vary(samples, self.settings.augmentation, rng, sample_rate=rate)[: self.window_samples]

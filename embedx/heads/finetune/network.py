@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedx.encoders.base import EncoderInfo
-from embedx.encoders.wav2vec2 import frames_with_gradients, least_samples, load_network, normalize
-from embedx.errors import EncoderError, MissingExtraError, ModelFormatError
-from embedx.heads.finetune.settings import Settings
+from embedx.encoders.wav2vec2 import frames_with_gradients, least_samples, normalize
+from embedx.errors import ModelFormatError
+from embedx.heads.finetune.frames import Signal, conv_features, is_separable, layer_frames
 
-__all__ = ["HEAD_RATE_FACTOR", "Network", "build_network", "parameter_groups"]
+__all__ = ["Network", "quiet_transformers"]
 
 _LAYER = re.compile(r"\bencoder\.layers\.(\d+)\.")
-_DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
-_LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 _MASKS = ("mask_time_prob", "mask_feature_prob")
-HEAD_RATE_FACTOR = 10.0
-"""How much faster the new layers learn than the encoder unless told."""
 
 
 class Network:
@@ -83,8 +77,20 @@ class Network:
         ready = [normalize(samples) if self.normalized else samples for samples in batch]
         return [torch.from_numpy(np.ascontiguousarray(samples)).to(self.device) for samples in ready]
 
+    @property
+    def has_fixed_convolutions(self) -> bool:
+        """Whether the convolutional part never moves and can be computed apart from the layers."""
+        return is_separable(self.base) and not any(p.requires_grad for p in self.base.feature_extractor.parameters())
+
+    def features(self, samples: NDArray[np.float32]) -> torch.Tensor:
+        """Return what the convolutions make of a waveform, (T, C), without gradients."""
+        with torch.no_grad():
+            return conv_features(self.base, self.waves([samples]))[0]
+
     def logits(
-        self, batch: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_] | None] | None = None
+        self,
+        batch: Sequence[Signal],
+        masks: Sequence[NDArray[np.bool_] | None] | None = None,
     ) -> torch.Tensor:
         """Classify waveforms of any lengths.
 
@@ -93,8 +99,8 @@ class Network:
 
         Parameters
         ----------
-        batch : sequence of ndarray of shape (n_samples,), float32
-            Waveforms as they were decoded.
+        batch : sequence of ndarray of shape (n_samples,), float32, or tensor of shape (T, C)
+            Waveforms as they were decoded, or what `features` made of them.
         masks : sequence of ndarray of shape (n_frames,), bool, or None
             Frames that are hidden (training only).
 
@@ -102,9 +108,20 @@ class Network:
         -------
         Tensor of shape (B, n_classes), float32
         """
-        frames = frames_with_gradients(self.base, self.waves(batch), masks=masks)
-        pooled = [self.model.projector(clip).mean(dim=0) for clip in frames]  # B times (P,)
-        return self.model.classifier(torch.stack(pooled)).float()
+        frames = self._frames(batch, masks)
+        lengths = torch.tensor([[len(clip)] for clip in frames], device=frames[0].device)
+        projected = self.model.projector(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True))  # (B, T, P)
+        real = torch.arange(projected.shape[1], device=projected.device)[None] < lengths
+        pooled = (projected * real[..., None]).sum(dim=1) / lengths
+        return self.model.classifier(pooled.to(projected.dtype)).float()
+
+    def _frames(self, batch: Sequence[Signal], masks: Sequence[NDArray[np.bool_] | None] | None) -> list[torch.Tensor]:
+        if not is_separable(self.base):
+            return frames_with_gradients(self.base, self.waves(batch), masks=masks)  # type: ignore[arg-type]
+        raw = [i for i, item in enumerate(batch) if isinstance(item, np.ndarray)]
+        computed = iter(conv_features(self.base, self.waves([batch[i] for i in raw])))  # type: ignore[misc]
+        features = [item if isinstance(item, torch.Tensor) else next(computed) for item in batch]
+        return layer_frames(self.base, features, masks)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that may ever move, by name."""
@@ -123,7 +140,15 @@ class Network:
             self.model, self.peft_model = self.peft_model.merge_and_unload(), None
 
     def save(self, folder: Path) -> None:
-        """Write config and weights as transformers does, masks as the checkpoint's config had them."""
+        """Write config and weights as transformers does, masks as the checkpoint's config had them.
+
+        Raises
+        ------
+        OSError
+            They cannot be written.
+        """
+        from safetensors import SafetensorError
+
         config = self.model.config
         for name, value in self.own_masks.items():
             setattr(config, name, value)
@@ -132,6 +157,8 @@ class Network:
                 self.model.save_pretrained(folder)
             for path in Path(folder).glob("*.safetensors"):
                 path.chmod((Path(folder) / "config.json").stat().st_mode)  # safetensors lets nobody else read
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
         finally:
             for name in self.own_masks:
                 setattr(config, name, 0.0)
@@ -184,110 +211,3 @@ def quiet_transformers() -> Iterator[None]:
 
 def _masked_share(config: Any) -> float:
     return float(getattr(config, "mask_time_prob", 0.0)) if getattr(config, "apply_spec_augment", True) else 0.0
-
-
-def build_network(
-    info: EncoderInfo, labels: Sequence[str], settings: Settings, *, checkpointing: bool = False
-) -> Network:
-    """Load an encoder and put a fresh classification layer on it.
-
-    Parameters
-    ----------
-    info : EncoderInfo
-        The encoder.
-    labels : sequence of str
-        Names of the classes, in the order of the logits.
-    settings : Settings
-        What is frozen, LoRA, dropout, seed of the new layers.
-    checkpointing : bool
-        Whether activations are computed again in the backward pass to save memory.
-
-    Raises
-    ------
-    EncoderError
-        The encoder has no classification model in transformers, or its weights cannot be read.
-    MissingExtraError
-        LoRA without peft.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        network = Network(_assemble(info, labels, settings), normalized=info.normalize)
-        _freeze(network, settings)
-        if settings.lora_rank:
-            _add_lora(network, settings)
-    if checkpointing:
-        network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return network
-
-
-def _assemble(info: EncoderInfo, labels: Sequence[str], settings: Settings) -> Any:
-    from transformers import AutoModelForAudioClassification
-
-    base = load_network(info, **_overrides(settings))
-    config = copy.deepcopy(base.config)
-    config.use_weighted_layer_sum = False
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    try:
-        model = AutoModelForAudioClassification.from_config(config)
-        setattr(model, model.base_model_prefix, base)
-    except (ValueError, AttributeError) as error:
-        raise EncoderError(f"encoder {info.id!r} cannot be fine-tuned: {error}") from error
-    base.config = model.config
-    return model
-
-
-def _overrides(settings: Settings) -> dict[str, Any]:
-    """Return the fields of the checkpoint's config that a fine-tuning sets."""
-    changed: dict[str, Any] = {"layerdrop": settings.layerdrop}
-    if settings.dropout is not None:
-        changed.update(dict.fromkeys(_DROPOUTS, settings.dropout))
-    if settings.augmentation.mask_time_prob:
-        changed.update(mask_time_prob=settings.augmentation.mask_time_prob, apply_spec_augment=True)
-    return changed
-
-
-def _freeze(network: Network, settings: Settings) -> None:
-    model, base = network.model, network.base
-    if settings.freeze != "none":
-        model.freeze_feature_encoder()
-    for name, parameter in base.named_parameters():
-        low = (
-            settings.n_frozen_layers > 0
-            and network.depth(f"{model.base_model_prefix}.{name}") <= settings.n_frozen_layers
-        )
-        if settings.freeze == "encoder" or low:
-            parameter.requires_grad_(False)
-
-
-def _add_lora(network: Network, settings: Settings) -> None:
-    """Train small matrices beside the attention's (Hu et al., 2021) instead of the encoder."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError.for_extra("peft", "lora", "lora_rank") from error
-    config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        lora_dropout=settings.dropout or 0.0,
-        target_modules=list(_LORA_TARGETS),
-    )
-    network.peft_model = get_peft_model(network.model, config)
-    for layer in (network.model.projector, network.model.classifier):
-        layer.requires_grad_(True)
-
-
-def parameter_groups(network: Network, settings: Settings) -> Iterator[Mapping[str, Any]]:
-    """Yield the optimizer's groups: one a depth, its rate lower the deeper it lies; no decay of vectors.
-
-    The rates fall by ``layer_decay`` from layer to layer, as ELECTRA's and BEiT's fine-tuning do.
-    """
-    top = network.n_layers + 1
-    head_rate = settings.head_learning_rate or HEAD_RATE_FACTOR * settings.learning_rate
-    members: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in network.trainable().items():
-        members.setdefault((network.depth(name), parameter.ndim > 1), []).append(parameter)
-    for (depth, is_matrix), parameters in sorted(members.items(), key=lambda item: item[0]):
-        rate = head_rate if depth == top else settings.learning_rate * settings.layer_decay ** (top - 1 - depth)
-        decay = settings.weight_decay if is_matrix else 0.0
-        yield {"params": parameters, "lr": rate, "weight_decay": decay, "depth": depth}

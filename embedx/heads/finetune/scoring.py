@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from embedx.audio.batching import bucket_by_length
 from embedx.audio.windows import added_seconds
 from embedx.heads.finetune.clips import ClipLibrary
+from embedx.heads.finetune.frames import FeatureCache, Signal
 from embedx.heads.finetune.memory import Budget
 from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.processes import Processes
@@ -29,6 +30,7 @@ def library_logits(
     *,
     budget: Budget,
     processes: Processes,
+    cache: FeatureCache | None = None,
 ) -> NDArray[np.float32]:
     """Classify clips as prediction does: nothing is varied, every second counts once.
 
@@ -44,6 +46,8 @@ def library_logits(
         Seconds in a batch.
     processes : Processes
         Each takes a share.
+    cache : FeatureCache, optional
+        Of frozen convolutions, when the same clips are classified again and again.
 
     Returns
     -------
@@ -55,7 +59,8 @@ def library_logits(
     table = torch.zeros(len(indices), network.model.config.num_labels, device=processes.device)
     rows: dict[int, list[tuple[float, float, NDArray[np.float32]]]] = {row: [] for row in mine}
     for part in _parts(_windows(library, indices, mine), budget):
-        for (row, start, end, _), logits in zip(part, _logits(network, part, budget), strict=True):
+        signals = [w[3] if cache is None else cache.find((int(indices[w[0]]), w[1]), w[3]) for w in part]
+        for (row, start, end, _), logits in zip(part, _logits(network, part, signals, budget), strict=True):
             rows[row].append((start, end, logits))
     for row, windows in rows.items():
         starts, ends, logits = (np.array(column) for column in zip(*windows, strict=True))
@@ -83,12 +88,14 @@ def _parts(windows: Iterator[_Window], budget: Budget) -> Iterator[list[_Window]
         yield part
 
 
-def _logits(network: Network, part: Sequence[_Window], budget: Budget) -> list[NDArray[np.float32]]:
+def _logits(
+    network: Network, part: Sequence[_Window], signals: Sequence[Signal], budget: Budget
+) -> list[NDArray[np.float32]]:
     def compute() -> list[NDArray[np.float32]]:
         found: dict[int, NDArray[np.float32]] = {}
         for batch in bucket_by_length([len(w[3]) for w in part], budget_samples=budget.samples):
             with torch.inference_mode(), budget.autocast():
-                logits = network.logits([part[i][3] for i in batch])
+                logits = network.logits([signals[i] for i in batch])
             found.update(zip(batch, logits.cpu().numpy(), strict=True))
         return [found[i] for i in range(len(part))]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedx.errors import ParameterError, unknown_name
+from embedx.heads.checks import require_choice, require_number
 
 __all__ = ["FREEZE", "Augmentation", "Settings"]
 
@@ -57,13 +56,29 @@ class Augmentation:
         """
         return cls(crop=False, mask_time_prob=0.0, gain_db=0.0)
 
+    def changes_samples(self, *, normalized: bool) -> bool:
+        """Say whether a clip differs from epoch to epoch, crops and masks aside.
+
+        Parameters
+        ----------
+        normalized : bool
+            Whether the encoder gives each clip zero mean and unit variance; then loudness changes nothing.
+
+        Examples
+        --------
+        >>> Augmentation().changes_samples(normalized=True), Augmentation().changes_samples(normalized=False)
+        (False, True)
+        """
+        audible_gain = self.gain_db > 0 and not normalized
+        return bool(audible_gain or self.noise_snr_db is not None or self.speed_percent or self.mixup_alpha)
+
     def check(self) -> None:
         """Refuse values that mean nothing, with `ParameterError`."""
-        _require("mask_time_prob", self.mask_time_prob, 0, 1, optional=True)
-        _require("gain_db", self.gain_db, 0, 60)
-        _require("noise_snr_db", self.noise_snr_db, -20, 100, optional=True)
-        _require("speed_percent", self.speed_percent, 0, 50)
-        _require("mixup_alpha", self.mixup_alpha, 0, 10)
+        require_number("mask_time_prob", self.mask_time_prob, 0, 1, optional=True)
+        require_number("gain_db", self.gain_db, 0, 60)
+        require_number("noise_snr_db", self.noise_snr_db, -20, 100, optional=True)
+        require_number("speed_percent", self.speed_percent, 0, 50)
+        require_number("mixup_alpha", self.mixup_alpha, 0, 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,32 +128,17 @@ class Settings:
             "seed": (0, 2**32 - 1),
         }
         for name, (low, high) in whole.items():
-            _require(name, getattr(self, name), low, high, whole=True)
+            require_number(name, getattr(self, name), low, high, whole=True)
         for name in ("warmup_fraction", "layer_decay", "label_smoothing", "layerdrop", "weight_decay"):
-            _require(name, getattr(self, name), 0, 1)
-        _require("learning_rate", self.learning_rate, 1e-9, 10)
-        _require("head_learning_rate", self.head_learning_rate, 1e-9, 10, optional=True)
-        _require("dropout", self.dropout, 0, 0.99, optional=True)
-        _require("validation_fraction", self.validation_fraction, 0, 0.5)
-        if self.freeze not in FREEZE:
-            raise ParameterError(unknown_name("freeze", str(self.freeze), FREEZE))
-        if self.class_weight not in (None, "balanced"):
-            raise ParameterError(unknown_name("class_weight", str(self.class_weight), ["balanced", "None"]))
+            require_number(name, getattr(self, name), 0, 1)
+        require_number("learning_rate", self.learning_rate, 1e-9, 10)
+        require_number("head_learning_rate", self.head_learning_rate, 1e-9, 10, optional=True)
+        require_number("dropout", self.dropout, 0, 0.99, optional=True)
+        require_number("validation_fraction", self.validation_fraction, 0, 0.5)
+        require_choice("freeze", self.freeze, FREEZE)
+        require_choice("class_weight", self.class_weight, ("balanced",), optional=True)
         self.augmentation.check()
 
     def record(self) -> dict[str, Any]:
         """Return the settings as JSON can hold them."""
         return asdict(self)
-
-
-def _require(name: str, value: Any, low: float, high: float, *, whole: bool = False, optional: bool = False) -> None:
-    """Refuse a parameter that is no number between two bounds."""
-    if optional and value is None:
-        return
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if whole:
-        good = good and float(value).is_integer()
-    if not good or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        also = " or None" if optional else ""
-        raise ParameterError(f"{name}={value!r}: {kind} from {low:g} to {high:g}{also} is needed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,56 +13,24 @@ import torch
 from numpy.typing import NDArray
 
 from embedx.audio.batching import bucket_by_length
+from embedx.heads.finetune.building import parameter_groups
 from embedx.heads.finetune.checkpoints import Checkpoints
 from embedx.heads.finetune.feed import Example, Feed
+from embedx.heads.finetune.interrupt import Interrupt, wait_for_step
 from embedx.heads.finetune.losses import held_out_scores, rate_factor, soft_cross_entropy
 from embedx.heads.finetune.memory import Budget
-from embedx.heads.finetune.network import Network, parameter_groups
+from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.processes import Processes
 from embedx.heads.finetune.scoring import entropy, library_logits
 from embedx.heads.finetune.settings import Settings
+from embedx.heads.finetune.state import State
 
-__all__ = ["State", "Training"]
+__all__ = ["Training"]
 
 _CLIP_NORM = 1.0
 _COLLAPSED_SHARE = 0.1
 _N_SUMS = 6
 _COLLAPSED_EPOCHS = 5
-
-
-@dataclass(slots=True)
-class State:
-    """Where a training stands: all that a checkpoint holds beside tensors.
-
-    Parameters
-    ----------
-    attempt : int
-        0, or 1 after a collapse.
-    step : int
-        Steps done.
-    history : list of dict
-        One a finished epoch: losses, accuracies, entropy of the predictions, rate, seconds.
-    sums : list of float
-        Of the running epoch: loss, weight, hits, clips, then the entropy of each step's predictions and of
-        its labels.
-    best_epoch : int
-        Epoch (from 0) of the best weights; -1 before the first.
-    best_loss : float or None
-        Its held-out loss.
-    stale : int
-        Epochs since then.
-    earlier : list of dict
-        History of the attempt that collapsed.
-    """
-
-    attempt: int = 0
-    step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    sums: list[float] = field(default_factory=list)
-    best_epoch: int = -1
-    best_loss: float | None = None
-    stale: int = 0
-    earlier: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Training:
@@ -129,18 +97,30 @@ class Training:
         on_epoch: Callable[[int, float], None] | None = None,
         progress: Callable[..., None] | None = None,
     ) -> State:
-        """Train to the end, from wherever the state stands, and put the best weights into the network."""
+        """Train to the end, from wherever the state stands, and put the best weights into the network.
+
+        Ctrl-C ends it after the running step, with the state kept.
+        """
+        with wait_for_step(wanted=self.checkpoints.folder is not None and self.processes.count == 1) as interrupt:
+            self._run_epochs(interrupt, on_epoch, progress)
+        self._restore(self.best)
+        self.network.model.eval()
+        return self.state
+
+    def _run_epochs(
+        self,
+        interrupt: Interrupt,
+        on_epoch: Callable[[int, float], None] | None,
+        progress: Callable[..., None] | None,
+    ) -> None:
         while self.state.step < self.n_steps and not self._is_over():
-            self._run_epoch(progress)
+            self._run_epoch(interrupt, progress)
             entry = self._judge()
             self._remember(entry)
             self._save()
             if on_epoch is not None:
                 done = len(self.state.earlier) + len(self.state.history)
                 on_epoch(done - 1, entry["valid_loss"] if len(self.held_out) else entry["train_loss"])
-        self._restore(self.best)
-        self.network.model.eval()
-        return self.state
 
     def _is_over(self) -> bool:
         """Say whether further epochs are pointless: no gain for long, or collapsed from the start."""
@@ -154,7 +134,7 @@ class Training:
 
     # One epoch
 
-    def _run_epoch(self, progress: Callable[..., None] | None) -> None:
+    def _run_epoch(self, interrupt: Interrupt, progress: Callable[..., None] | None) -> None:
         epoch, first = divmod(self.state.step, self.feed.n_steps)
         self._thaw(epoch)
         if not self.state.sums:
@@ -165,8 +145,10 @@ class Training:
             self.state.step += 1
             if progress is not None:
                 progress(self.state.step, self.n_steps, **self._facts(epoch))
-            if time.monotonic() - self._saved_at > self.checkpoint_seconds:
+            if interrupt.asked or time.monotonic() - self._saved_at > self.checkpoint_seconds:
                 self._save()
+            if interrupt.asked:
+                raise KeyboardInterrupt
 
     def _facts(self, epoch: int) -> dict[str, str]:
         loss, weight, hits, clips = self.state.sums[:4]
@@ -227,11 +209,11 @@ class Training:
         self.network.model.train()
         torch.manual_seed(self._dropout_seed())
         sums = torch.zeros(4 + self.n_classes, device=self.processes.device)
-        for chosen in bucket_by_length([len(e.samples) for e in examples], budget_samples=self.budget.samples):
+        for chosen in bucket_by_length([e.n_samples for e in examples], budget_samples=self.budget.samples):
             members = [examples[i] for i in chosen]
             targets = torch.from_numpy(np.stack([e.target for e in members])).to(sums.device)
             with self.budget.autocast():
-                logits = self.network.logits([e.samples for e in members], [e.mask for e in members])
+                logits = self.network.logits([e.signal for e in members], [e.mask for e in members])
             loss = soft_cross_entropy(logits, targets, smoothing=self.settings.label_smoothing)
             (loss / total_weight).backward()
             sums += self._tally(loss.detach(), logits.detach(), targets)
@@ -265,7 +247,12 @@ class Training:
         }
         if len(self.held_out):
             logits = library_logits(
-                self.network, self.feed.library, self.held_out, budget=self.budget, processes=self.processes
+                self.network,
+                self.feed.library,
+                self.held_out,
+                budget=self.budget,
+                processes=self.processes,
+                cache=self.feed.cache,
             )
             entry.update(held_out_scores(logits, self.feed.targets[self.held_out]))
         finite = math.isfinite(entry["train_loss"]) and math.isfinite(entry.get("valid_loss", 0.0))
