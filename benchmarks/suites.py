@@ -98,9 +98,9 @@ def _store(wish: Wish) -> list[Step]:
 
 
 FINETUNE = {
-    "sample": ("--epochs", "6", "--max-seconds", "1.5"),
+    "sample": (),
     "esc10": ("--epochs", "6", "--max-seconds", "1", "--per-class", "20"),
-    "fsdd": ("--epochs", "8", "--per-class", "45"),
+    "fsdd": (),
 }
 """Settings of the full finetune suite: what two cores do in minutes a task."""
 

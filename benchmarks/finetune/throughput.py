@@ -5,7 +5,8 @@
 
 The other loop is what transformers' audio-classification example does: Trainer over feature-extracted random
 subsamples of one length, frozen convolutions. Both train the same clips at the same batch size in one run,
-in turns, so that a busy machine is busy for both. Writes benchmarks/results/finetune-throughput.json.
+in turns, so that a busy machine is busy for both. embedx is timed in its first epoch and in its second, when
+what frozen convolutions make of the clips is known already. Writes benchmarks/results/finetune-throughput.json.
 """
 
 import argparse
@@ -22,42 +23,83 @@ from embedx.heads.finetune import Augmentation, FineTuneClassifier
 from embedx.testing import make_tone, write_wav
 
 SAMPLE_RATE = 16_000
-FLOPS_PER_SECOND = 14.8e9 * 3 - 2 * 2 * 2.45e9
-"""Of wav2vec2-base per second of audio: forward and twice that backward, less the frozen convolutions' backward."""
+CONVOLUTIONS, LAYERS = 2 * 2.45e9, 14.8e9 - 2 * 2.45e9
+"""Of wav2vec2-base, forward, floating-point operations for a second of audio; backward costs twice as much."""
+
+WORK = {
+    "embedx, first epoch": CONVOLUTIONS + 3 * LAYERS,
+    "embedx, later epochs": 3 * LAYERS,  # frozen convolutions are computed once a clip
+    "transformers Trainer": CONVOLUTIONS + 3 * LAYERS,
+}
+HEADER = ["loop", "steps a second", "clips a second", "seconds of audio a second", "share of the peak", "memory, GiB"]
 
 
 def main() -> None:
     args = parse()
+    seconds: dict[str, list[float]] = {name: [] for name in WORK}
+    memory: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         encoder = make_encoder(Path(folder), small=args.small)
         clips, labels = make_clips(Path(folder), args)
-        loops = {"embedx": train_embedx, "transformers Trainer": train_trainer}
-        seconds = {name: [] for name in loops}
         for _ in range(args.rounds):
-            for name, loop in loops.items():
-                seconds[name].append(loop(encoder, clips, labels, args))
-    rows = [row_of(name, min(times), args) for name, times in seconds.items()]
+            for loop in (train_embedx, train_trainer):
+                reset_peak()
+                for name, took in loop(encoder, clips, labels, args).items():
+                    seconds[name].append(took)
+                    memory[name] = max(memory.get(name, 0.0), read_peak())
+    peak = measure_peak()
+    rows = [row_of(name, min(times), memory[name], peak, args) for name, times in seconds.items()]
     note = (
         f"wav2vec2-base's architecture{' at a small size' if args.small else ''} with random weights, batch of "
         f"{args.batch_size} clips of {args.seconds:g} s, frozen convolutions, {dtype()}, best of {args.rounds} "
-        f"rounds of {args.steps} steps in turns. The machine was shared: only the ratio means something."
+        f"rounds of {args.steps} steps in turns; the peak is {peak / 1e12:.2f} TFLOP/s, of a matrix product in the "
+        "same run. Memory: of the GPU, on a CPU the process's peak."
     )
-    columns = ["loop", "steps a second", "seconds of audio a second", "TFLOP/s", "memory GiB"]
     path = write_result(
         "finetune-throughput",
-        tables={"steps": table(columns, rows, note=note)},
+        tables={"steps": table(HEADER, rows, note=note)},
         settings=vars(args),
         load=os.getloadavg()[0],
         seconds=seconds,
+        peak_flops=peak,
     )
     for row in rows:
         print(*row, sep="\t")
     print(path)
 
 
+def reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def read_peak() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmHWM"))
+
+
+def measure_peak() -> float:
+    """Floating-point operations a second of a large matrix product in the dtype of the training; best of five."""
+    cuda = torch.cuda.is_available()
+    n = 8192 if cuda else 2048
+    one = torch.randn(n, n, dtype=torch.bfloat16 if cuda else torch.float32, device="cuda" if cuda else "cpu")
+    best = float("inf")
+    for _ in range(6):
+        started = time.perf_counter()
+        one @ one
+        if cuda:
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each clip")
@@ -90,20 +132,21 @@ def make_clips(folder: Path, args: argparse.Namespace) -> tuple[list[str], list[
     return paths, labels
 
 
-def train_embedx(encoder: str, clips: list[str], labels: list[str], args: argparse.Namespace) -> float:
-    """Seconds from the first step's end to the last one's, scaled to all steps."""
+def train_embedx(encoder: str, clips: list[str], labels: list[str], args: argparse.Namespace) -> dict[str, float]:
+    """Seconds of an epoch's steps, from the first step's end to the last one's, scaled to all steps."""
     ends: list[float] = []
     FineTuneClassifier(
         encoder=encoder,
-        epochs=1,
+        epochs=2,
         batch_size=args.batch_size,
         validation_fraction=0.0,
         augmentation=Augmentation(gain_db=0.0),
     ).fit(clips, labels, progress=lambda done, total, **facts: ends.append(time.perf_counter()))
-    return scaled(ends, args.steps)
+    first, later = ends[: args.steps], ends[args.steps :]
+    return {"embedx, first epoch": scaled(first, args.steps), "embedx, later epochs": scaled(later, args.steps)}
 
 
-def train_trainer(encoder: str, clips: list[str], labels: list[str], args: argparse.Namespace) -> float:
+def train_trainer(encoder: str, clips: list[str], labels: list[str], args: argparse.Namespace) -> dict[str, float]:
     from transformers import (
         AutoFeatureExtractor,
         AutoModelForAudioClassification,
@@ -144,18 +187,17 @@ def train_trainer(encoder: str, clips: list[str], labels: list[str], args: argpa
             logging_strategy="no",
         )
         Trainer(model=model, args=settings, train_dataset=data, callbacks=[Clock()]).train()
-    return scaled(ends, args.steps)
+    return {"transformers Trainer": scaled(ends, args.steps)}
 
 
 def scaled(ends: list[float], n_steps: int) -> float:
     return (ends[-1] - ends[0]) * n_steps / max(1, len(ends) - 1)
 
 
-def row_of(name: str, seconds: float, args: argparse.Namespace) -> list:
-    audio = args.steps * args.batch_size * args.seconds / seconds
-    memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else "not measured"
-    speed = "not counted" if args.small else audio * FLOPS_PER_SECOND / 1e12
-    return [name, args.steps / seconds, audio, speed, memory]
+def row_of(name: str, seconds: float, memory: float, peak: float, args: argparse.Namespace) -> list:
+    clips = args.steps * args.batch_size / seconds
+    share = "not counted" if args.small else clips * args.seconds * WORK[name] / peak
+    return [name, args.steps / seconds, clips, clips * args.seconds, share, memory]
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def hold_out(
     """
     everything = np.arange(len(codes))
     names = everything if groups is None else np.asarray(groups)
-    least = np.bincount(codes).min() if groups is None else len(np.unique(names))
+    least = min(np.bincount(codes).min(), len(np.unique(names)))
     n_folds = min(round(1 / fraction) if fraction else 0, int(least))
     if n_folds < _FEWEST_FOLDS:
         return everything, everything[:0]
