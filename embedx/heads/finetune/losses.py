@@ -9,7 +9,7 @@ from torch.nn.functional import log_softmax
 
 from embedx.heads.finetune.scoring import entropy
 
-__all__ = ["held_out_scores", "rate_factor", "soft_cross_entropy"]
+__all__ = ["held_out_scores", "rate_factor", "soft_cross_entropy", "tally"]
 
 _ENOUGH_HELD_OUT = 20
 """Clips from which on the held-out part can tell whether a network has collapsed."""
@@ -55,3 +55,18 @@ def held_out_scores(logits: NDArray[np.float32], targets: NDArray[np.float32]) -
         scores["entropy"] = entropy(np.bincount(guesses, minlength=logits.shape[1]))
         scores["label_entropy"] = entropy(targets.sum(axis=0))
     return scores
+
+
+def tally(loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return what is summed up of a batch: loss, weight, hits, clips, then how often each class was named.
+
+    Examples
+    --------
+    >>> tally(torch.tensor(0.5), torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).tolist()
+    [0.5, 1.0, 1.0, 1.0, 1.0, 0.0]
+    """
+    guesses = logits.argmax(dim=1)
+    hits = (guesses == targets.argmax(dim=1)).sum()
+    counts = torch.bincount(guesses, minlength=logits.shape[1])
+    head = torch.stack([loss, targets.sum(), hits, torch.tensor(len(logits), device=logits.device)])
+    return torch.cat([head, counts]).float()

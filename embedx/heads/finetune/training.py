@@ -17,7 +17,7 @@ from embedx.heads.finetune.building import parameter_groups
 from embedx.heads.finetune.checkpoints import Checkpoints
 from embedx.heads.finetune.feed import Example, Feed
 from embedx.heads.finetune.interrupt import Interrupt, wait_for_step
-from embedx.heads.finetune.losses import held_out_scores, rate_factor, soft_cross_entropy
+from embedx.heads.finetune.losses import held_out_scores, rate_factor, soft_cross_entropy, tally
 from embedx.heads.finetune.memory import Budget
 from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.processes import Processes
@@ -216,20 +216,13 @@ class Training:
                 logits = self.network.logits([e.signal for e in members], [e.mask for e in members])
             loss = soft_cross_entropy(logits, targets, smoothing=self.settings.label_smoothing)
             (loss / total_weight).backward()
-            sums += self._tally(loss.detach(), logits.detach(), targets)
+            sums += tally(loss.detach(), logits.detach(), targets)
         return sums
 
     def _dropout_seed(self) -> int:
         """Follow from the step and the process, so that a resumed run drops what an unbroken one drops."""
         parts = [self.settings.seed, self.state.attempt, self.state.step, self.processes.number]
         return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-    def _tally(self, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        guesses = logits.argmax(dim=1)
-        hits = (guesses == targets.argmax(dim=1)).sum()
-        counts = torch.bincount(guesses, minlength=self.n_classes)
-        head = torch.stack([loss, targets.sum(), hits, torch.tensor(len(logits), device=logits.device)])
-        return torch.cat([head, counts]).float()
 
     # After an epoch
 
