@@ -106,6 +106,10 @@ def _trials(tuning: Mapping[str, Any]) -> str:
     return f"Tuned with {trials} trials inside each training part (nested), on the bundled encoder."
 
 
+def _chance(p: float) -> str:
+    return "under 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
@@ -177,7 +181,7 @@ def _layer_rows(task: Task, one: Mapping[str, Any]) -> Iterator[list[str]]:
         chance = next((t["p"] for t in one["tests"] if (t["a"], t["b"]) == (row["name"], control)), None)
         shown = f"{_percent(best['accuracy'])} (layer {best['layer']})"
         accuracies = [_percent(points[-1]["accuracy"]), shown, _percent(row["accuracy"]), _range(row["interval"])]
-        told = "-" if chance is None else f"{chance:.3f}"
+        told = "-" if chance is None else _chance(chance)
         yield [task.title, store, *accuracies, _pair(row["parts"]), _heard(task, row), told]
 
 
