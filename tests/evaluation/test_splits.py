@@ -62,7 +62,7 @@ def test_a_class_with_fewer_clips_than_folds_is_said():
         ({"n_folds": 1}, ParameterError, "at least 2"),
         ({"n_repeats": 0}, ParameterError, "at least 1"),
         ({"n_folds": 9}, DatasetError, "cannot make 9 folds"),
-        ({"groups": [0] * 8}, DatasetError, "1 groups cannot make 5"),
+        ({"groups": [0] * 8}, DatasetError, "8 clips are one group"),
         ({"split": ["x"] * 8}, DatasetError, "at least two parts"),
         ({"split": ["test"] * 8}, DatasetError, "at least two parts"),
         ({"split": ["train", "training"] * 4}, DatasetError, "none to be judged on"),

@@ -8,6 +8,7 @@ import pytest
 
 from embedx.errors import DatasetError
 from embedx.inspection import inspect_data
+from embedx.inspection.copies import views
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,22 @@ def test_an_exact_copy_is_found_with_what_it_crosses(found):
 def test_a_reencoded_copy_is_found_as_near(found):
     assert any("rooster3.wav" in item and "again.ogg" in item for item in found["near_copies"].items)
     assert not any("copy.wav" in item for item in found["near_copies"].items)
+
+
+def test_loudness_does_not_hide_a_copy_from_log_mel(faulty):
+    control = faulty.control.copy()
+    control[::2, :64] -= 1.4  # every second clip about 6 dB quieter, in nepers of power
+    assert views(replace(faulty, control=control))[1] == pytest.approx(views(faulty)[1], abs=1e-4)
+
+
+def test_a_clip_that_the_encoder_alone_knows_again_is_a_near_copy(faulty):
+    dataset = faulty.take([*range(48), 5])
+    odd = dataset.control.copy()
+    odd[48] = np.random.default_rng(0).normal(size=128)
+    hashes = dataset.hashes.copy()
+    hashes[48] = 7
+    found = inspect_data(replace(dataset, control=odd, hashes=hashes), audio=False)["near_copies"]
+    assert len(found.items) == 1
 
 
 def test_planted_wrong_labels_are_suspected_first(faulty):
@@ -74,7 +91,9 @@ def test_without_labels_the_sound_is_still_looked_at(faulty):
 
 def test_missing_audio_is_said_not_guessed(faulty):
     lost = inspect_data(replace(faulty, root="/nowhere"))
-    assert "Only 0 of 53 audio files were found" in lost["audio"].text
+    assert "Only 0 of 53 audio files were found" in lost["audio"].text  # one is short all the same
+    clean = replace(faulty.take(np.arange(48)), root="/nowhere")
+    assert inspect_data(clean)["audio"].text.startswith("No audio file was found")
 
 
 def test_tiny_data_sets_do_not_break_it(faulty):
