@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +12,25 @@ import torch
 from embedx.encoders.base import EncoderInfo
 from embedx.errors import EncoderError
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "quiet_transformers"]
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' messages and bars off the screen: what matters is raised as errors."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_model(info: EncoderInfo, **config: Any) -> Any:
@@ -34,14 +54,9 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
         The weights cannot be read or do not fit.
     """
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_transformers():
             model, report = AutoModel.from_pretrained(
                 info.location,
                 local_files_only=True,
@@ -55,10 +70,6 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
     except Exception as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {said}") from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
     if missing:
         raise EncoderError(

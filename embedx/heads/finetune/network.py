@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedx.encoders.checkpoint import quiet_transformers
 from embedx.encoders.wav2vec2 import frames_with_gradients, least_samples, normalize
 from embedx.errors import ModelFormatError
 from embedx.heads.finetune.frames import Signal, conv_features, is_separable, layer_frames
 
-__all__ = ["Network", "quiet_transformers"]
+__all__ = ["Network"]
 
 _LAYER = re.compile(r"\bencoder\.layers\.(\d+)\.")
 _MASKS = ("mask_time_prob", "mask_feature_prob")
@@ -189,24 +188,6 @@ class Network:
         if report["missing_keys"] or report["mismatched_keys"]:
             raise ModelFormatError(f"{folder}: weights are missing or of another shape: {report}")
         return cls(model.eval(), normalized=normalized)
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' messages and bars off the screen: what matters is raised as errors."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _masked_share(config: Any) -> float:
