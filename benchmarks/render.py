@@ -37,8 +37,15 @@ def draw(record: dict[str, Any], name: str) -> str:
     machine, versions = record["machine"], record["versions"]
     where = f"{machine['cores']} cores of {machine['cpu']}" + (f", {machine['gpu']}" if machine["gpu"] else "")
     told = f"Measured {record['date'][:10]} on {where}, torch {versions.get('torch', '?')}."
-    note = f"{table['note']} {told}".strip()
+    note = f"{table['note']}{_beside(record, table)} {told}".strip()
     return "\n".join([*drawn, "", f"<sub>{note}</sub>", ""])
+
+
+def _beside(record: dict[str, Any], table: dict[str, Any]) -> str:
+    """Say so where seconds were taken while more than the measured ran: a load beyond the cores tells."""
+    is_timed = any(re.search(r"seconds|, s$", column) for column in table["columns"])
+    is_crowded = record.get("load", 0) > record["machine"]["cores"] + 0.5
+    return " Other work ran beside it: seconds are upper bounds." if is_timed and is_crowded else ""
 
 
 def fill(text: str) -> str:

@@ -76,6 +76,20 @@ def test_a_table_is_drawn_with_its_note():
     assert "One note. Measured 2026-01-02 on 2 cores of CPU, torch 2.0." in drawn
 
 
+@pytest.mark.parametrize(
+    ("column", "load", "is_said"), [("fit, s", 3.1, True), ("fit, s", 2.0, False), ("n", 9, False)]
+)
+def test_seconds_of_a_crowded_machine_are_said_to_be_upper_bounds(column, load, is_said):
+    result = {
+        "tables": {"t": {"columns": [column], "rows": [[1]], "note": ""}},
+        "machine": {"cores": 2, "cpu": "CPU", "gpu": None},
+        "versions": {},
+        "date": "2026-01-02T03:04:05",
+        "load": load,
+    }
+    assert ("upper bounds" in render.draw(result, "t")) == is_said
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_every_result_says_where_and_when(path):
     result = json.loads(path.read_text(encoding="utf-8"))
