@@ -83,6 +83,7 @@ def write_result(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": installed_versions(PACKAGES),
+        "load": round(os.getloadavg()[0], 2),
         "tables": dict(tables),
         "measures": dict(measures or {}),
         **details,
