@@ -213,6 +213,7 @@ def main():
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--of", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)  # before four workers make one of their own
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # loopback only
     os.environ["OMP_NUM_THREADS"] = "1"
     if args.work:
@@ -238,7 +239,7 @@ def main():
         "extrapolated": table(on_paper, list(rows_of_extrapolation(start, read_rates())), note=assumed),
     }
     speeds = {f"{row[0]}, {row[1]}": measure([row[3]], better="higher", unit="x") for row in rows}
-    print(write_result("cluster-scaling", tables=tables, measures=speeds, seeds=[SEED]))
+    print(write_result("cluster-scaling", tables=tables, measures=speeds, seeds=[SEED], load=load))
 
 
 if __name__ == "__main__":
