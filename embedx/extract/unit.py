@@ -70,7 +70,7 @@ class _Clip:
     source: Source
     stamp: FileStamp = NO_STAMP
     end: ClipEnd = ClipEnd("error", "decoding ended early")  # noqa: RUF009  # frozen
-    rows: dict[int, Row] = field(default_factory=dict)
+    rows: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # embedding and control; the samples may go
     bounds: list[tuple[float, float]] = field(default_factory=list)
     problem: ClipEnd | None = None
 
@@ -84,9 +84,9 @@ class _Clip:
         return self._embedded()
 
     def _embedded(self) -> ClipResult:
-        rows: list[Any] = [self.rows[i] for i in range(len(self.bounds))]
+        rows = [self.rows[i] for i in range(len(self.bounds))]
         starts, ends = np.array(self.bounds).T
-        embeddings, control = (np.stack([getattr(row, name) for row in rows]) for name in ("embedding", "control"))
+        embeddings, control = (np.stack(values) for values in zip(*rows, strict=True))
         if not (np.isfinite(embeddings).all() and np.isfinite(control).all()):
             message = f"{self.source.id}: NaN or infinity in the audio or in the encoder's output"
             return Failure(self.source, self.stamp, "non_finite", message)
@@ -228,7 +228,7 @@ class UnitRunner:
         )
 
     def _keep(self, clip: _Clip, row: Row) -> None:
-        clip.rows[row.window.number] = row
+        clip.rows[row.window.number] = row.embedding, row.control
         if row.embedding is None:
             seconds = len(row.window.samples) / self.recipe.sample_rate
             advice = "choose shorter windows (--window) or another device"
