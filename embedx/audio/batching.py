@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["bucket_by_length"]
+__all__ = ["bucket_by_length", "equal_lengths"]
 
 
 def bucket_by_length(n_samples: Sequence[int], *, budget_samples: int) -> tuple[tuple[int, ...], ...]:
@@ -35,3 +35,27 @@ def bucket_by_length(n_samples: Sequence[int], *, budget_samples: int) -> tuple[
         else:
             batches.append([i])
     return tuple(map(tuple, batches))
+
+
+def equal_lengths(n_samples: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Group clips that need no padding beside each other: those of exactly one length.
+
+    Parameters
+    ----------
+    n_samples : sequence of int
+        Length of each clip.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Indices of clips, one group a length, in the order in which the lengths first appear.
+
+    Examples
+    --------
+    >>> equal_lengths([10, 30, 10])
+    ((0, 2), (1,))
+    """
+    groups: dict[int, list[int]] = {}
+    for index, length in enumerate(n_samples):
+        groups.setdefault(length, []).append(index)
+    return tuple(tuple(group) for group in groups.values())

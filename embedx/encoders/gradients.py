@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedx.audio.batching import equal_lengths
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model
 
@@ -53,11 +54,8 @@ def frames_with_gradients(
     -------
     list of tensor of shape (n_frames, D)
     """
-    by_length: dict[int, list[int]] = {}
-    for i, wave in enumerate(waves):
-        by_length.setdefault(len(wave), []).append(i)
     frames: list[Any] = [None] * len(waves)
-    for members in by_length.values():
+    for members in equal_lengths([len(wave) for wave in waves]):
         values = torch.stack([waves[i] for i in members])
         hidden = _equal_masks(masks, members, values.device)
         output = model(values, mask_time_indices=hidden).last_hidden_state

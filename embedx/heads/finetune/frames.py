@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedx.audio.batching import equal_lengths
+
 __all__ = ["FeatureCache", "Signal", "conv_features", "is_separable", "layer_frames"]
 
 Signal = NDArray[np.float32] | torch.Tensor
@@ -38,11 +40,8 @@ def conv_features(base: Any, waves: Sequence[torch.Tensor]) -> list[torch.Tensor
     -------
     list of tensor of shape (T, C)
     """
-    by_length: dict[int, list[int]] = {}
-    for i, wave in enumerate(waves):
-        by_length.setdefault(len(wave), []).append(i)
     found: dict[int, torch.Tensor] = {}
-    for members in by_length.values():
+    for members in equal_lengths([len(wave) for wave in waves]):
         output = base.feature_extractor(torch.stack([waves[i] for i in members])).transpose(1, 2)
         found.update(zip(members, output, strict=True))
     return [found[i] for i in range(len(waves))]
