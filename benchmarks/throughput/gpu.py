@@ -27,8 +27,10 @@ from benchmarks.throughput.flops import gflop
 from benchmarks.throughput.material import RATE, SEED, make_clips, make_encoder
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import load_encoder, resolve_encoder
-from embedx.encoders.logmel import log_mel_statistics
+from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
+from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+from embedx.encoders.waves import lay_out, normalize_each
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
@@ -52,6 +54,7 @@ def main() -> None:
             "small": args.small,
             "mix_of_1_to_15_s": bench.compare_methods(args.rounds),
             "encoder_by_length": bench.by_length(args.rounds),
+            "encoder_by_batch": bench.by_batch(args.rounds),
             "decoding_workers": bench.by_workers(),
             "where_the_time_goes": bench.where_the_time_goes(),
             "compiled": bench.compiled(args.rounds),
@@ -87,6 +90,11 @@ def draw_tables(details: dict[str, Any]) -> dict[str, Any]:
             ["clip, seconds", "x real time", "share of the bf16 peak"],
             [[row["seconds"], row["x_real_time"], row["share_of_bf16_peak"]] for row in details["encoder_by_length"]],
             note="Encoder alone, batches of 120 s of audio.",
+        ),
+        "batches": table(
+            ["seconds of audio in a batch", "x real time", "peak MB of the device's memory"],
+            [[row["batch_seconds"], row["x_real_time"], row["peak_mb"]] for row in details["encoder_by_batch"]],
+            note="Encoder alone on the mix, two lanes.",
         ),
         "workers": table(
             ["decoding processes", "x real time"],
@@ -164,6 +172,27 @@ class GpuBench:
             )
         return rows
 
+    def by_batch(self, rounds: int) -> list[dict[str, Any]]:
+        """What --batch-seconds changes, in speed and in memory."""
+        windows = [Window(i, 0, decode(path)) for i, path in enumerate(self.paths)]
+        rows = []
+        for seconds in (30, 60, 120, 240, 480):
+            chosen = Resources(device=str(self.device), batch_seconds=seconds)
+            with ClipEncoder(self.plan.recipe, self.plan.info, chosen) as alone:
+                self._peak_mb()
+                best = min(self._seconds(lambda alone=alone: list(alone.encode(windows))) for _ in range(rounds + 1))
+                row = {"batch_seconds": seconds, "x_real_time": round(sum(self.durations) / best)}
+                rows.append({**row, "peak_mb": self._peak_mb()})
+        return rows
+
+    def _peak_mb(self) -> int:
+        """Return the most memory of the device that was held since the last call."""
+        if self.device.type != "cuda":
+            return 0
+        peak = torch.cuda.max_memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return round(peak / 1e6)
+
     def by_workers(self) -> dict[str, Any]:
         """End to end with more and more decoding processes, and how many the rates alone ask for."""
         start = time.process_time()
@@ -192,24 +221,28 @@ class GpuBench:
 
     def where_the_time_goes(self) -> dict[str, float]:
         """Seconds of each stage of one batch of 10 s clips, each waited for: what overlaps in a run adds up here."""
-        encoder: Any = self._load()
+        layers = tuple(range(self.info.n_layers))
+        encoder: Any = Wav2Vec2Encoder(
+            self.info, layers=layers, device=str(self.device), compute_dtype="bfloat16", batched=True
+        )
         batch = [_noise(10, i) for i in range(1 if self.small else 12)]
-        features: list[torch.Tensor] = []
-        frames: list[Any] = []
-        stages: dict[str, Callable[[], object]] = {
-            "copy_and_convolutions": lambda: features.extend(encoder._features(wave) for wave in batch),
-            "layers": lambda: _layers(encoder, features),
-            "whole_encoder": lambda: frames.append(encoder.encode(batch)),
-            "pooling_and_copy_back": lambda: pool_frames(frames[-1]),
-            "log_mel": lambda: [log_mel_statistics(wave, RATE, device=str(self.device)) for wave in batch],
-        }
-        found = {}
+        found: dict[str, float] = {}
+
+        def timed(name: str, run: Callable[[], Any]) -> Any:
+            result = run()  # warm
+            found[name] = round(min(self._seconds(run) for _ in range(3)), 5)
+            return result
+
         with torch.inference_mode():
-            for name, run in stages.items():
-                run()  # warm
-                features[:] = features[: len(batch)]
-                found[name] = round(min(self._seconds(run) for _ in range(3)), 5)
-                features[:] = features[: len(batch)]
+            waves = timed("copy", lambda: lay_out(batch, device=self.device, multiple=encoder._front.stride))
+            waves = timed("normalize", lambda: normalize_each(waves))
+            features = timed("convolutions", lambda: encoder._front.batch(waves))
+            projected = timed("projection", lambda: encoder._project(features))
+            timed("positional_convolution", lambda: encoder._stack._positions(projected))
+            timed("layers_with_positional_convolution", lambda: encoder._run_layers(projected))
+            frames = timed("whole_encoder", lambda: encoder.encode(batch))
+            timed("pooling_and_copy_back", lambda: pool_frames(frames))
+            timed("log_mel", lambda: log_mel_of_each(batch, RATE, device=str(self.device)))
         return found
 
     def compiled(self, rounds: int) -> dict[str, float]:
@@ -270,10 +303,6 @@ class GpuBench:
         if dtype not in cache:
             cache[dtype] = AutoModel.from_pretrained(self.info.location).eval().to(self.device, dtype)
         return cache[dtype]
-
-
-def _layers(encoder: Any, features: list[torch.Tensor]) -> object:
-    return encoder._each_alone(features) if encoder._stack is not None else encoder._in_groups(features)
 
 
 def _eights(waves: Sequence[Any]) -> list[Sequence[Any]]:

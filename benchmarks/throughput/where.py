@@ -21,7 +21,7 @@ from embedx.extract.unit import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 
-PARTS = {"log_mel": "log_mel_statistics", "pooling": "pool_frames"}
+PARTS = {"log_mel": "log_mel_of_each", "pooling": "pool_frames"}
 
 
 def where_the_time_goes(encoder: str, paths: list[Path]) -> dict[str, float]:

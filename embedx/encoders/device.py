@@ -12,6 +12,7 @@ from embedx.errors import ParameterError, unknown_name
 
 __all__ = [
     "DTYPES",
+    "as_memory_error",
     "choose_compute_dtype",
     "choose_device",
     "choose_devices",
@@ -19,6 +20,7 @@ __all__ = [
     "count_lanes",
     "lanes_each",
     "one_thread_each",
+    "release_memory",
 ]
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -155,6 +157,25 @@ def count_decoders(device: str, workers: int | None = None) -> int:
         return workers
     n_cores = len(os.sched_getaffinity(0))
     return max(2, min(_MOST_DECODERS, n_cores // max(1, _count_gpus()) - 1)) if device.startswith("cuda") else 2
+
+
+@contextlib.contextmanager
+def as_memory_error() -> Iterator[None]:
+    """Let a GPU's want of memory be Python's own `MemoryError`."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
+
+
+def release_memory(device: str) -> None:
+    """Give a GPU's memory that no tensor holds any more back, so that another shape of it can be had."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

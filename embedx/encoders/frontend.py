@@ -2,7 +2,8 @@
 
 A plain call computes a convolution over the whole clip before the next one begins: a 10 s clip of
 wav2vec2-base makes 33 MB at the first layer alone, which no cache holds. The convolutions are local, so
-any stretch of frames can be computed from its own samples. Only the group norm of the first layer looks at
+any stretch of frames can be computed from its own samples, and clips laid end to end give each clip's frames,
+which is how a GPU computes a batch at once. Only the group norm of the first layer looks at
 the whole clip; its statistics follow from the mean and the covariance of the waveform's patches, since a
 convolution is linear: ``mean = w . mean(patch)``, ``var = w' cov(patch) w``. They are folded into the
 weights, clip by clip, so the normalisation costs nothing and no padding can reach it.
@@ -10,6 +11,7 @@ weights, clip by clip, so the normalisation costs nothing and no padding can rea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from embedx.encoders.packed import Linear
+from embedx.encoders.waves import Waves, real
 
 __all__ = ["ConvFrontend"]
 
@@ -55,8 +58,6 @@ class ConvFrontend:
         ``model.feature_extractor`` of the raw-waveform family, in float32.
     dtype : torch.dtype
         What is computed in.
-    whole : bool
-        Compute clips in one piece: faster on a GPU.
 
     Notes
     -----
@@ -64,14 +65,14 @@ class ConvFrontend:
     nothing at a kernel of ten samples and keeps the input's own precision.
     """
 
-    def __init__(self, extractor: Any, *, dtype: torch.dtype, whole: bool = False) -> None:
+    def __init__(self, extractor: Any, *, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._frames_per_piece = 1 << 40 if whole else _FRAMES_PER_PIECE
         first = extractor.conv_layers[0]
         norm = getattr(first, "layer_norm", None)
         self._group_norm = norm if isinstance(norm, torch.nn.GroupNorm) else None
         self._first = first.conv
         self._convs = [self._describe(layer, number) for number, layer in enumerate(extractor.conv_layers)]
+        self.stride = math.prod(conv.stride for conv in self._convs)
 
     @staticmethod
     def fits(extractor: Any) -> bool:
@@ -86,13 +87,44 @@ class ConvFrontend:
 
     def __call__(self, wave: torch.Tensor) -> torch.Tensor:
         """Turn a waveform of shape (n_samples,), float32, into features of shape (T, C)."""
-        first = self._convs[0].linear or self._fold_group_norm(wave)
+        first = self._convs[0].linear or self._first_linear(wave)
         n_frames = self.n_frames(len(wave))
         pieces = [
-            self._piece(wave, first, start, min(start + self._frames_per_piece, n_frames))
-            for start in range(0, n_frames, self._frames_per_piece)
+            self._piece(wave, first, start, min(start + _FRAMES_PER_PIECE, n_frames))
+            for start in range(0, n_frames, _FRAMES_PER_PIECE)
         ]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def batch(self, waves: Waves) -> torch.Tensor:
+        """Compute a batch in one go, every convolution in a few operations however many clips there are.
+
+        Parameters
+        ----------
+        waves : Waves
+            Clips whose common width is a multiple of ``stride``, so that each begins with a frame of its own when
+            they are laid end to end.
+
+        Returns
+        -------
+        tensor of shape (B, T, C)
+            What lies behind a clip's last frame is unspecified.
+        """
+        n_clips, width = waves.values.shape
+        n_frames = width // self.stride
+        x = self._split(F.pad(waves.values.flatten(), (0, self._reach - self.stride)))
+        first = self._convs[0]
+        x = first(x) if first.linear is not None else self._normed_first(first.patches(x), waves)
+        for conv in self._convs[1:]:
+            x = conv(x)
+        return x.view(n_clips, n_frames, -1)
+
+    @property
+    def _reach(self) -> int:
+        """Samples that one frame sees."""
+        n = 1
+        for conv in reversed(self._convs):
+            n = (n - 1) * conv.stride + conv.kernel
+        return n
 
     def _piece(self, wave: torch.Tensor, first: Linear, start: int, stop: int) -> torch.Tensor:
         """Compute the frames from start to stop, from just their samples."""
@@ -123,22 +155,43 @@ class ConvFrontend:
         norm = None if norm is None else norm.to(self.dtype)
         return _Conv(kernel, stride, Linear(flat, conv.bias, gelu=norm is None, dtype=self.dtype), norm)
 
-    def _fold_group_norm(self, wave: torch.Tensor) -> Linear:
+    def _first_linear(self, wave: torch.Tensor) -> Linear:
         """Put this clip's normalisation into the weights of the first convolution."""
-        conv: Any = self._first
-        norm: Any = self._group_norm
-        patches = wave.double().unfold(0, conv.kernel_size[0], conv.stride[0])  # (T, kernel)
+        first = self._convs[0]
+        patches = wave.double().unfold(0, first.kernel, first.stride)  # (T, kernel)
         mean = patches.mean(dim=0)
         centred = patches - mean
-        covariance = centred.T @ centred / len(patches)
+        weight, shift = self._fold_group_norm(mean, centred.T @ centred / len(patches))
+        return Linear(weight, shift, gelu=True, dtype=self.dtype)
+
+    def _normed_first(self, patches: torch.Tensor, waves: Waves) -> torch.Tensor:
+        """Compute the first convolution of a batch, every clip with weights that hold its own normalisation."""
+        first, (n_clips, width) = self._convs[0], waves.values.shape
+        own = waves.values.double().unfold(1, first.kernel, first.stride)  # (B, T, kernel)
+        n = (waves.lengths - first.kernel).div(first.stride, rounding_mode="floor") + 1
+        padding, n = ~real(own.shape[1], n)[..., None], n[:, None]
+        mean = own.masked_fill(padding, 0).sum(1) / n
+        centred = (own - mean[:, None]).masked_fill(padding, 0)
+        weight, shift = self._fold_group_norm(mean, centred.mT @ centred / n[..., None])
+        y = patches.new_empty(len(patches), weight.shape[1])
+        n_rows = width // first.stride  # of a clip; the few behind the last clip serve no clip's frames
+        y[n_clips * n_rows :] = 0
+        rows, out = (x[: n_clips * n_rows].view(n_clips, n_rows, -1) for x in (patches, y))
+        torch.baddbmm(shift.to(self.dtype)[:, None], rows, weight.to(self.dtype).mT, out=out)
+        return F.gelu(y)
+
+    def _fold_group_norm(self, mean: torch.Tensor, covariance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn the statistics of patches, (..., kernel) and (..., kernel, kernel), into weights and shifts."""
+        conv: Any = self._first
+        norm: Any = self._group_norm
         weight = conv.weight[:, 0].double()  # (C, kernel)
-        variance = ((weight @ covariance) * weight).sum(dim=1).clamp_min(0)
+        variance = ((weight @ covariance) * weight).sum(dim=-1).clamp_min(0)  # (..., C)
         scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
-        shift = norm.bias.double() - (weight @ mean) * scale
-        folded = weight * scale[:, None]
+        shift = norm.bias.double() - (weight @ mean[..., None])[..., 0] * scale
+        folded = weight * scale[..., None]
         if self.dtype is not torch.float32:
-            folded = folded.repeat_interleave(2, dim=1)
-        return Linear(folded.float(), shift.float(), gelu=True, dtype=self.dtype)
+            folded = folded.repeat_interleave(2, dim=-1)
+        return folded.float(), shift.float()
 
 
 def _is_plain(layer: Any) -> bool:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_mel_statistics"]
+if TYPE_CHECKING:
+    import torch
+
+    from embedx.encoders.waves import Waves
+
+__all__ = ["log_mel_of_each", "log_mel_statistics"]
 
 _N_BANDS = 64
 _N_FFT = 1024
@@ -45,17 +51,54 @@ def log_mel_statistics(
     >>> log_mel_statistics(np.zeros(16000, np.float32)).shape
     (128,)
     """
+    return log_mel_of_each([samples], sample_rate, device=device)[0]
+
+
+def log_mel_of_each(
+    batch: Sequence[NDArray[np.float32]], sample_rate: int = 16_000, *, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """Describe several windows at once; see `log_mel_statistics`.
+
+    Parameters
+    ----------
+    batch : sequence of ndarray of shape (n_samples,), float32
+        Waveforms of any lengths; none changes another's numbers.
+    sample_rate : int
+        Hertz.
+    device : str
+        Where it is computed.
+
+    Returns
+    -------
+    ndarray of shape (B, 128), float32
+    """
     import torch
 
-    wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(device)
+    from embedx.encoders.waves import lay_out, real
+
     with torch.inference_mode():
-        power = _transform(sample_rate, device)(torch.nn.functional.pad(wave, (0, max(0, _N_FFT - len(wave)))))
-        bands = torch.log(power + _FLOOR)  # (64, T)
-        return torch.cat([bands.mean(1), bands.std(1, correction=0)]).cpu().numpy()
+        waves = lay_out(batch, device=torch.device(device), multiple=_N_FFT)
+        n_samples = waves.lengths.clamp_min(_N_FFT)
+        power = _transform(sample_rate, device)(_mirrored(waves, n_samples))  # (B, 64, T)
+        padding = ~real(power.shape[2], 1 + n_samples.div(_HOP, rounding_mode="floor"))[:, None]
+        bands, n = torch.log(power + _FLOOR), (~padding).sum(2)
+        mean = bands.masked_fill(padding, 0).sum(2) / n
+        deviation = (bands - mean[..., None]).masked_fill(padding, 0)
+        return torch.cat([mean, torch.sqrt(deviation.square().sum(2) / n)], dim=1).cpu().numpy()
+
+
+def _mirrored(waves: Waves, n_samples: torch.Tensor) -> torch.Tensor:
+    """Continue every clip to both sides by half a transform, as a mirror would, each at its own end."""
+    import torch
+
+    at = torch.arange(-_N_FFT // 2, waves.values.shape[1] + _N_FFT // 2, device=n_samples.device).abs()[None]
+    last = n_samples[:, None] - 1
+    at = torch.where(at > last, 2 * last - at, at).clamp_min(0)  # what is clamped belongs to no clip's frames
+    return waves.values.gather(1, at)
 
 
 @functools.lru_cache(maxsize=4)
 def _transform(sample_rate: int, device: str) -> Any:
     from torchaudio.transforms import MelSpectrogram
 
-    return MelSpectrogram(sample_rate, n_fft=_N_FFT, hop_length=_HOP, n_mels=_N_BANDS).to(device)
+    return MelSpectrogram(sample_rate, n_fft=_N_FFT, hop_length=_HOP, n_mels=_N_BANDS, center=False).to(device)

@@ -1,8 +1,9 @@
-"""The transformer layers of the wav2vec2 family for one clip on a CPU: no padding, no mask, packed products.
+"""The transformer layers of the wav2vec2 family, for one clip or for a batch.
 
-Equal to transformers' layers in evaluation mode. Attention goes head by head and in blocks of queries that
-stay in the cache: torch's fused kernel computes at a fifth of the machine's bfloat16 rate on CPUs without
-AMX, plain products over all heads at once leave the cache.
+Equal to transformers' layers in evaluation mode, in fewer operations: query, key and value are one product.
+One clip on a CPU has packed products, and attention goes head by head and in blocks of queries that stay in
+the cache: torch's fused kernel computes at a fifth of the machine's bfloat16 rate on CPUs without AMX, plain
+products over all heads at once leave the cache.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SCORES_PER_BLOCK = 400_000  # numbers of a block of attention scores: within a 
 
 
 class LayerStack:
-    """Layers 0 to N of one clip.
+    """Layers 0 to N.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class LayerStack:
         self.is_stable = type(encoder).__name__.endswith("StableLayerNorm")
         self._positions = encoder.pos_conv_embed.to(dtype)
         self._norm = encoder.layer_norm.to(dtype)
-        self._layers: list[Callable[[torch.Tensor], torch.Tensor]] = [
+        self._layers: list[Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]] = [
             _Layer(layer, dtype=dtype, is_stable=self.is_stable) for layer in encoder.layers
         ]
 
@@ -59,14 +60,25 @@ class LayerStack:
         else:
             self._layers = compile_each(self._layers)
 
-    def __call__(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the input of the first layer and the output of each, all of shape (T, D), given (T, D)."""
-        x = x + self._positions(x[None])[0]
+    def __call__(self, x: torch.Tensor, is_real: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """Yield the input of the first layer and the output of each, shaped as what is given.
+
+        Parameters
+        ----------
+        x : tensor of shape (T, D) or (B, T, D)
+            One clip, or several; padding is zero.
+        is_real : tensor of shape (B, T), bool, optional
+            Which frames are no padding; None where all are real.
+        """
+        x = x + (self._positions(x[None])[0] if x.dim() == 2 else self._positions(x))
         if not self.is_stable:
             x = self._norm(x)
         yield x
+        bias = None
+        if is_real is not None:
+            bias = torch.zeros_like(is_real, dtype=x.dtype).masked_fill(~is_real, -torch.inf)[:, None, None]
         for layer in self._layers:
-            x = layer(x)
+            x = layer(x, bias)
             yield x
 
 
@@ -86,23 +98,22 @@ class _Layer:
         self._up = Linear(feed.intermediate_dense.weight, feed.intermediate_dense.bias, gelu=True, dtype=dtype)
         self._down = Linear(feed.output_dense.weight, feed.output_dense.bias, dtype=dtype)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         first, second = self._norms
         if self.is_stable:
-            x = x + self._out(self._attend(first(x)))
+            x = x + self._out(self._attend(first(x), bias))
             return x + self._down(self._up(second(x)))
-        x = first(x + self._out(self._attend(x)))
+        x = first(x + self._out(self._attend(x, bias)))
         return second(x + self._down(self._up(x)))
 
-    def _attend(self, x: torch.Tensor) -> torch.Tensor:
-        n_frames, dim = x.shape
-        qkv = self._qkv(x).view(n_frames, 3, self.n_heads, dim // self.n_heads).permute(1, 2, 0, 3).contiguous()
-        if x.dtype is torch.float32:
-            query, key, value = qkv[:, None]
-            mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)[0]
+    def _attend(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        qkv = self._qkv(x).unflatten(-1, (3, self.n_heads, -1)).movedim(-3, 0).transpose(-3, -2)  # (3, ..., H, T, d)
+        if x.dim() == 2 and x.dtype is not torch.float32:
+            mixed = torch.stack([_attend_one(*parts) for parts in qkv.contiguous().unbind(1)])
         else:
-            mixed = torch.stack([_attend_one(*qkv[:, head]) for head in range(self.n_heads)])
-        return mixed.transpose(0, 1).reshape(n_frames, dim)
+            query, key, value = qkv if x.dim() == 3 else qkv.contiguous()[:, None]
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+        return mixed.transpose(-3, -2).reshape(x.shape)
 
 
 def _attend_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

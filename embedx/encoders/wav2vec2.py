@@ -2,28 +2,31 @@
 
 Batching changes the embeddings of a plain call: group
 norm takes its statistics over the padding, the positional convolution reads it, attention attends to it.
-Here the convolutions see one clip at a time. On a CPU so do the transformer layers; on a GPU they see a
-batch whose padding is zeroed and masked, or, in families whose layers would read it even so, only clips
-with equally many frames.
+On a CPU one clip is computed at a time. On a GPU the convolutions see clips laid end to end, each normalised by
+itself, and the transformer layers a batch whose padding is zeroed and masked, or, in families whose layers would
+read it even so, only clips with equally many frames.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedx.audio.batching import equal_lengths
 from embedx.encoders.base import EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
 from embedx.encoders.compiled import compile_each
+from embedx.encoders.device import as_memory_error
 from embedx.encoders.frontend import ConvFrontend
 from embedx.encoders.gradients import frames_with_gradients, load_network
 from embedx.encoders.stack import LayerStack
+from embedx.encoders.waves import lay_out, normalize_each, real
 from embedx.errors import ClipTooShortError
 
 __all__ = ["DTYPES", "Wav2Vec2Encoder", "frames_with_gradients", "least_samples", "load_network", "normalize"]
@@ -104,8 +107,7 @@ class Wav2Vec2Encoder:
                 torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
         model.to(self.device)
         plain = ConvFrontend.fits(model.feature_extractor)
-        whole = self.device.type == "cuda"
-        self._front = ConvFrontend(model.feature_extractor, dtype=self.dtype, whole=whole) if plain else None
+        self._front = ConvFrontend(model.feature_extractor, dtype=self.dtype) if plain else None
         self._extractor: Any = None if plain else model.feature_extractor.to(self.dtype)
         self._first_norm = getattr(model, "layer_norm", None)  # sew
         self._projection = getattr(model, "feature_projection", None)
@@ -113,7 +115,7 @@ class Wav2Vec2Encoder:
             if part is not None:
                 part.to(self.dtype)
         self._stack = None
-        if not self.batched and LayerStack.fits(self.info.model_type, model.encoder):
+        if LayerStack.fits(self.info.model_type, model.encoder):
             self._stack = LayerStack(model.encoder, dtype=self.dtype)
         else:
             self._encoder = model.encoder.to(self.dtype)
@@ -170,14 +172,10 @@ class Wav2Vec2Encoder:
             The device's memory does not hold the batch.
         """
         self._require_long_enough(batch)
-        try:
-            with torch.inference_mode(), _exact_float32():
-                features = [self._features(samples) for samples in batch]  # (T, D) each
-                parts = self._each_alone(features) if self._stack is not None else self._in_groups(features)
-                return _join(parts)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise MemoryError(str(error)) from error
+        with as_memory_error(), torch.inference_mode(), _exact_float32():
+            if self.batched:
+                return self._in_groups(*self._features_of_batch(batch))
+            return _join([self._alone(samples) for samples in batch])
 
     def _require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
         shortest = min((len(samples) for samples in batch), default=self.min_samples)
@@ -188,42 +186,51 @@ class Wav2Vec2Encoder:
                 f"({need} samples, {1000 * need / rate:.1f} ms)"
             )
 
+    def _alone(self, samples: NDArray[np.float32]) -> list[torch.Tensor]:
+        """Compute the wanted layers of one clip, (T, D) each."""
+        features = self._features(samples)
+        if self._stack is not None:
+            return self._run_layers(features)
+        return [state[0] for state in self._run_layers(features[None])]
+
     def _features(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Turn a waveform into the transformer's input, (T, D)."""
         wave = torch.from_numpy(np.ascontiguousarray(normalize(samples) if self.info.normalize else samples))
-        if self.device.type == "cuda":
-            wave = wave.pin_memory().to(self.device, non_blocking=True)
-        features = self._front(wave) if self._front else self._extractor(wave[None].to(self.dtype))[0].T
+        wave = wave.to(self.device)
+        return self._project(self._front(wave) if self._front else self._extractor(wave[None].to(self.dtype))[0].T)
+
+    def _features_of_batch(self, batch: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, list[int]]:
+        """Turn waveforms into the transformer's input, (B, T, D), and say how many frames each has."""
+        if self._front is None:
+            features = [self._features(samples) for samples in batch]
+            return torch.nn.utils.rnn.pad_sequence(features, batch_first=True), list(map(len, features))
+        waves = lay_out(batch, device=self.device, multiple=self._front.stride)
+        if self.info.normalize:
+            waves = normalize_each(waves)
+        n_frames = [self._front.n_frames(n) for n in waves.n_samples]
+        return self._project(self._front.batch(waves)[:, : max(n_frames)]), n_frames
+
+    def _project(self, features: torch.Tensor) -> torch.Tensor:
+        """Bring features, (T, C) or (B, T, C), to the layers' width."""
         if self._first_norm is not None:
             features = self._first_norm(features)
         if self._projection is None:
             return features
-        projected = self._projection(features[None])  # wav2vec2 gives (projected, normed)
-        return (projected[0] if isinstance(projected, tuple) else projected)[0]
+        projected = self._projection(features)  # wav2vec2 gives (projected, normed)
+        return projected[0] if isinstance(projected, tuple) else projected
 
-    def _each_alone(self, features: Iterable[torch.Tensor]) -> list[list[torch.Tensor]]:
-        wanted = set(self.layers)
-        parts = []
-        for frames in features:
-            found = {number: x for number, x in enumerate(self._stack(frames)) if number in wanted}  # type: ignore[misc]
-            parts.append([found[layer] for layer in self.layers])
-        return parts
-
-    def _in_groups(self, features: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
-        """Run the layers over clips of one length, or over all at once where padding does no harm."""
-        lengths = [len(frames) for frames in features]
-        groups = (
-            [list(range(len(features)))]
-            if self.pads
-            else [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
-        )
+    def _in_groups(self, features: torch.Tensor, n_frames: Sequence[int]) -> Frames:
+        """Run the layers over all clips at once where padding does no harm, else over those of one length."""
+        groups = equal_lengths(n_frames)
+        if self.pads or len(groups) == 1:
+            states = self._run_layers(features, n_frames)
+            squeezed = states[0].shape[1] < features.shape[1]  # sew makes fewer frames of them
+            return Frames(states, [states[0].shape[1]] * len(n_frames) if squeezed else n_frames)
         parts: dict[int, list[torch.Tensor]] = {}
-        for group in groups if self.batched else [[i] for i in range(len(features))]:
-            states = self._run_layers([features[i] for i in group])
-            for row, i in enumerate(group):
-                n = lengths[i] if self.pads else states[0].shape[1]  # sew squeezes frames
-                parts[i] = [state[row, :n] for state in states]
-        return [parts[i] for i in range(len(features))]
+        for group in groups:
+            states = self._run_layers(torch.stack([features[i, : n_frames[i]] for i in group]))
+            parts.update((i, [state[row] for state in states]) for row, i in enumerate(group))
+        return _join([parts[i] for i in range(len(n_frames))])
 
     @property
     def pads(self) -> bool:
@@ -231,15 +238,19 @@ class Wav2Vec2Encoder:
         batch_norm = getattr(self._config, "conv_pos_batch_norm", False)  # would turn zeros into something
         return self.info.model_type in _PADDABLE and not batch_norm
 
-    def _run_layers(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        lengths = torch.tensor([len(frames) for frames in features], device=self.device)
-        values = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)  # zeros behind the end
-        mask = None
-        if int(lengths.min()) < values.shape[1]:
-            mask = torch.arange(values.shape[1], device=self.device)[None] < lengths[:, None]
-        self._kept.layers = {}
-        self._encoder(values, attention_mask=mask)
-        return [self._kept.layers[layer] for layer in self.layers]
+    def _run_layers(self, features: torch.Tensor, n_frames: Sequence[int] = ()) -> list[torch.Tensor]:
+        """Return the wanted layers, (B, T, D) each; what lies behind a clip's last frame is cleared first."""
+        is_real = None
+        if n_frames and min(n_frames) < features.shape[1]:
+            lengths = torch.tensor(n_frames).to(self.device, non_blocking=True)
+            is_real = real(features.shape[1], lengths)
+            features = features.masked_fill(~is_real[..., None], 0)
+        if self._stack is not None:
+            kept = {number: x for number, x in enumerate(self._stack(features, is_real)) if number in self.layers}
+        else:
+            self._kept.layers = kept = {}
+            self._encoder(features, attention_mask=is_real)
+        return [kept[layer] for layer in self.layers]
 
     def _watch_layers(self) -> None:
         """Keep what enters the first transformer layer (0) and what leaves each one (1 ...)."""
@@ -260,7 +271,7 @@ class Wav2Vec2Encoder:
 
 
 def _join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
-    """Put clips into one batch, padded with zeros behind their ends."""
+    """Put clips, each a tensor (T, D) a layer, into one batch, padded with zeros behind their ends."""
     layers = zip(*parts, strict=True)
     padded = [torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True) for clips in layers]
     return Frames(padded, [len(part[0]) for part in parts])

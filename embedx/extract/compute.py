@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from embedx.audio.batching import bucket_by_length
 from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.catalog import load_encoder
-from embedx.encoders.device import choose_device, count_lanes, one_thread_each
-from embedx.encoders.logmel import log_mel_statistics
+from embedx.encoders.device import as_memory_error, choose_device, count_lanes, one_thread_each, release_memory
+from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
 from embedx.errors import EmbedxWarning
 from embedx.recipe import Recipe, Resources
@@ -99,6 +100,10 @@ class ClipEncoder:
         return count_lanes(self.device, self.resources.threads)
 
     @functools.cached_property
+    def _room(self) -> _Room:
+        return _Room(self.n_lanes)
+
+    @functools.cached_property
     def _lanes(self) -> ThreadPoolExecutor:
         start = None if self.on_gpu else self._open.enter_context(one_thread_each())
         lanes = ThreadPoolExecutor(self.n_lanes, thread_name_prefix="embedx-encode", initializer=start)
@@ -118,7 +123,8 @@ class ClipEncoder:
         Row
             In any order.
         """
-        assert self.encoder is not None  # loaded here, not by several lanes at once
+        assert self.encoder is not None  # made here, not by several lanes at once
+        assert self._room is not None
         pending: set[Future[list[Row]]] = set()
         for batch in self._batches(windows):
             pending.add(self._lanes.submit(self._compute, batch))
@@ -152,17 +158,26 @@ class ClipEncoder:
 
     def _compute(self, batch: Sequence[Window]) -> list[Row]:
         """Compute one batch in a lane; halve it when memory does not suffice."""
+        with self._room.shared():
+            rows = self._rows(batch)
+        if rows is not None:
+            return rows
+        if len(batch) == 1:
+            with self._room.alone():  # another lane's batch may have been what was too much
+                return self._rows(batch) or [Row(batch[0], None, None)]
+        self._halve(batch)
+        middle = len(batch) // 2
+        return self._compute(batch[:middle]) + self._compute(batch[middle:])
+
+    def _rows(self, batch: Sequence[Window]) -> list[Row] | None:
+        """Return the rows of a batch, or None when memory does not suffice; nothing of the attempt is kept then."""
         samples = [window.samples for window in batch]
-        try:
+        with contextlib.suppress(MemoryError), as_memory_error():
             pooled = pool_frames(self.encoder.encode(samples), pooling=self.recipe.pooling)
-        except MemoryError:
-            if len(batch) == 1:
-                return [Row(batch[0], None, None)]
-            self._halve(batch)
-            middle = len(batch) // 2
-            return self._compute(batch[:middle]) + self._compute(batch[middle:])
-        controls = [log_mel_statistics(wave, self.recipe.sample_rate, device=self.device) for wave in samples]
-        return [Row(*found) for found in zip(batch, pooled, controls, strict=True)]
+            controls = log_mel_of_each(samples, self.recipe.sample_rate, device=self.device)
+            return [Row(*found) for found in zip(batch, pooled, controls, strict=True)]
+        release_memory(self.device)  # only now: the error held what the attempt had got
+        return None
 
     def _halve(self, batch: Sequence[Window]) -> None:
         """Lower the budget to half of what a batch held that was too large, with one warning a run."""
@@ -177,3 +192,22 @@ class ClipEncoder:
             EmbedxWarning,
             stacklevel=2,
         )
+
+
+class _Room:
+    """The device's memory, which lanes share, or one has to itself for a moment."""
+
+    def __init__(self, n_lanes: int) -> None:
+        self._n, self._places, self._clearing = n_lanes, threading.Semaphore(n_lanes), threading.Lock()
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._places:
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._clearing, contextlib.ExitStack() as places:
+            for _ in range(self._n):
+                places.enter_context(self._places)
+            yield

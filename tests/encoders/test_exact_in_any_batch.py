@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedx.encoders import wav2vec2
 from embedx.encoders.catalog import SUPPORTED, load_encoder, resolve_encoder
 from embedx.encoders.packed import can_pack
 from embedx.encoders.pooling import pool_frames
@@ -43,8 +44,8 @@ def noise(lengths, seed=0):
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Let padding hold NaN wherever clips are put beside each other."""
-    pad = torch.nn.utils.rnn.pad_sequence
+    """Let padding hold NaN wherever clips are put beside each other: waveforms, normalised ones, frames."""
+    pad, lay_out, normalize_each = torch.nn.utils.rnn.pad_sequence, wav2vec2.lay_out, wav2vec2.normalize_each
 
     def poisoned(parts, **options):
         whole = pad(parts, **options)
@@ -52,7 +53,13 @@ def poison(monkeypatch):
             whole[row, len(part) :] = float("nan")
         return whole
 
+    def spoilt(waves):
+        waves.values[~waves.is_real] = float("nan")
+        return waves
+
     monkeypatch.setattr(torch.nn.utils.rnn, "pad_sequence", poisoned)
+    monkeypatch.setattr(wav2vec2, "lay_out", lambda *args, **options: spoilt(lay_out(*args, **options)))
+    monkeypatch.setattr(wav2vec2, "normalize_each", lambda waves: spoilt(normalize_each(waves)))
 
 
 def lengths_up_to(longest):
@@ -111,7 +118,10 @@ def test_a_clip_of_30_seconds_beside_one_frame():
 def test_poison_is_there(make_checkpoint, tmp_path, poison):
     make_checkpoint(tmp_path, "wav2vec2-group")
     encoder = Wav2Vec2Encoder(resolve_encoder(str(tmp_path)), layers=(0, 3), batched=True)
-    assert torch.isnan(encoder.encode(noise([16_000, 400])).layers[0]).any()
+    features, n_frames = encoder._features_of_batch(noise([16_000, 400]))
+    assert n_frames == [49, 1]
+    assert torch.isnan(features[1, 2:]).all()
+    assert not torch.isnan(features[0]).any()
 
 
 def hold_bfloat16(folder, model, *, longest, n_examples, device="cpu"):

@@ -2,11 +2,14 @@
 
 import dataclasses
 import pickle
+import threading
+import time
 import warnings
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from embedx.encoders.catalog import resolve_encoder
 from embedx.errors import EncoderError, ParameterError, RecipeMismatchError
@@ -174,6 +177,32 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder
     (too_long,) = encoder._compute([compute.Window(0, 0, np.ones(50_000, np.float32))])
     assert too_long.embedding is None
     encoder.close()
+
+
+def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeypatch):
+    plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
+    encoder = compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", threads=2))
+    real, guard, held, refused = encoder.encoder.encode, threading.Lock(), [0], []
+
+    def narrow(batch):
+        with guard:
+            if held[0]:
+                refused.append(len(batch))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            held[0] += 1
+        try:
+            time.sleep(0.05)
+            return real(batch)
+        finally:
+            with guard:
+                held[0] -= 1
+
+    monkeypatch.setattr(encoder.encoder, "encode", narrow)
+    with encoder:
+        rows = list(encoder.encode(compute.Window(i, 0, np.ones(16_000, np.float32)) for i in range(6)))
+    assert refused
+    assert sorted(row.window.clip for row in rows) == list(range(6))
+    assert all(row.embedding is not None for row in rows)
 
 
 @pytest.mark.parametrize(
