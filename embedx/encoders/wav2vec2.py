@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -172,7 +172,7 @@ class Wav2Vec2Encoder:
             The device's memory does not hold the batch.
         """
         self._require_long_enough(batch)
-        with as_memory_error(), torch.inference_mode(), _exact_float32():
+        with as_memory_error(), torch.inference_mode(), _exact_float32:
             if self.batched:
                 return self._in_groups(*self._features_of_batch(batch))
             return _join([self._alone(samples) for samples in batch])
@@ -277,8 +277,26 @@ def _join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
     return Frames(padded, [len(part[0]) for part in parts])
 
 
-@contextlib.contextmanager
-def _exact_float32() -> Iterator[None]:
-    """Keep cuDNN from rounding float32 convolutions to TF32 (torch's default for convolutions alone)."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
+class _ExactFloat32:
+    """Keeps cuDNN from rounding float32 convolutions to TF32 (torch's default for convolutions alone).
+
+    The switch is the whole process's: it goes back when the last of several threads leaves.
+    """
+
+    def __init__(self) -> None:
+        self._guard, self._n_inside, self._switch = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._n_inside:
+                self._switch.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._guard:
+            self._n_inside -= 1
+            if not self._n_inside:
+                self._switch.close()
+
+
+_exact_float32 = _ExactFloat32()

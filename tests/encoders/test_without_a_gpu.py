@@ -4,7 +4,9 @@ They refuse to mix devices, and refuse whatever would have to wait for the devic
 operations a batch is says how often a GPU has to be told something, which is what short clips cost there.
 """
 
+import contextlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -114,4 +116,15 @@ def test_the_control_of_many_clips_costs_no_more_operations_than_that_of_few():
             log_mel_of_each(clips(*lengths))
         return sum(counted.found.values())
 
+    count(16_000)  # makes the transform
     assert count(*range(16_000, 48_000, 1_000)) == count(16_000, 24_000) < 80
+
+
+def test_float32_stays_exact_for_one_lane_when_another_one_ends():
+    before = torch.backends.cudnn.allow_tf32
+    with wav2vec2._exact_float32:
+        with contextlib.ExitStack() as other, ThreadPoolExecutor(1) as lane:
+            lane.submit(other.enter_context, wav2vec2._exact_float32).result()
+            lane.submit(other.close).result()
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
