@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,15 +23,12 @@ import torch
 
 from benchmarks.record import measure, table, write_result
 from benchmarks.throughput.flops import gflop, peak_gflops
+from benchmarks.throughput.growth import growth, hidden, median_ratio
 from benchmarks.throughput.material import RATE, SEED, cpu_seconds, make_clips, make_encoder
 from benchmarks.throughput.memory import memory_by_length
 from benchmarks.throughput.methods import PRECISION, make_methods
 from benchmarks.throughput.where import where_the_time_goes
 from embedx.encoders.catalog import load_encoder, resolve_encoder
-from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
-from embedx.manifest import Manifest
-from embedx.recipe import Resources
 
 
 def main() -> None:
@@ -64,6 +60,7 @@ def measure_all(folder: Path, audio: Path, n_clips: int, rounds: int, only: str 
     record: dict[str, Any] = {"load_average_at_the_start": os.getloadavg()}
     for name, part in {
         "mix_of_1_to_15_s": lambda: compare_methods(encoder, mix, rounds),
+        "decoding_hidden": lambda: hidden(encoder, folder, audio, rounds),
         "where_the_time_goes": lambda: where_the_time_goes(encoder, mix),
         "encoder_by_length_one_thread": lambda: by_length(encoder, rounds),
         "growth_with_clips": lambda: growth(encoder, folder, audio),
@@ -119,6 +116,14 @@ def draw_tables(details: dict[str, Any]) -> dict[str, Any]:
             note=f"wav2vec2-base, random weights, {mix['n_clips']} clips of 1 to 15 s; peak: matrix products of the "
             f"method's precision, by CPU time. {_said_of_missing(mix)}{shared}",
         ),
+        "hidden": table(
+            ["clips", "x real time, end to end", "encoder alone", "time end to end over encoder alone"],
+            [
+                [row[key] for key in ("n_clips", "x_real_time", "x_real_time_encoder_only", "over_encoder_only")]
+                for row in details.get("decoding_hidden", ())
+            ],
+            note="bf16, clips of 1 to 15 s in turns; the last column is the median of the rounds' ratios.",
+        ),
         "growth": table(
             ["threads", "clips", "x real time", "CPU seconds a second of audio"],
             grown,
@@ -167,9 +172,9 @@ def compare_methods(encoder: str, paths: list[Path], rounds: int) -> dict[str, A
             "seconds": [round(value, 2) for value in walls[name]],
             "cpu_seconds": [round(value, 2) for value in cpus[name]],
             "x_real_time_best": round(sum(durations) / min(walls[name]), 1),
-            "times_loop_fp32": round(_median_ratio(walls["loop_fp32"], walls[name]), 2),
+            "times_loop_fp32": round(median_ratio(walls["loop_fp32"], walls[name]), 2),
             "times_loop_fp32_by_cpu_time": round(min(cpus["loop_fp32"]) / min(cpus[name]), 2),
-            "times_padded_batch_fp32": round(_median_ratio(walls["padded_batch_fp32"], walls[name]), 2),
+            "times_padded_batch_fp32": round(median_ratio(walls["padded_batch_fp32"], walls[name]), 2),
             "share_of_peak": round(work / min(cpus[name]) / peak, 3),
         }
     whole, alone = "embedx_bf16", "embedx_bf16_encoder_only"
@@ -177,15 +182,11 @@ def compare_methods(encoder: str, paths: list[Path], rounds: int) -> dict[str, A
         "n_clips": len(paths),
         "audio_seconds": round(sum(durations), 1),
         "threads": torch.get_num_threads(),
-        "end_to_end_over_encoder_only": round(_median_ratio(walls[whole], walls[alone]), 3),
+        "end_to_end_over_encoder_only": round(median_ratio(walls[whole], walls[alone]), 3),
         "end_to_end_over_encoder_only_by_cpu_time": round(min(cpus[whole]) / min(cpus[alone]), 3),
         **rows,
         **notes,
     }
-
-
-def _median_ratio(one: list[float], other: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
 def by_length(encoder: str, rounds: int) -> list[dict[str, Any]]:
@@ -237,33 +238,6 @@ def _best(rounds: int, own: Callable[[], Any], peak: Callable[[], float], call: 
             run()
             times.append(time.thread_time() - start)
     return min(owns), max(peaks), min(calls)
-
-
-def growth(encoder: str, folder: Path, audio: Path) -> list[dict[str, Any]]:
-    """1x, 4x, 16x the clips, with one and two lanes, end to end without the start."""
-    rows = []
-    lengths = np.random.default_rng(SEED + 1).uniform(1, 15, 6)
-    paths = make_clips(folder / "growth", audio, np.tile(lengths, 16))
-    plan = RecipePlan({"compute_dtype": "bfloat16"}, encoder=encoder)
-    for threads in (1, 2):
-        with UnitRunner(plan.recipe, plan.info, Resources(device="cpu", threads=threads), folder) as runner:
-            runner(plan_units(Manifest.from_paths(paths[:2], root=folder))[0])
-            for times in (1, 4, 16):
-                units = plan_units(Manifest.from_paths(paths[: 6 * times], root=folder))
-                wall, cpu = time.perf_counter(), cpu_seconds()
-                for unit in units:
-                    runner(unit)
-                seconds = float(lengths.sum()) * times
-                rows.append(
-                    {
-                        "threads": threads,
-                        "n_clips": 6 * times,
-                        "audio_seconds": round(seconds, 1),
-                        "x_real_time": round(seconds / (time.perf_counter() - wall), 1),
-                        "cpu_seconds_per_audio_second": round((cpu_seconds() - cpu) / seconds, 4),
-                    }
-                )
-    return rows
 
 
 if __name__ == "__main__":
