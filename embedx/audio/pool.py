@@ -86,7 +86,7 @@ class DecodePool:
             self._tasks.put((load, index, request))
         while len(self._servants) < min(self.n_workers, max(len(requests), len(self._servants))):
             self._servants.append(_Servant(self._tasks, self.timeout_seconds))
-        return iter(load)
+        return load
 
     def close(self) -> None:
         """End the workers at once; what is still to be decoded is dropped."""
@@ -132,19 +132,26 @@ class _Load:
             self._events.clear()
             self._changed.notify_all()
 
+    @property
+    def has_event(self) -> bool:
+        """Whether the next one can be had without waiting."""
+        return bool(not self._n_left or self._events or self._error or self.dropped)
+
     def __iter__(self) -> Iterator[tuple[int, ClipEvent]]:
-        while self._n_left:
-            with self._changed:
-                self._changed.wait_for(lambda: self._events or self._error or self.dropped)
-                if self._error is not None:
-                    raise self._error
-                if self.dropped:
-                    return
-                index, event = self._events.popleft()
-                self._n_samples -= _size(event)
-                self._changed.notify_all()
-            self._n_left -= isinstance(event, ClipEnd)
-            yield index, event
+        return self
+
+    def __next__(self) -> tuple[int, ClipEvent]:
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_event)
+            if self._error is not None:
+                raise self._error
+            if self.dropped or not self._n_left:
+                raise StopIteration
+            index, event = self._events.popleft()
+            self._n_samples -= _size(event)
+            self._changed.notify_all()
+        self._n_left -= isinstance(event, ClipEnd)
+        return index, event
 
 
 def _size(event: ClipEvent) -> int:

@@ -7,7 +7,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from embedx.encoders.pooling import pool_frames
 from embedx.errors import EmbedxWarning
 from embedx.recipe import Recipe, Resources
 
-__all__ = ["ClipEncoder", "Row", "Window"]
+__all__ = ["ClipEncoder", "Row", "Stream", "Window"]
 
 _AHEAD = 4  # batches' worth of windows that are sorted by length together on a GPU
 
@@ -123,38 +123,32 @@ class ClipEncoder:
         Row
             In any order.
         """
+        stream = self.stream()
+        for window in windows:
+            stream.put(window)
+            yield from stream.collect()
+            while not stream.has_room:
+                wait(stream.pending, return_when=FIRST_COMPLETED)  # whichever ends first: no lane waits for another
+                yield from stream.collect()
+        stream.flush()
+        while stream.pending:
+            wait(stream.pending, return_when=FIRST_COMPLETED)
+            yield from stream.collect()
+
+    def stream(self) -> Stream:
+        """Return a way through the lanes; several may be open at a time, and no batch holds windows of two."""
         assert self.encoder is not None  # made here, not by several lanes at once
         assert self._room is not None
-        pending: set[Future[list[Row]]] = set()
-        for batch in self._batches(windows):
-            pending.add(self._lanes.submit(self._compute, batch))
-            ready = {future for future in pending if future.done()}
-            if not ready and len(pending) > 2 * self.n_lanes:  # whichever ends first: no lane waits for another
-                ready, _ = wait(pending, return_when=FIRST_COMPLETED)
-            pending -= ready
-            for future in ready:
-                yield from future.result()
-        for future in as_completed(pending):
-            yield from future.result()
+        return Stream(self)
 
-    def _batches(self, windows: Iterable[Window]) -> Iterator[Sequence[Window]]:
-        if not self.on_gpu:
-            yield from ([window] for window in windows)
-            return
-        held: list[Window] = []
-        n_samples = 0
-        for window in windows:
-            held.append(window)
-            n_samples += len(window.samples)
-            if n_samples >= _AHEAD * self._budget:
-                yield from self._bucketed(held)
-                held, n_samples = [], 0
-        yield from self._bucketed(held)
+    def submit(self, batch: Sequence[Window]) -> Future[list[Row]]:
+        """Have a batch computed as soon as a lane is free."""
+        return self._lanes.submit(self._compute, batch)
 
-    def _bucketed(self, windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-        lengths = [len(window.samples) for window in windows]
-        for batch in bucket_by_length(lengths, budget_samples=self._budget):
-            yield [windows[i] for i in batch]
+    @property
+    def budget_samples(self) -> int:
+        """Padded samples in a batch, by what memory has been found to hold."""
+        return self._budget
 
     def _compute(self, batch: Sequence[Window]) -> list[Row]:
         """Compute one batch in a lane; halve it when memory does not suffice."""
@@ -192,6 +186,49 @@ class ClipEncoder:
             EmbedxWarning,
             stacklevel=2,
         )
+
+
+class Stream:
+    """Windows on their way through the lanes; get one from `ClipEncoder.stream`."""
+
+    def __init__(self, encoder: ClipEncoder) -> None:
+        self._encoder = encoder
+        self._held: list[Window] = []
+        self._n_samples = 0
+        self.min_samples = encoder.encoder.min_samples
+        self.pending: set[Future[list[Row]]] = set()
+
+    @property
+    def n_waiting(self) -> int:
+        """Batches that are not computed yet."""
+        return sum(not future.done() for future in self.pending)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more should be put in: lanes shall find a next batch, memory shall not fill up."""
+        return self.n_waiting <= 2 * self._encoder.n_lanes
+
+    def put(self, window: Window) -> None:
+        """Add a window: a batch of its own on a CPU; on a GPU several batches' worth are sorted by length."""
+        self._held.append(window)
+        self._n_samples += len(window.samples)
+        if not self._encoder.on_gpu or self._n_samples >= _AHEAD * self._encoder.budget_samples:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what is held."""
+        lengths = [len(window.samples) for window in self._held]
+        budget = self._encoder.budget_samples if self._encoder.on_gpu else 0
+        for batch in bucket_by_length(lengths, budget_samples=budget):
+            self.pending.add(self._encoder.submit([self._held[i] for i in batch]))
+        self._held, self._n_samples = [], 0
+
+    def collect(self) -> Iterator[Row]:
+        """Yield the rows that are computed, in any order, without waiting."""
+        ready = {future for future in self.pending if future.done()}
+        self.pending -= ready
+        for future in ready:
+            yield from future.result()
 
 
 class _Room:

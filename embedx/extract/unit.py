@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipStamp
+from embedx.audio.loader import ClipRequest
 from embedx.audio.pool import DecodePool
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import modules_of
 from embedx.encoders.device import choose_device, count_decoders
-from embedx.errors import ClipTooShortError
-from embedx.extract.compute import ClipEncoder, Row, Window
+from embedx.extract.compute import ClipEncoder
+from embedx.extract.flow import UnitFlow
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe, Resources
-from embedx.store.rows import NO_STAMP, ClipResult, Embedded, Failure, FileStamp
+from embedx.store.rows import ClipResult, Embedded
 
 __all__ = ["SOURCES_PER_UNIT", "Unit", "UnitRunner", "plan_units"]
 
 SOURCES_PER_UNIT = 64
+
+_LOOK_SECONDS = 0.02
+"""So often is it seen whether audio of the next unit has come, while this one's last windows are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +65,6 @@ def plan_units(manifest: Manifest | Sequence[Source], *, n_sources: int = SOURCE
     return tuple(Unit(number, sources[start : start + n_sources]) for number, start in enumerate(starts))
 
 
-@dataclass(slots=True)
-class _Clip:
-    """A clip on its way: what has been seen of it so far."""
-
-    source: Source
-    stamp: FileStamp = NO_STAMP
-    end: ClipEnd = ClipEnd("error", "decoding ended early")  # noqa: RUF009  # frozen
-    rows: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # embedding and control; the samples may go
-    bounds: list[tuple[float, float]] = field(default_factory=list)
-    problem: ClipEnd | None = None
-
-    def result(self) -> ClipResult:
-        """Return rows, or the failure."""
-        end = self.end if self.end.reason or self.problem is None else self.problem
-        if not end.reason and not self.bounds:
-            end = ClipEnd("decode", f"{self.source.id} holds no audio")
-        if end.reason:
-            return Failure(self.source, self.stamp, end.reason, end.message)
-        return self._embedded()
-
-    def _embedded(self) -> ClipResult:
-        rows = [self.rows[i] for i in range(len(self.bounds))]
-        starts, ends = np.array(self.bounds).T
-        embeddings, control = (np.stack(values) for values in zip(*rows, strict=True))
-        if not (np.isfinite(embeddings).all() and np.isfinite(control).all()):
-            message = f"{self.source.id}: NaN or infinity in the audio or in the encoder's output"
-            return Failure(self.source, self.stamp, "non_finite", message)
-        return Embedded(self.source, self.stamp, embeddings, control, starts, ends)
-
-
 def _priced(results: list[ClipResult], seconds: float) -> list[ClipResult]:
     """Share a unit's seconds among its rows."""
     n_rows = sum(len(result.start_seconds) for result in results if isinstance(result, Embedded))
@@ -125,7 +97,7 @@ class UnitRunner:
         self.recipe, self.info, self.resources, self.root = recipe, info, resources, Path(root)
         self._compute: ClipEncoder | None = None
         self._pool: DecodePool | None = None
-        self._ahead: dict[Unit, Iterator[tuple[int, ClipEvent]]] = {}
+        self._ahead: dict[Unit, UnitFlow] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"recipe": self.recipe, "info": self.info, "resources": self.resources, "root": self.root}
@@ -169,7 +141,8 @@ class UnitRunner:
             if self._pool is None:
                 device = choose_device(self.resources.device)
                 self._pool = DecodePool(count_decoders(device, self.resources.workers))
-            self._ahead[unit] = self._pool.load([self._request(source) for source in unit.sources])
+            events = self._pool.load([self._request(source) for source in unit.sources])
+            self._ahead[unit] = UnitFlow(unit.sources, events, self.recipe)
 
     def __call__(self, unit: Unit, *, progress: Callable[[Source, float], None] | None = None) -> list[ClipResult]:
         """Decode, encode and pool a unit.
@@ -188,48 +161,41 @@ class UnitRunner:
         """
         started = time.perf_counter()
         self.prefetch(unit)  # workers start while the weights are loaded
-        if self._compute is None:
-            self._compute = ClipEncoder(self.recipe, self.info, self.resources)
-        clips = [_Clip(source) for source in unit.sources]
-        windows = self._windows(clips, self._ahead.pop(unit), self._compute.encoder.min_samples)
-        for row in self._compute.encode(windows):
-            self._keep(clips[row.window.clip], row)
-            if progress is not None:
-                progress(clips[row.window.clip].source, len(row.window.samples) / self.recipe.sample_rate)
-        return _priced([clip.result() for clip in clips], time.perf_counter() - started)
+        self.load()
+        flow = self._ahead.pop(unit)
+        flow.begin(self._encoder.stream())
+        while True:
+            flow.collect()
+            for source, seconds in flow.done():
+                if progress is not None:
+                    progress(source, seconds)
+            if flow.is_done:
+                break
+            self._step(flow, next(iter(self._ahead.values()), None))
+        return _priced(flow.results(), time.perf_counter() - started)
+
+    @property
+    def _encoder(self) -> ClipEncoder:
+        assert self._compute is not None, "not loaded"
+        return self._compute
+
+    def _step(self, flow: UnitFlow, following: UnitFlow | None) -> None:
+        """Feed the lanes once, or wait for them; the following unit fills those that this one leaves empty."""
+        flows = [flow]
+        if flow.is_fed and following is not None:
+            following.begin(self._encoder.stream())
+            following.collect()
+            flows.append(following)
+        has_room = sum(one.stream.n_waiting for one in flows) <= 2 * self._encoder.n_lanes
+        hungry = next((one for one in flows if has_room and not one.is_fed), None)
+        if hungry is not None and (hungry is flow or hungry.has_event):
+            hungry.feed()
+        else:
+            pending = set[Future[Any]]().union(*(one.stream.pending for one in flows))
+            wait(pending, _LOOK_SECONDS if hungry is not None else None, FIRST_COMPLETED)
 
     def _request(self, source: Source) -> ClipRequest:
         path = str(self.root / source.uri)
         return ClipRequest.from_recipe(
             path, self.recipe, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds
         )
-
-    def _windows(
-        self, clips: Sequence[_Clip], events: Iterator[tuple[int, ClipEvent]], min_samples: int
-    ) -> Iterator[Window]:
-        """Note what the loader says of each clip, and pass the windows on."""
-        rate = self.recipe.sample_rate
-        for index, event in events:
-            clip = clips[index]
-            if isinstance(event, ClipStamp):
-                clip.stamp = FileStamp(event.sha256, event.size, event.mtime_ns)
-            elif isinstance(event, ClipEnd):
-                clip.end = event
-            elif len(event.samples) < min_samples:
-                clip.problem = self._too_short(clip.source, len(event.samples), min_samples)
-            else:
-                clip.bounds.append((event.start_seconds, event.start_seconds + len(event.samples) / rate))
-                yield Window(index, len(clip.bounds) - 1, event.samples)
-
-    def _too_short(self, source: Source, n_samples: int, min_samples: int) -> ClipEnd:
-        got, need = (f"{n} samples ({1000 * n / self.recipe.sample_rate:.1f} ms)" for n in (n_samples, min_samples))
-        return ClipEnd(
-            ClipTooShortError.reason, f"{source.id}: {got} are less than one frame of {self.info.id}, {need}"
-        )
-
-    def _keep(self, clip: _Clip, row: Row) -> None:
-        clip.rows[row.window.number] = row.embedding, row.control
-        if row.embedding is None:
-            seconds = len(row.window.samples) / self.recipe.sample_rate
-            advice = "choose shorter windows (--window) or another device"
-            clip.problem = ClipEnd("error", f"{clip.source.id}: no memory for a window of {seconds:.1f} s: {advice}")

@@ -156,6 +156,35 @@ def test_a_runner_travels_and_loads_nothing_before_its_first_unit(mixed_folder):
     assert len(results) == 3
 
 
+def test_the_next_unit_fills_the_lanes_that_one_leaves_empty(monkeypatch, tone_folder):
+    plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
+    first, second = plan_units(list(read_manifest(tone_folder))[:12], n_sources=6)
+    resources, heard = Resources(device="cpu", threads=2, workers=1), []
+    with UnitRunner(plan.recipe, plan.info, resources, tone_folder) as runner:
+        expected = [runner(unit) for unit in (first, second)]
+    with UnitRunner(plan.recipe, plan.info, resources, tone_folder) as runner:
+        runner.load()
+        encode, calls = runner._compute.encoder.encode, []
+
+        def slow_at_first(batch):
+            calls.append(len(batch))
+            if len(calls) == 1:
+                time.sleep(2.0)
+            return encode(batch)
+
+        monkeypatch.setattr(runner._compute.encoder, "encode", slow_at_first)
+        runner.prefetch(first)
+        runner.prefetch(second)
+        found = [runner(first, progress=lambda source, seconds: heard.append(source))]
+        n_calls, n_heard = len(calls), len(heard)
+        found.append(runner(second, progress=lambda source, seconds: heard.append(source)))
+    assert n_calls > 6  # the second unit was begun while the first one's slow window held a lane
+    assert n_heard == 6  # and is not reported before its turn
+    assert (set(heard[:6]), set(heard[6:])) == (set(first.sources), set(second.sources))
+    for mine, theirs in zip(found, expected, strict=True):
+        assert all(np.array_equal(a.embeddings, b.embeddings) for a, b in zip(mine, theirs, strict=True))
+
+
 def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder, recwarn):
     plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
     encoder = compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", batch_seconds=100))
