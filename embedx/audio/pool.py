@@ -6,7 +6,6 @@ beside whatever torch is doing, and a file that crashes its decoder takes none b
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import fcntl
 import json
@@ -18,14 +17,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipWindow, load_clip
+from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, load_clip
+from embedx.audio.waiting import Load
 from embedx.audio.wire import READY, read_message
 from embedx.errors import RunnerError
 
 __all__ = ["DecodePool"]
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.audio.worker import main; main()"
-_BUDGET_SAMPLES = 16_000_000  # 64 MB of float32 that wait for the encoder
 _PIPE_BYTES = 1 << 20
 _ATTEMPTS = 2
 
@@ -49,9 +48,9 @@ class DecodePool:
 
     def __init__(self, n_workers: int, *, timeout_seconds: float = 60.0) -> None:
         self.n_workers, self.timeout_seconds = n_workers, timeout_seconds
-        self._tasks: queue.SimpleQueue[tuple[_Load, int, ClipRequest] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Load, int, ClipRequest] | None] = queue.SimpleQueue()
         self._servants: list[_Servant] = []
-        self._loads: list[_Load] = []
+        self._loads: list[Load] = []
 
     def __enter__(self) -> DecodePool:
         return self
@@ -80,7 +79,7 @@ class DecodePool:
         """
         if self.n_workers <= 0:
             return ((i, event) for i, request in enumerate(requests) for event in load_clip(request))
-        load = _Load(len(requests))
+        load = Load(len(requests))
         self._loads.append(load)
         for index, request in enumerate(requests):
             self._tasks.put((load, index, request))
@@ -99,56 +98,6 @@ class DecodePool:
         for servant in self._servants:
             servant.join()
         self._servants, self._loads = [], []
-
-
-class _Load:
-    """What waits for the consumer of one `DecodePool.load`."""
-
-    def __init__(self, n_clips: int) -> None:
-        self._events: collections.deque[tuple[int, ClipEvent]] = collections.deque()
-        self._changed = threading.Condition()
-        self._n_left, self._n_samples = n_clips, 0
-        self._error: RunnerError | None = None
-        self.dropped = False
-
-    def put(self, index: int, event: ClipEvent) -> None:
-        """Add an event; waits while too much waits already."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.dropped or self._n_samples < _BUDGET_SAMPLES)
-            self._events.append((index, event))
-            self._n_samples += _size(event)
-            self._changed.notify_all()
-
-    def fail(self, error: RunnerError) -> None:
-        """Make the consumer raise."""
-        with self._changed:
-            self._error = error
-            self._changed.notify_all()
-
-    def drop(self) -> None:
-        """Let nobody wait any more."""
-        with self._changed:
-            self.dropped = True
-            self._events.clear()
-            self._changed.notify_all()
-
-    def __iter__(self) -> Iterator[tuple[int, ClipEvent]]:
-        while self._n_left:
-            with self._changed:
-                self._changed.wait_for(lambda: self._events or self._error or self.dropped)
-                if self._error is not None:
-                    raise self._error
-                if self.dropped:
-                    return
-                index, event = self._events.popleft()
-                self._n_samples -= _size(event)
-                self._changed.notify_all()
-            self._n_left -= isinstance(event, ClipEnd)
-            yield index, event
-
-
-def _size(event: ClipEvent) -> int:
-    return len(event.samples) if isinstance(event, ClipWindow) else 0
 
 
 class _WorkerDiedError(Exception):
@@ -190,13 +139,13 @@ class _Servant:
         with contextlib.suppress(_StoppedError):
             self._retire()
 
-    def _decode_or_fail(self, load: _Load, index: int, request: ClipRequest) -> None:
+    def _decode_or_fail(self, load: Load, index: int, request: ClipRequest) -> None:
         try:
             load.put(index, self._decode(load, index, request))
         except RunnerError as error:
             load.fail(error)
 
-    def _decode(self, load: _Load, index: int, request: ClipRequest) -> ClipEnd:
+    def _decode(self, load: Load, index: int, request: ClipRequest) -> ClipEnd:
         """Let the worker decode one clip; a second worker gets a second chance, then it is a failure."""
         n_given = 0  # events that were passed on
         for _ in range(_ATTEMPTS):

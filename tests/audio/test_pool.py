@@ -118,7 +118,7 @@ def test_a_decoder_that_hangs_is_ended(clips):
 
 
 def test_what_waits_is_bounded(clips, monkeypatch):
-    monkeypatch.setattr("embedx.audio.pool._BUDGET_SAMPLES", 200_000)
+    monkeypatch.setattr("embedx.audio.waiting._BUDGET_SAMPLES", 200_000)
     with DecodePool(2) as pool:
         events = pool.load([request(clips[3])] * 2)
         next(iter(events))
