@@ -14,7 +14,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, load_clip
@@ -38,6 +38,8 @@ class DecodePool:
         Processes; 0 decodes in this one (and a file that crashes the decoder then ends it).
     timeout_seconds : float
         A worker that gives no sign of life for so long is killed; its clip becomes a failure.
+    pulse : callable, optional
+        Called by whoever iterates over events, at each event and, while there is none, at each sign of life.
 
     Examples
     --------
@@ -46,8 +48,10 @@ class DecodePool:
     []
     """
 
-    def __init__(self, n_workers: int, *, timeout_seconds: float = 60.0) -> None:
-        self.n_workers, self.timeout_seconds = n_workers, timeout_seconds
+    def __init__(
+        self, n_workers: int, *, timeout_seconds: float = 60.0, pulse: Callable[[], None] | None = None
+    ) -> None:
+        self.n_workers, self.timeout_seconds, self._pulse = n_workers, timeout_seconds, pulse or _ignore
         self._tasks: queue.SimpleQueue[tuple[Load, int, ClipRequest] | None] = queue.SimpleQueue()
         self._servants: list[_Servant] = []
         self._loads: list[Load] = []
@@ -78,8 +82,8 @@ class DecodePool:
             While iterating: workers cannot be started.
         """
         if self.n_workers <= 0:
-            return ((i, event) for i, request in enumerate(requests) for event in load_clip(request))
-        load = Load(len(requests))
+            return self._load_here(requests)
+        load = Load(len(requests), self._pulse)
         self._loads.append(load)
         for index, request in enumerate(requests):
             self._tasks.put((load, index, request))
@@ -98,6 +102,16 @@ class DecodePool:
         for servant in self._servants:
             servant.join()
         self._servants, self._loads = [], []
+
+    def _load_here(self, requests: Sequence[ClipRequest]) -> Iterator[tuple[int, ClipEvent]]:
+        for index, request in enumerate(requests):
+            for event in load_clip(request, pulse=self._pulse):
+                self._pulse()
+                yield index, event
+
+
+def _ignore() -> None:
+    pass
 
 
 class _WorkerDiedError(Exception):
@@ -150,7 +164,7 @@ class _Servant:
         n_given = 0  # events that were passed on
         for _ in range(_ATTEMPTS):
             try:
-                for n, event in enumerate(self._living_worker().decode(request), start=1):
+                for n, event in enumerate(self._living_worker().decode(request, load.beat), start=1):
                     if isinstance(event, ClipEnd):
                         return event
                     if n > n_given:
@@ -213,8 +227,8 @@ class _Worker:
         if read_message(self.read) != READY:
             raise _WorkerDiedError
 
-    def decode(self, request: ClipRequest) -> Iterator[ClipEvent]:
-        """Send a request and yield its events.
+    def decode(self, request: ClipRequest, beat: Callable[[], None]) -> Iterator[ClipEvent]:
+        """Send a request and yield its events; between them, call ``beat`` at every sign of life.
 
         Raises
         ------
@@ -230,7 +244,9 @@ class _Worker:
         event: ClipEvent | bytes = b""
         while not isinstance(event, ClipEnd):
             event = read_message(self.read)
-            if not isinstance(event, bytes):
+            if isinstance(event, bytes):
+                beat()
+            else:
                 yield event
 
     def read(self, n_bytes: int) -> bytearray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from embedx.audio.loader import ClipEnd, ClipEvent, ClipWindow
 from embedx.errors import RunnerError
@@ -17,7 +17,8 @@ _BUDGET_SAMPLES = 16_000_000  # 64 MB of float32 that wait for the encoder
 class Load:
     """What waits for the consumer of one `DecodePool.load`."""
 
-    def __init__(self, n_clips: int) -> None:
+    def __init__(self, n_clips: int, pulse: Callable[[], None]) -> None:
+        self._pulse, self._beats = pulse, False
         self._events: collections.deque[tuple[int, ClipEvent]] = collections.deque()
         self._changed = threading.Condition()
         self._n_left, self._n_samples = n_clips, 0
@@ -30,6 +31,12 @@ class Load:
             self._changed.wait_for(lambda: self.dropped or self._n_samples < _BUDGET_SAMPLES)
             self._events.append((index, event))
             self._n_samples += _size(event)
+            self._changed.notify_all()
+
+    def beat(self) -> None:
+        """Note that a decoder gets on."""
+        with self._changed:
+            self._beats = True
             self._changed.notify_all()
 
     def fail(self, error: RunnerError) -> None:
@@ -48,16 +55,20 @@ class Load:
     def __iter__(self) -> Iterator[tuple[int, ClipEvent]]:
         while self._n_left:
             with self._changed:
-                self._changed.wait_for(lambda: self._events or self._error or self.dropped)
+                self._changed.wait_for(lambda: self._events or self._error or self.dropped or self._beats)
                 if self._error is not None:
                     raise self._error
                 if self.dropped:
                     return
-                index, event = self._events.popleft()
-                self._n_samples -= _size(event)
-                self._changed.notify_all()
-            self._n_left -= isinstance(event, ClipEnd)
-            yield index, event
+                self._beats = False
+                found = self._events.popleft() if self._events else None
+                if found is not None:
+                    self._n_samples -= _size(found[1])
+                    self._changed.notify_all()
+            self._pulse()
+            if found is not None:
+                self._n_left -= isinstance(found[1], ClipEnd)
+                yield found
 
 
 def _size(event: ClipEvent) -> int:
