@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from embedx.errors import RecipeMismatchError
+from embedx.errors import ParameterError, RecipeMismatchError
 
 __all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources"]
 
@@ -188,6 +188,22 @@ class Resources:
     compile : bool
         Let torch compile the layers: minutes at the start, then faster. Numbers stay within the tolerance that
         is stated for the compute dtype.
+    silence_timeout_seconds : float, optional
+        An encoder process that gives no sign of life for so long, though it has work, is killed as one that hangs;
+        until its weights are loaded it may take three times as long. Signs are windows that are done and, while it
+        waits for audio, decoders that get on. None takes 600 s, 20 s more for each second of window, and 20 minutes
+        more with ``compile``. Local engine only: on a cluster `ClusterOptions.unit_timeout_seconds` limits a unit.
+
+    Raises
+    ------
+    ParameterError
+        A time limit that is no time.
+
+    Examples
+    --------
+    >>> Resources(silence_timeout_seconds=0)
+    Traceback (most recent call last):
+    embedx.errors.ParameterError: silence_timeout_seconds is 0: give seconds above 0
     """
 
     device: str = "auto"
@@ -196,3 +212,9 @@ class Resources:
     threads: int = 0
     devices: tuple[str, ...] = ()
     compile: bool = False
+    silence_timeout_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        limit = self.silence_timeout_seconds
+        if limit is not None and not 0 < limit < float("inf"):
+            raise ParameterError(f"silence_timeout_seconds is {limit}: give seconds above 0")

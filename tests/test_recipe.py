@@ -6,7 +6,8 @@ from dataclasses import fields
 import pytest
 
 from embedx import Recipe
-from embedx.errors import RecipeMismatchError
+from embedx.errors import ParameterError, RecipeMismatchError
+from embedx.recipe import Resources
 
 RECIPE = Recipe(encoder="tiny", revision="bundled", weights_sha256="0" * 64, layers=(0, 1, 2))
 OTHER = {
@@ -69,3 +70,9 @@ def test_a_recipe_survives_json():
 def test_what_is_no_recipe_is_refused(text):
     with pytest.raises(ValueError, match=r"recipe|Expecting"):
         Recipe.from_json(text)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_that_is_no_time_is_refused(seconds):
+    with pytest.raises(ParameterError, match=r"silence_timeout_seconds is .*: give seconds above 0"):
+        Resources(silence_timeout_seconds=seconds)

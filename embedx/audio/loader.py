@@ -18,6 +18,8 @@ from embedx.recipe import Recipe
 
 __all__ = ["ClipEnd", "ClipEvent", "ClipRequest", "ClipStamp", "ClipWindow", "load_clip", "parse_offset"]
 
+_HASHED_BYTES = 1 << 18  # one sign of life each: half a minute even at 10 kB/s
+
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
@@ -118,16 +120,17 @@ def load_clip(request: ClipRequest, *, pulse: Callable[[], None] | None = None) 
     request : ClipRequest
         What is wanted.
     pulse : callable, optional
-        Called at every packet: a sign of life while nothing is yielded.
+        Called at every packet and at every block that is hashed: a sign of life while nothing is yielded.
 
     Yields
     ------
     ClipStamp, then ClipWindow ..., then ClipEnd
         No stamp when the file cannot be read.
     """
+    pulse = pulse or _ignore
     try:
-        yield _stamp(request.path)
-        yield from _windows(request, DecodeNotes(pulse=pulse))
+        yield _stamp(request.path, pulse)
+        yield from _windows(request, pulse)
         yield ClipEnd()
     except FileNotFoundError:
         yield ClipEnd("missing", f"{request.path}: no such file")
@@ -161,26 +164,40 @@ def parse_offset(offset: str) -> float | None:
     return seconds
 
 
-def _stamp(path: str) -> ClipStamp:
+def _ignore() -> None:
+    pass
+
+
+def _stamp(path: str, pulse: Callable[[], None]) -> ClipStamp:
     if os.path.exists(path) and not os.path.isfile(path):
         raise DecodeError(f"{path} is not a regular file")
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         facts = os.fstat(file.fileno())
-        return ClipStamp(hashlib.file_digest(file, "sha256").digest(), facts.st_size, facts.st_mtime_ns)
+        while block := file.read(_HASHED_BYTES):
+            digest.update(block)
+            pulse()
+    return ClipStamp(digest.digest(), facts.st_size, facts.st_mtime_ns)
 
 
-def _windows(request: ClipRequest, notes: DecodeNotes) -> Iterator[ClipWindow]:
-    start, stop = _bounds(request, notes)
-    blocks = decode_blocks(request.path, start_seconds=start, stop_seconds=stop, sample_rate=request.sample_rate)
+def _windows(request: ClipRequest, pulse: Callable[[], None]) -> Iterator[ClipWindow]:
+    start, stop = _bounds(request, pulse)
+    blocks = decode_blocks(
+        request.path,
+        start_seconds=start,
+        stop_seconds=stop,
+        sample_rate=request.sample_rate,
+        notes=DecodeNotes(pulse=pulse),
+    )
     for first, samples in cut_windows(blocks, request.plan):
         yield ClipWindow(start + first / request.sample_rate, samples)
 
 
-def _bounds(request: ClipRequest, notes: DecodeNotes) -> tuple[float, float | None]:
+def _bounds(request: ClipRequest, pulse: Callable[[], None]) -> tuple[float, float | None]:
     """Apply offset and max_seconds to the segment."""
     offset = parse_offset(request.offset)
     if offset is None:
-        offset = _middle_offset(request, notes)
+        offset = _middle_offset(request, pulse)
     start, stop = request.start_seconds + offset, request.stop_seconds
     if stop is not None and start >= stop:
         raise DecodeError(f"{request.path}: the offset of {offset:g} s lies after the segment's end")
@@ -189,7 +206,7 @@ def _bounds(request: ClipRequest, notes: DecodeNotes) -> tuple[float, float | No
     return start, stop
 
 
-def _middle_offset(request: ClipRequest, notes: DecodeNotes) -> float:
+def _middle_offset(request: ClipRequest, pulse: Callable[[], None]) -> float:
     """Return where the middle ``max_seconds`` of the segment begin; counts the samples, since headers lie."""
     if request.max_seconds is None:
         return 0.0
@@ -198,7 +215,7 @@ def _middle_offset(request: ClipRequest, notes: DecodeNotes) -> float:
         start_seconds=request.start_seconds,
         stop_seconds=request.stop_seconds,
         sample_rate=request.sample_rate,
-        notes=notes,
+        notes=DecodeNotes(pulse=pulse),
     )
     n_samples = sum(len(block) for block in blocks)
     spare = n_samples - round(request.max_seconds * request.sample_rate)

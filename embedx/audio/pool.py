@@ -6,7 +6,6 @@ beside whatever torch is doing, and a file that crashes its decoder takes none b
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import fcntl
 import json
@@ -15,17 +14,17 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, ClipWindow, load_clip
+from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, load_clip
+from embedx.audio.waiting import Load
 from embedx.audio.wire import READY, read_message
 from embedx.errors import RunnerError
 
 __all__ = ["DecodePool"]
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.audio.worker import main; main()"
-_BUDGET_SAMPLES = 16_000_000  # 64 MB of float32 that wait for the encoder
 _PIPE_BYTES = 1 << 20
 _ATTEMPTS = 2
 
@@ -39,6 +38,8 @@ class DecodePool:
         Processes; 0 decodes in this one (and a file that crashes the decoder then ends it).
     timeout_seconds : float
         A worker that gives no sign of life for so long is killed; its clip becomes a failure.
+    pulse : callable, optional
+        Called by whoever iterates over events, at each event and, while there is none, at each sign of life.
 
     Examples
     --------
@@ -47,11 +48,13 @@ class DecodePool:
     []
     """
 
-    def __init__(self, n_workers: int, *, timeout_seconds: float = 60.0) -> None:
-        self.n_workers, self.timeout_seconds = n_workers, timeout_seconds
-        self._tasks: queue.SimpleQueue[tuple[_Load, int, ClipRequest] | None] = queue.SimpleQueue()
+    def __init__(
+        self, n_workers: int, *, timeout_seconds: float = 60.0, pulse: Callable[[], None] | None = None
+    ) -> None:
+        self.n_workers, self.timeout_seconds, self._pulse = n_workers, timeout_seconds, pulse or _ignore
+        self._tasks: queue.SimpleQueue[tuple[Load, int, ClipRequest] | None] = queue.SimpleQueue()
         self._servants: list[_Servant] = []
-        self._loads: list[_Load] = []
+        self._loads: list[Load] = []
 
     def __enter__(self) -> DecodePool:
         return self
@@ -79,8 +82,8 @@ class DecodePool:
             While iterating: workers cannot be started.
         """
         if self.n_workers <= 0:
-            return ((i, event) for i, request in enumerate(requests) for event in load_clip(request))
-        load = _Load(len(requests))
+            return self._load_here(requests)
+        load = Load(len(requests), self._pulse)
         self._loads.append(load)
         for index, request in enumerate(requests):
             self._tasks.put((load, index, request))
@@ -100,62 +103,15 @@ class DecodePool:
             servant.join()
         self._servants, self._loads = [], []
 
-
-class _Load:
-    """What waits for the consumer of one `DecodePool.load`."""
-
-    def __init__(self, n_clips: int) -> None:
-        self._events: collections.deque[tuple[int, ClipEvent]] = collections.deque()
-        self._changed = threading.Condition()
-        self._n_left, self._n_samples = n_clips, 0
-        self._error: RunnerError | None = None
-        self.dropped = False
-
-    def put(self, index: int, event: ClipEvent) -> None:
-        """Add an event; waits while too much waits already."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.dropped or self._n_samples < _BUDGET_SAMPLES)
-            self._events.append((index, event))
-            self._n_samples += _size(event)
-            self._changed.notify_all()
-
-    def fail(self, error: RunnerError) -> None:
-        """Make the consumer raise."""
-        with self._changed:
-            self._error = error
-            self._changed.notify_all()
-
-    def drop(self) -> None:
-        """Let nobody wait any more."""
-        with self._changed:
-            self.dropped = True
-            self._events.clear()
-            self._changed.notify_all()
-
-    @property
-    def has_event(self) -> bool:
-        """Whether the next one can be had without waiting."""
-        return bool(not self._n_left or self._events or self._error or self.dropped)
-
-    def __iter__(self) -> Iterator[tuple[int, ClipEvent]]:
-        return self
-
-    def __next__(self) -> tuple[int, ClipEvent]:
-        with self._changed:
-            self._changed.wait_for(lambda: self.has_event)
-            if self._error is not None:
-                raise self._error
-            if self.dropped or not self._n_left:
-                raise StopIteration
-            index, event = self._events.popleft()
-            self._n_samples -= _size(event)
-            self._changed.notify_all()
-        self._n_left -= isinstance(event, ClipEnd)
-        return index, event
+    def _load_here(self, requests: Sequence[ClipRequest]) -> Iterator[tuple[int, ClipEvent]]:
+        for index, request in enumerate(requests):
+            for event in load_clip(request, pulse=self._pulse):
+                self._pulse()
+                yield index, event
 
 
-def _size(event: ClipEvent) -> int:
-    return len(event.samples) if isinstance(event, ClipWindow) else 0
+def _ignore() -> None:
+    pass
 
 
 class _WorkerDiedError(Exception):
@@ -197,18 +153,18 @@ class _Servant:
         with contextlib.suppress(_StoppedError):
             self._retire()
 
-    def _decode_or_fail(self, load: _Load, index: int, request: ClipRequest) -> None:
+    def _decode_or_fail(self, load: Load, index: int, request: ClipRequest) -> None:
         try:
             load.put(index, self._decode(load, index, request))
         except RunnerError as error:
             load.fail(error)
 
-    def _decode(self, load: _Load, index: int, request: ClipRequest) -> ClipEnd:
+    def _decode(self, load: Load, index: int, request: ClipRequest) -> ClipEnd:
         """Let the worker decode one clip; a second worker gets a second chance, then it is a failure."""
         n_given = 0  # events that were passed on
         for _ in range(_ATTEMPTS):
             try:
-                for n, event in enumerate(self._living_worker().decode(request), start=1):
+                for n, event in enumerate(self._living_worker().decode(request, load.beat), start=1):
                     if isinstance(event, ClipEnd):
                         return event
                     if n > n_given:
@@ -271,8 +227,8 @@ class _Worker:
         if read_message(self.read) != READY:
             raise _WorkerDiedError
 
-    def decode(self, request: ClipRequest) -> Iterator[ClipEvent]:
-        """Send a request and yield its events.
+    def decode(self, request: ClipRequest, beat: Callable[[], None]) -> Iterator[ClipEvent]:
+        """Send a request and yield its events; between them, call ``beat`` at every sign of life.
 
         Raises
         ------
@@ -288,7 +244,9 @@ class _Worker:
         event: ClipEvent | bytes = b""
         while not isinstance(event, ClipEnd):
             event = read_message(self.read)
-            if not isinstance(event, bytes):
+            if isinstance(event, bytes):
+                beat()
+            else:
                 yield event
 
     def read(self, n_bytes: int) -> bytearray:

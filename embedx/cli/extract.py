@@ -65,6 +65,12 @@ def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--workers", type=int, metavar="N", help="decoding processes (default 2, on a GPU more)")
     group.add_argument("--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (GPU)")
     group.add_argument("--compile", action="store_true", help="let torch compile the layers first (for long jobs)")
+    group.add_argument(
+        "--silence-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end an encoder process that hangs so long (default 600, and 20 a second of window; not on Ray)",
+    )
 
 
 def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
@@ -118,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         batch_seconds=args.batch_seconds,
         workers=args.workers,
         compile=args.compile,
+        silence_timeout_seconds=args.silence_timeout,
     )
     with _interrupted_by_sigterm(), ProgressBar("extract", unit="clips") as bar:
         report = extract_embeddings(

@@ -1,10 +1,13 @@
 """Units on this machine: a worker process a device decodes and encodes, this process hands out and takes back.
 
-Whatever kills a worker costs one clip: `embedx.extract.leases` finds out which, just as on a cluster.
+Whatever kills a worker costs one clip: `embedx.extract.leases` finds out which, just as on a cluster. A worker that
+has work and gives no sign of life for too long is killed. Signs come from the thread that does the work, when a window
+is done or a decoder that it waits for gets on: a thread of its own would go on to beat beside one that hangs.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +29,15 @@ LEASES_PER_WORKER = 2
 """One that it computes and one whose audio is decoded meanwhile."""
 
 _LAST_WORDS_SECONDS = 1.0
+
+_SILENCE_SECONDS, _SECONDS_PER_SECOND, _COMPILING_SECONDS = 600.0, 20.0, 1_200.0
+"""How long is too long. A window of 10 s takes the largest encoder three minutes on one slow core, one of ten minutes
+a large encoder an hour and a half (attention grows with the square); 20 s for a second are twice that."""
+
+_START_FACTOR = 3.0
+"""Weights may come from a slow disk."""
+
+_TICK_SECONDS = 1.0
 
 Heard = Callable[[float], None]
 Describe = Callable[[Recipe, Resources], Mapping[str, str]]
@@ -58,7 +70,7 @@ def run_units(
     EmbedxError
         What a worker cannot do for any clip, such as reading the weights.
     RunnerError
-        Workers die whatever they work on. Everything that was yielded before remains valid.
+        Workers die whatever they work on, or one is never ready. Everything that was yielded before remains valid.
     """
     if not units:
         return
@@ -81,6 +93,13 @@ def _places(runner: UnitRunner, n_units: int) -> list[UnitRunner]:
     ]
 
 
+def _silence_seconds(recipe: Recipe, resources: Resources) -> float:
+    """Return how long a worker may be silent over a window."""
+    if resources.silence_timeout_seconds is not None:
+        return resources.silence_timeout_seconds
+    return _SILENCE_SECONDS + _SECONDS_PER_SECOND * recipe.window_seconds + _COMPILING_SECONDS * resources.compile
+
+
 def _ignore(seconds: float) -> None:
     pass
 
@@ -91,9 +110,11 @@ class _Place:
     def __init__(self, runner: UnitRunner, describe: Describe | None) -> None:
         self._runner = runner
         self.environment = describe(runner.recipe, runner.resources) if describe is not None else {}
+        self.device = runner.resources.device
+        self.silence_seconds = _silence_seconds(runner.recipe, runner.resources)
 
     def start(self) -> _Worker:
-        on_gpu = self._runner.resources.device.startswith("cuda")
+        on_gpu = self.device.startswith("cuda")
         process = WorkerProcess([] if on_gpu else self._runner.modules)
         process.send(self._runner)
         return _Worker(process, self)
@@ -108,6 +129,11 @@ class _Worker:
     is_ready: bool = False
     leases: deque[Lease] = field(default_factory=deque)
     heard_seconds: float = 0.0
+    silent_seconds: float = 0.0
+
+    @property
+    def limit_seconds(self) -> float:
+        return self.place.silence_seconds * (1.0 if self.is_ready else _START_FACTOR)
 
     @property
     def can_take(self) -> bool:
@@ -121,6 +147,7 @@ class _Driver:
     def __init__(self, book: LeaseBook, places: Sequence[_Place], progress: Heard) -> None:
         self._book, self._free, self._progress = book, list(places), progress
         self._workers: list[_Worker] = []
+        self._looked = time.monotonic()
 
     def results(self) -> Iterator[UnitDone]:
         """Yield every unit's results once."""
@@ -129,10 +156,10 @@ class _Driver:
                 self._workers.append(self._free.pop(0).start())
             self._hand_out()
             by_connection: dict[Any, _Worker] = {worker.process.connection: worker for worker in self._workers}
-            for connection in wait(list(by_connection)):
-                done = self._listen(by_connection[connection])
-                if done is not None:
-                    yield done
+            spoke = [by_connection[connection] for connection in wait(list(by_connection), _TICK_SECONDS)]
+            hang = self._silent(spoke)
+            for step, workers in ((self._hangs, hang), (self._listen, spoke)):
+                yield from filter(None, map(step, workers))
 
     def dismiss(self) -> None:
         """End all processes at once."""
@@ -149,9 +176,29 @@ class _Driver:
                         worker.leases.append(lease)
                         worker.process.send(lease.unit)
 
+    def _silent(self, spoke: Sequence[_Worker]) -> list[_Worker]:
+        """Return those that have been silent for too long; while nobody listened they were so for a moment at most."""
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, _TICK_SECONDS), now
+        for worker in self._workers:
+            silent = worker.leases and worker not in spoke
+            worker.silent_seconds = worker.silent_seconds + passed if silent else 0.0
+        return [worker for worker in self._workers if worker.silent_seconds >= worker.limit_seconds]
+
+    def _hangs(self, worker: _Worker) -> UnitDone | None:
+        seconds = worker.limit_seconds
+        if worker.is_ready:
+            return self._lost(worker, f"no sign of life for {seconds:g} s (--silence-timeout sets the limit)")
+        raise RunnerError(
+            f"the encoder process on {worker.place.device} was not ready after {seconds:g} s: the disk that holds the "
+            "weights or the device's driver does not answer (three times --silence-timeout is the limit)"
+        )
+
     def _listen(self, worker: _Worker) -> UnitDone | None:
         try:
             kind, *words = worker.process.connection.recv()
+        except BlockingIOError:
+            return self._lost(worker, "it stopped in the middle of a message")
         except (EOFError, OSError):
             return self._lost(worker, None)
         if kind == "done":
@@ -164,7 +211,7 @@ class _Driver:
             raise _error_of(*words)
         elif kind == "broken":
             return self._lost(worker, ": ".join(filter(None, words)))
-        else:
+        elif kind == "ready":
             worker.is_ready = True
         return None
 
@@ -184,7 +231,7 @@ class _Driver:
 
     def _lost(self, worker: _Worker, why: str | None) -> UnitDone | None:
         """Part with a worker; what it had not begun goes to its successor without blame."""
-        status = worker.process.end(patience=_LAST_WORDS_SECONDS)
+        status = worker.process.end(patience=0.0 if why else _LAST_WORDS_SECONDS)
         why = why or how_it_ended(status)
         self._workers.remove(worker)
         self._free.append(worker.place)

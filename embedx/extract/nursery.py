@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,12 +17,19 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from embedx.errors import RunnerError
+from embedx.extract.zygote import KILL_SECONDS
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.extract.zygote import main; main()"
 _READ_AT_LOAD = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "CUDA_", "TORCH", "PYTORCH", "LD_")
 """Variables that libraries read when they are loaded: another value needs another zygote."""
+
+_IMPORT_SECONDS = 1_800.0
+"""So long may the libraries take to be imported, from the slowest of disks."""
+
+_PIECE_SECONDS = 60.0
+"""So long may pass between two pieces of one message: nobody computes in the middle of one."""
 
 
 class WorkerProcess:
@@ -41,6 +49,8 @@ class WorkerProcess:
     def __init__(self, modules: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
+            for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", round(_PIECE_SECONDS), 0))
             self._zygote, self.pid = _fork(modules, theirs.fileno())
             self.connection = Connection(ours.detach())
         place = {"sys_path": sys.path, "environment": dict(os.environ), "folder": os.getcwd()}
@@ -53,7 +63,7 @@ class WorkerProcess:
             self.connection.send(message)
 
     def end(self, *, patience: float = 0.0) -> int | None:
-        """End it, and return its exit status (negative: the signal).
+        """End it, stopped or not, and return its exit status (negative: the signal; None: nobody knows).
 
         Parameters
         ----------
@@ -107,23 +117,25 @@ class _Zygote:
 
     def fork(self, modules: Sequence[str], handle: int) -> int | None:
         """Return the id of a new worker that holds the handle; None when the zygote is gone."""
-        return self._ask({"fork": list(modules)}, [handle])
+        return self._ask({"fork": list(modules)}, [handle], _IMPORT_SECONDS)
 
     def end(self, pid: int, patience: float) -> int | None:
-        """End a worker; None when the zygote, and all of its workers, are gone."""
-        return self._ask({"end": pid, "patience": patience}, [])
+        """End a worker; None when it cannot be, or when the zygote, and all of its workers, are gone."""
+        return self._ask({"end": pid, "patience": patience}, [], patience + 2 * KILL_SECONDS)
 
-    def _ask(self, question: dict[str, Any], handles: list[int]) -> int | None:
+    def _ask(self, question: dict[str, Any], handles: list[int], seconds: float) -> int | None:
         with self._asking:
             try:
+                self._control.settimeout(seconds)
                 socket.send_fds(self._control, [json.dumps(question).encode()], handles)
                 answer = self._control.recv(64)
-            except OSError:
+            except OSError:  # gone, or it does not answer
+                self._close()
                 return None
             except BaseException:  # interrupted: its answer would be taken for that to the next question
                 self._close()
                 raise
-        return int(answer) if answer else None
+        return json.loads(answer) if answer else None
 
 
 def _close(made_by: int, control: socket.socket, process: subprocess.Popen[bytes]) -> None:

@@ -85,6 +85,11 @@ class UnitRunner:
     root : Path
         Folder that relative uris are relative to.
 
+    Attributes
+    ----------
+    pulse : callable or None
+        Called while a unit waits for audio, whenever its decoders get on; set it before the first unit.
+
     Examples
     --------
     Nothing is loaded before the first unit::
@@ -95,6 +100,7 @@ class UnitRunner:
 
     def __init__(self, recipe: Recipe, info: EncoderInfo, resources: Resources, root: Path) -> None:
         self.recipe, self.info, self.resources, self.root = recipe, info, resources, Path(root)
+        self.pulse: Callable[[], None] | None = None
         self._compute: ClipEncoder | None = None
         self._pool: DecodePool | None = None
         self._ahead: dict[Unit, UnitFlow] = {}
@@ -140,7 +146,7 @@ class UnitRunner:
         if unit not in self._ahead:
             if self._pool is None:
                 device = choose_device(self.resources.device)
-                self._pool = DecodePool(count_decoders(device, self.resources.workers))
+                self._pool = DecodePool(count_decoders(device, self.resources.workers), pulse=self.pulse)
             events = self._pool.load([self._request(source) for source in unit.sources])
             self._ahead[unit] = UnitFlow(unit.sources, events, self.recipe)
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 import warnings
 from collections import deque
 from multiprocessing.connection import Connection
@@ -15,11 +16,14 @@ from embedx.errors import EmbedxError, EmbedxWarning
 
 __all__ = ["serve"]
 
+_ALIVE_SECONDS = 1.0
+
 
 def serve(desk: Connection) -> None:
     """Receive a runner, then units until the connection closes; the process ends with it, whatever it is at."""
     runner = desk.recv()
     work = _Work(desk, runner)
+    runner.pulse = work.live
     warnings.showwarning = work.warn
     warnings.simplefilter("always", EmbedxWarning)
     try:
@@ -39,7 +43,7 @@ class _Work:
 
     def __init__(self, desk: Connection, runner: Any) -> None:
         self._desk, self._runner = desk, runner
-        self._speaking = threading.Lock()
+        self._speaking, self._spoke = threading.Lock(), 0.0
         self._came: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._units: deque[Any] = deque()
         threading.Thread(target=self._receive, daemon=True).start()
@@ -48,6 +52,12 @@ class _Work:
         """Send one message."""
         with self._speaking:
             self._desk.send(words)
+            self._spoke = time.monotonic()
+
+    def live(self) -> None:
+        """Say now and then that what is waited for gets on; nobody says so who only waits."""
+        if time.monotonic() - self._spoke > _ALIVE_SECONDS:
+            self.say("alive")
 
     def hear(self, source: Any, seconds: float) -> None:
         """Pass on that a window is done, and begin to decode what has come meanwhile."""

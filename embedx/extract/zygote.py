@@ -8,6 +8,7 @@ started it, and its workers with it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -16,18 +17,21 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["KILL_SECONDS", "main"]
 
 IDLE_SECONDS = 600.0
 """So long does it wait for another job before it leaves and lets its memory go."""
 
+KILL_SECONDS = 10.0
+"""A process that is killed is gone within so long, or it waits in a driver that never answers, and is left there."""
+
 _TICK_SECONDS = 0.5
 _MESSAGE_BYTES = 1 << 16
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -59,10 +63,10 @@ def _answer(control: socket.socket, asked: dict[str, Any], handles: list[int], c
             _be_worker(handles[0], zygote)
         os.close(handles[0])
         children.add(pid)
-        control.send(str(pid).encode())
+        control.send(json.dumps(pid).encode())
     else:
         children.discard(asked["end"])
-        control.send(str(_end(asked["end"], asked["patience"])).encode())
+        control.send(json.dumps(_end(asked["end"], asked["patience"])).encode())
 
 
 def _import_all(modules: list[str]) -> None:
@@ -71,27 +75,33 @@ def _import_all(modules: list[str]) -> None:
             importlib.import_module(module)
 
 
-def _end(pid: int, patience: float) -> int:
+def _end(pid: int, patience: float) -> int | None:
     """Kill a worker that does not end by itself, and return how it ended (negative: the signal)."""
-    deadline = time.monotonic() + patience
+    status = _await(pid, patience)
+    if status is None:
+        os.kill(pid, signal.SIGKILL)
+        status = _await(pid, KILL_SECONDS)
+    return status
+
+
+def _await(pid: int, seconds: float) -> int | None:
+    """Return how a process ended; None if it does not within so long."""
+    deadline = time.monotonic() + seconds
     found, status = os.waitpid(pid, os.WNOHANG)
     while not found and time.monotonic() < deadline:
         time.sleep(0.005)
         found, status = os.waitpid(pid, os.WNOHANG)
-    if not found:
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(status) if found else None
 
 
 def _be_worker(handle: int, zygote: int) -> None:
     """Work until the connection closes; never returns."""
     try:
+        _die_with(zygote)
         from embedx.extract.worker import serve
 
         desk = Connection(handle)
         _settle(desk.recv())
-        threading.Thread(target=_leave_with, args=(zygote,), daemon=True).start()
         serve(desk)
     except BaseException as error:
         with contextlib.suppress(Exception):
@@ -109,7 +119,8 @@ def _settle(place: dict[str, Any]) -> None:
         os.chdir(place["folder"])
 
 
-def _leave_with(zygote: int) -> None:
-    while os.getppid() == zygote:
-        time.sleep(_TICK_SECONDS)
-    os._exit(1)
+def _die_with(zygote: int) -> None:
+    """Let the kernel kill this process when the zygote is gone, even one that is stopped or hangs."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != zygote:
+        os._exit(1)

@@ -110,15 +110,15 @@ def test_a_file_that_kills_its_worker_is_one_failure(clips):
 @pytest.mark.kill
 def test_a_decoder_that_hangs_is_ended(clips):
     started = time.monotonic()
-    with DecodePool(2, timeout_seconds=2.0) as pool, signalling(clips[3], signal.SIGSTOP):
+    with DecodePool(2, timeout_seconds=5.0) as pool, signalling(clips[3], signal.SIGSTOP):
         _, ends = collect(pool.load([request(path) for path in clips]))
     assert {i for i, end in ends.items() if end.reason} == {3}
     assert "no sign of life" in ends[3].message
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 60
 
 
 def test_what_waits_is_bounded(clips, monkeypatch):
-    monkeypatch.setattr("embedx.audio.pool._BUDGET_SAMPLES", 200_000)
+    monkeypatch.setattr("embedx.audio.waiting._BUDGET_SAMPLES", 200_000)
     with DecodePool(2) as pool:
         events = pool.load([request(clips[3])] * 2)
         next(iter(events))

@@ -1,5 +1,7 @@
 """A folder of real clips, good and bad."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -30,3 +32,12 @@ BAD = {"dog/words.wav": "decode", "cat/half.wav": "decode", "cat/empty.wav": "de
 def bad_clips():
     """Relative path of each bad clip -> reason."""
     return BAD
+
+
+@pytest.fixture
+def runners(monkeypatch):
+    """The module of fake runners, under the name by which the workers import it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent))
+    import local_runners
+
+    return local_runners

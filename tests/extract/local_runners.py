@@ -1,9 +1,11 @@
-"""The real pipeline around encoders and decoders that die, refuse or run out of memory. Importable by workers."""
+"""The real pipeline around encoders and decoders that die, hang, refuse or lack memory. Importable by workers."""
 
 import ctypes
 import os
 import signal
+import threading
 import time
+from multiprocessing.connection import Connection
 
 import embedx.audio.pool
 import embedx.extract.compute
@@ -22,9 +24,24 @@ worker.load_clip = lambda request, **more: os._exit(5) if "decoder" in request.p
 worker.main()
 """
 
+SLOW_DECODER = """
+import json, sys, time
+sys.path[:] = json.loads(sys.argv[1])
+import embedx.audio.worker as worker
+whole = worker.load_clip
+def load_clip(request, pulse):
+    end = time.monotonic() + 8 * request.path.endswith("slow.wav")
+    while time.monotonic() < end:
+        pulse()
+        time.sleep(0.1)
+    yield from whole(request, pulse=pulse)
+worker.load_clip = load_clip
+worker.main()
+"""
+
 
 class TouchyEncoder(FakeEncoder):
-    """Dies in the way that a clip's first sample asks for; anything below 0.5 is left in peace."""
+    """Dies or hangs in the way that a clip's first sample asks for; anything below 0.5 is left in peace."""
 
     def encode(self, batch):
         """Encode, or die."""
@@ -41,6 +58,10 @@ class TouchyEncoder(FakeEncoder):
             os.kill(os.getpid(), signal.SIGKILL)
         if how == 0.8:
             raise RuntimeError("device-side assert triggered")
+        if how == 0.9:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if how == 1.0:
+            threading.Event().wait()
 
 
 class NarrowEncoder(FakeEncoder):
@@ -69,14 +90,15 @@ class FakeRunner(UnitRunner):
         return cls(Recipe(**facts, layers=(0, 1, 2)), info, chosen, root)
 
     modules = ("torch", "torchaudio.transforms", "embedx.testing")
+    decoder = DEADLY_DECODER
 
     def make_encoder(self):
         """Return the encoder."""
         return TouchyEncoder()
 
     def prefetch(self, unit):
-        """Begin to decode, with the deadly decoder."""
-        embedx.audio.pool._START = DEADLY_DECODER
+        """Begin to decode, with a decoder that is no better than the encoder."""
+        embedx.audio.pool._START = self.decoder
         super().prefetch(unit)
 
     def load(self):
@@ -93,6 +115,35 @@ class NotingRunner(FakeRunner):
         (self.root / f"note-{os.getpid()}-{unit.number}").touch()
         time.sleep(0.3)
         return super().__call__(unit, **options)
+
+
+class PatientRunner(FakeRunner):
+    """Decodes slowly."""
+
+    decoder = SLOW_DECODER
+
+
+class MumblingRunner(FakeRunner):
+    """Stops in the middle of what it says about a unit."""
+
+    def __call__(self, unit, **options):
+        """Compute, and spoil the connection."""
+        results = super().__call__(unit, **options)
+        Connection._send = _send_half
+        return results
+
+
+def _send_half(connection, words):
+    os.write(connection.fileno(), words[: len(words) // 2])
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class LingeringRunner(FakeRunner):
+    """Is never done with loading the weights."""
+
+    def make_encoder(self):
+        """Wait for ever."""
+        threading.Event().wait()
 
 
 class RefusingRunner(FakeRunner):

@@ -22,17 +22,6 @@ from embedx.extract.unit import plan_units
 from embedx.manifest import Manifest
 from embedx.store.rows import Embedded, Failure
 
-HERE = Path(__file__).resolve().parent
-
-
-@pytest.fixture
-def runners(monkeypatch):
-    """The module of fake runners, under the name by which the workers import it."""
-    monkeypatch.syspath_prepend(str(HERE))
-    import local_runners
-
-    return local_runners
-
 
 def write(path, *, first=0.1, seconds=0.2, seed=0):
     samples = np.random.default_rng(seed).uniform(-0.1, 0.1, round(seconds * 16_000))
