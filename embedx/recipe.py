@@ -179,8 +179,8 @@ class Resources:
     batch_seconds : float
         Padded seconds of audio in one batch.
     workers : int, optional
-        Decoding workers of each encoder process; 0 decodes in the encoder's own process. None takes 2 on a CPU
-        and what a GPU can eat, as far as there are cores.
+        Decoding workers of each encoder process; 0 decodes in the encoder's own process. None takes one for every
+        four cores (at least 2) on a CPU and what a GPU can eat, as far as there are cores.
     threads : int
         Threads of the encoder on a CPU; 0 leaves torch's choice.
     devices : tuple of str

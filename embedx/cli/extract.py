@@ -62,7 +62,7 @@ def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto (default: all visible GPUs, or cpu), cpu, cuda or cuda:N")
     group.add_argument("--devices", type=_names, default=(), metavar="A,B", help="these instead, a process each")
     group.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in")
-    group.add_argument("--workers", type=int, metavar="N", help="decoding processes (default 2, on a GPU more)")
+    group.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: by the cores)")
     group.add_argument("--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (GPU)")
     group.add_argument("--compile", action="store_true", help="let torch compile the layers first (for long jobs)")
     group.add_argument(

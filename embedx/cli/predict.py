@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (default 120)"
     )
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="decoding processes (default 2)")
+    parser.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: by the cores)")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
     )

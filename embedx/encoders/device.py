@@ -146,17 +146,19 @@ def count_decoders(device: str, workers: int | None = None) -> int:
     device : str
         Where the encoder computes.
     workers : int, optional
-        As many; None takes 2 for a CPU, and for a GPU its share of the cores (32 at most).
+        As many; None takes one for every four cores beside a CPU that encodes, and a GPU's share of the cores beside a
+        GPU (2 to 32).
 
     Examples
     --------
-    >>> count_decoders("cpu"), count_decoders("cuda", 5)
-    (2, 5)
+    >>> count_decoders("cpu") >= 2, count_decoders("cuda", 5)
+    (True, 5)
     """
     if workers is not None:
         return workers
     n_cores = len(os.sched_getaffinity(0))
-    return max(2, min(_MOST_DECODERS, n_cores // max(1, _count_gpus()) - 1)) if device.startswith("cuda") else 2
+    wanted = n_cores // max(1, _count_gpus()) - 1 if device.startswith("cuda") else n_cores // 4
+    return max(2, min(_MOST_DECODERS, wanted))
 
 
 @contextlib.contextmanager
