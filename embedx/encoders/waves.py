@@ -93,12 +93,13 @@ def normalize_each(waves: Waves) -> Waves:
 
 def _copied(*tensors: torch.Tensor, device: torch.device) -> list[torch.Tensor]:
     """Copy pinned tensors beside what the device computes, and let its next work wait for them."""
-    if getattr(_copying, "stream", None) is None or _copying.stream.device != device:
-        _copying.stream = torch.cuda.Stream(device)
-    with torch.cuda.stream(_copying.stream):
+    streams = _copying.__dict__.setdefault("streams", {})  # this thread's
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    with torch.cuda.stream(streams[device]):
         there = [tensor.to(device, non_blocking=True) for tensor in tensors]
     now = torch.cuda.current_stream(device)
-    now.wait_stream(_copying.stream)
+    now.wait_stream(streams[device])
     for tensor in there:
         tensor.record_stream(now)
     return there
