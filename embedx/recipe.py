@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from embedx.errors import RecipeMismatchError
+from embedx.errors import ParameterError, RecipeMismatchError
 
 __all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources"]
 
@@ -188,6 +188,11 @@ class Resources:
     compile : bool
         Let torch compile the layers: minutes at the start, then faster. Numbers stay within the tolerance that
         is stated for the compute dtype.
+
+    Raises
+    ------
+    ParameterError
+        A number that no machine can honour.
     """
 
     device: str = "auto"
@@ -196,3 +201,10 @@ class Resources:
     threads: int = 0
     devices: tuple[str, ...] = ()
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_seconds < float("inf"):
+            raise ParameterError(f"batch_seconds is {self.batch_seconds!r}: give seconds above 0")
+        for name in ("workers", "threads"):
+            if (getattr(self, name) or 0) < 0:
+                raise ParameterError(f"{name} is {getattr(self, name)!r}: give 0 or more")

@@ -79,7 +79,7 @@ class RecipePlan:
         revision = self._revision
         if recorded is not None and self._encoder == recorded.encoder and revision is None and "/" in recorded.encoder:
             revision = recorded.revision if recorded.revision != "local" else None
-        return resolve_encoder(self._encoder or DEFAULT_ENCODER, revision=revision)
+        return resolve_encoder(DEFAULT_ENCODER if self._encoder is None else self._encoder, revision=revision)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
