@@ -147,16 +147,21 @@ class Manifest(Sequence[Source]):
         paths : iterable of path-like
             Audio files, relative to ``root`` or absolute.
         labels, groups : iterable, optional
-            As long as ``paths``; values become text.
+            As long as ``paths``; values become text, None and NaN say that nothing is known.
         root : path-like
             Folder that relative paths are relative to.
 
         Raises
         ------
         ManifestError
-            Lengths differ, or one path has two labels.
+            Lengths differ, one path has two labels, a name is not UTF-8, or ``paths`` is one path.
         """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise ManifestError(f"paths is the one path {os.fspath(paths)!r}: give a list, or use read_manifest")
         names = [os.fspath(path) for path in paths]
+        odd = [name for name in names if isinstance(name, str) and not _is_text(name)]
+        if odd:
+            raise ManifestError(f"path {odd[0]!r} is not UTF-8: rename the file")
         base = Path(os.path.abspath(root))
         columns = (_as_texts(labels, "label", len(names)), _as_texts(groups, "group", len(names)))
         rows = (
@@ -170,10 +175,15 @@ class Manifest(Sequence[Source]):
 def _as_texts(values: Iterable[object] | None, name: str, n_paths: int) -> list[str | None]:
     if values is None:
         return [None] * n_paths
-    texts: list[str | None] = [str(value) for value in values]
+    texts = [None if value is None or _is_nan(value) else str(value) for value in values]
     if len(texts) != n_paths:
         raise ManifestError(f"{n_paths} paths but {len(texts)} {name}s: give one {name} a path")
     return texts
+
+
+def _is_nan(value: object) -> bool:
+    """Whether a value is how pandas writes an empty cell."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def read_manifest(

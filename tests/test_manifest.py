@@ -151,6 +151,19 @@ def test_paths_and_labels_must_match_in_number():
         Manifest.from_paths(["a", "b"], labels=["x"])
 
 
+def test_one_path_is_no_list_of_paths(tmp_path):
+    for path in ("a.wav", tmp_path / "a.wav"):
+        with pytest.raises(ManifestError, match=r"paths is the one path .*a\.wav"):
+            Manifest.from_paths(path)
+    with pytest.raises(ManifestError, match="is not UTF-8"):
+        Manifest.from_paths(["a.wav", "b\udcff.wav"])
+
+
+def test_what_is_not_known_is_no_class_of_its_own():
+    manifest = Manifest.from_paths(["a", "b", "c"], labels=["x", None, float("nan")], groups=[1, None, float("nan")])
+    assert [(source.label, source.group) for source in manifest] == [("x", "1"), (None, None), (None, None)]
+
+
 def test_labels_follow_the_clip_and_not_the_order():
     known = Manifest.from_paths(["a.wav", "b.wav"], labels=["x", "y"], root="/d")
     assert [source.label for source in with_labels([Source("b.wav"), Source("c.wav"), Source("a.wav")], known)] == [

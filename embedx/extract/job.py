@@ -16,7 +16,7 @@ from embedx.encoders.device import choose_device
 from embedx.errors import ParameterError, unknown_name
 from embedx.extract.leases import UnitDone
 from embedx.extract.options import ClusterOptions
-from embedx.extract.planning import RecipePlan
+from embedx.extract.planning import RecipePlan, require_places
 from embedx.extract.remote import RemoteRunner, Written, seconds_of
 from embedx.extract.unit import Unit, UnitRunner, plan_units
 from embedx.manifest import ClipKey, Manifest
@@ -121,8 +121,8 @@ def extract_embeddings(
     from embedx.store.store import EmbeddingStore, read_recipe
 
     started = time.monotonic()
+    require_places(manifest, output)
     _require_engine(engine)
-    _require_output(output)
     if overwrite and (shard is not None or (engine == "ray" and cluster.parts == "worker")):
         raise ParameterError(
             f"several processes write {output} and cannot begin it anew: delete it, or leave --overwrite out"
@@ -220,13 +220,6 @@ def describe_environment(recipe: Recipe, resources: Resources) -> dict[str, str]
 def _require_engine(engine: str) -> None:
     if engine not in ENGINES:
         raise ParameterError(unknown_name("engine", engine, ENGINES))
-
-
-def _require_output(output: str | os.PathLike[str]) -> None:
-    if not os.fspath(output):
-        raise ParameterError("no output was named (an empty text): give the path of an HDF5 file, such as emb.h5")
-    if os.path.isdir(output):
-        raise ParameterError(f"output {os.fspath(output)!r} is a folder: give the path of an HDF5 file, such as emb.h5")
 
 
 def _shard(units: Sequence[Unit], shard: tuple[int, int] | None) -> tuple[Unit, ...]:

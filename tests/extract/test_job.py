@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -15,7 +16,7 @@ from embedx.extract.job import embed, extract_embeddings
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
 from embedx.manifest import Manifest, read_manifest
-from embedx.recipe import Resources
+from embedx.recipe import Recipe, Resources
 from embedx.store import store as store_room
 from embedx.store.rows import Embedded, Failure
 from embedx.store.store import read_store
@@ -188,6 +189,12 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder
         ({"offset": "end"}, "middle"),
         ({"compute_dtype": "int8"}, "bfloat16"),
         ({"windw_seconds": 3}, "window_seconds"),
+        ({"layers": 1.5}, "'all' or numbers"),
+        ({"layers": [1.7]}, "'all' or numbers"),
+        ({"layers": True}, "'all' or numbers"),
+        ({"window_seconds": "10s"}, "give a number of seconds"),
+        ({"min_tail_seconds": [1]}, "give a number of seconds"),
+        ({"offset": -0.5}, "middle"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(mixed_folder, options, says):
@@ -208,6 +215,22 @@ def test_options_that_mean_nothing_are_refused(mixed_folder, options, says):
 def test_resources_that_no_machine_has_are_refused(resources, says):
     with pytest.raises(ParameterError, match=says):
         Resources(**resources)
+
+
+def test_numbers_of_any_kind_make_the_recipe_that_the_command_makes(tmp_path):
+    odd = {"window_seconds": np.float32(2.5), "hop_seconds": "2", "offset": 0.5, "layers": np.array([3, 1])}
+    plain = {"window_seconds": 2.5, "hop_seconds": 2.0, "offset": "0.5", "layers": "1,3"}
+    recipe = RecipePlan(odd, encoder="tiny").recipe
+    assert recipe == RecipePlan(plain, encoder="tiny").recipe
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    copy = shutil.copytree(resolve_encoder("tiny").location, tmp_path / "copy")
+    assert RecipePlan({}, encoder=copy).recipe.encoder == str(copy)
+
+
+@pytest.mark.parametrize("manifest", ["clips", ["a.wav"], None])
+def test_what_is_no_manifest_is_told_how_to_become_one(tmp_path, manifest):
+    with pytest.raises(ParameterError, match=r"give read_manifest\(FOLDER_OR_CSV\)"):
+        extract_embeddings(manifest, tmp_path / "emb.h5", **FAST)
 
 
 def test_an_empty_encoder_is_not_the_default_one(mixed_folder):
