@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from embedx.errors import ManifestError, SkippedSourcesWarning, unknown_name
 
@@ -75,8 +76,8 @@ class Source:
         """The key as one readable text."""
         if self.start_seconds == 0 and self.stop_seconds is None:
             return self.uri
-        stop = "" if self.stop_seconds is None else f"{self.stop_seconds:g}"
-        return f"{self.uri}#{self.start_seconds:g}-{stop}"
+        stop = "" if self.stop_seconds is None else _short_number(self.stop_seconds)
+        return f"{self.uri}#{_short_number(self.start_seconds)}-{stop}"
 
     @property
     def sort_key(self) -> tuple[str, float, float]:
@@ -146,16 +147,21 @@ class Manifest(Sequence[Source]):
         paths : iterable of path-like
             Audio files, relative to ``root`` or absolute.
         labels, groups : iterable, optional
-            As long as ``paths``; values become text.
+            As long as ``paths``; values become text, None and NaN say that nothing is known.
         root : path-like
             Folder that relative paths are relative to.
 
         Raises
         ------
         ManifestError
-            Lengths differ, or one path has two labels.
+            Lengths differ, one path has two labels, a name is not UTF-8, or ``paths`` is one path.
         """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise ManifestError(f"paths is the one path {os.fspath(paths)!r}: give a list, or use read_manifest")
         names = [os.fspath(path) for path in paths]
+        odd = [name for name in names if isinstance(name, str) and not _is_text(name)]
+        if odd:
+            raise ManifestError(f"path {odd[0]!r} is not UTF-8: rename the file")
         base = Path(os.path.abspath(root))
         columns = (_as_texts(labels, "label", len(names)), _as_texts(groups, "group", len(names)))
         rows = (
@@ -169,10 +175,15 @@ class Manifest(Sequence[Source]):
 def _as_texts(values: Iterable[object] | None, name: str, n_paths: int) -> list[str | None]:
     if values is None:
         return [None] * n_paths
-    texts: list[str | None] = [str(value) for value in values]
+    texts = [None if value is None or _is_nan(value) else str(value) for value in values]
     if len(texts) != n_paths:
         raise ManifestError(f"{n_paths} paths but {len(texts)} {name}s: give one {name} a path")
     return texts
+
+
+def _is_nan(value: object) -> bool:
+    """Whether a value is how pandas writes an empty cell."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def read_manifest(
@@ -209,18 +220,25 @@ def read_manifest(
     ManifestError
         Nothing there, not readable, no such column, an empty cell, one clip with two labels, a missing file.
     """
+    if not os.fspath(location):
+        raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
     place = Path(location)
-    if place.is_dir():
-        return _read_folder(place)
-    if not place.exists():
-        raise ManifestError(f"no such file or folder: {place}. Give a folder of audio or a CSV with a path column")
+    wanted = {"path": path_column, "label": label_column, "group": group_column, "split": split_column}
+    if os.path.isdir(place):
+        return _read_folder(place, wanted)
+    if not os.path.exists(place):
+        raise ManifestError(
+            f"no such file or folder: {_shorten(str(place))}. Give a folder of audio or a CSV with a path column"
+        )
     if place.suffix.lower() in AUDIO_SUFFIXES:
         raise ManifestError(f"{place} is one audio file: give the folder it lies in, or a CSV that lists it")
-    wanted = {"path": path_column, "label": label_column, "group": group_column, "split": split_column}
     return _read_csv(place, wanted, must_exist)
 
 
-def _read_folder(folder: Path) -> Manifest:
+def _read_folder(folder: Path, wanted: Mapping[str, str | None]) -> Manifest:
+    named = [f"{role} = {name!r}" for role, name in wanted.items() if name]
+    if named:
+        raise ManifestError(f"{folder} is a folder and has no columns ({', '.join(named)}): give the CSV, or name none")
     root = Path(os.path.abspath(folder))
     names, unreadable = [], 0
     for parent, folders, files in os.walk(root):
@@ -252,6 +270,7 @@ def _folder_label(relative: str) -> str | None:
 def _read_csv(place: Path, wanted: Mapping[str, str | None], must_exist: bool) -> Manifest:
     header, rows = _csv_rows(place)
     columns = _choose_columns(place, header, wanted)
+    _require_cells(place, header, rows)
     root = Path(os.path.abspath(place.parent))
     sources, n_repeats = _unique(_csv_sources(place, rows, columns, root), str(place), "row")
     manifest = Manifest(sources, root, columns, n_repeats)
@@ -260,7 +279,9 @@ def _read_csv(place: Path, wanted: Mapping[str, str | None], must_exist: bool) -
     return manifest
 
 
-def _csv_rows(place: Path) -> tuple[list[str], list[dict[str, str]]]:
+def _csv_rows(place: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    if place.is_block_device() or place.is_char_device():
+        raise ManifestError(f"{place} is a device, no file: give a folder of audio or a CSV with a path column")
     try:
         text = place.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -268,9 +289,11 @@ def _csv_rows(place: Path) -> tuple[list[str], list[dict[str, str]]]:
     except OSError as error:
         raise ManifestError(f"{place} cannot be read: {error.strerror}") from error
     first = text.split("\n", 1)[0]
+    if first.lstrip()[:1] in ("{", "["):
+        raise ManifestError(f"{place} looks like JSON: save it as CSV, with a header that names a path column")
     delimiter = max(",;\t", key=first.count)
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
         rows = list(reader)
     except csv.Error as error:
         raise ManifestError(f"{place} cannot be read as CSV: {error}") from error
@@ -279,6 +302,17 @@ def _csv_rows(place: Path) -> tuple[list[str], list[dict[str, str]]]:
         what = "is empty" if not header else "has a header but no rows"
         raise ManifestError(f"{place} {what}: it needs a header with a path column and one row a clip")
     return header, rows
+
+
+def _require_cells(place: Path, header: Sequence[str], rows: Sequence[Mapping[Any, Any]]) -> None:
+    """Refuse a row with more cells than the header has: a comma that is not quoted shifts what follows it."""
+    for number, row in enumerate(rows, start=2):
+        extra = [cell for cell in row.get(None, ()) if cell.strip()]
+        if extra:
+            raise ManifestError(
+                f"{place} row {number}: {_shorten(extra[0])!r} stands beyond the {len(header)} columns of the header. "
+                'Write a cell that holds the delimiter in quotes ("a, b")'
+            )
 
 
 def _choose_columns(place: Path, header: Sequence[str], wanted: Mapping[str, str | None]) -> dict[str, str]:
@@ -296,8 +330,11 @@ def _choose_columns(place: Path, header: Sequence[str], wanted: Mapping[str, str
                 chosen[role] = guess
     if "path" not in chosen:
         raise ManifestError(
-            f"{place} has no path column (its columns: {', '.join(header)}): name it with --path-column"
+            f"{place} has no path column (its columns: {_shorten(', '.join(header))}): name it with --path-column"
         )
+    for role, name in chosen.items():
+        if header.count(name) > 1:
+            raise ManifestError(f"{place} has {header.count(name)} columns {name!r} (read as {role}): rename one")
     return chosen
 
 
@@ -317,7 +354,8 @@ def _csv_sources(
         start, stop = times["start_seconds"] or 0.0, times["stop_seconds"]
         if stop is not None and stop <= start:
             raise ManifestError(
-                f"{place} row {number}: the segment stops at {stop:g} s, before it starts at {start:g} s"
+                f"{place} row {number}: the segment stops at {_short_number(stop)} s, "
+                f"not after its start at {_short_number(start)} s"
             )
         yield str(number), Source(_relative(path, root), start_seconds=start, stop_seconds=stop, **texts)
 
@@ -368,10 +406,10 @@ def _unique(rows: Iterable[tuple[str, Source]], where: str, unit: str) -> tuple[
 
 
 def _require_files(place: Path, manifest: Manifest) -> None:
-    missing = [source.uri for source in manifest if not manifest.path_of(source).is_file()]
+    missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
     if missing:
         raise ManifestError(
-            f"{place}: {len(missing)} of {len(manifest)} files are missing, the first is {missing[0]!r} "
+            f"{place}: {len(missing)} of {len(manifest)} files are missing, the first is {_shorten(missing[0])!r} "
             f"(looked in {manifest.root}). Correct the paths, or leave them out with --skip-missing"
         )
 
@@ -381,6 +419,16 @@ def _relative(path: str, root: Path) -> str:
     absolute = os.path.normpath(os.path.join(root, path))
     inside = os.path.commonpath([absolute, root]) == str(root)
     return Path(os.path.relpath(absolute, root) if inside else absolute).as_posix()
+
+
+def _short_number(value: float) -> str:
+    """Return six digits where they say all, else all: two segments of a long file must not look like one."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(float(value))
+
+
+def _shorten(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _is_text(name: str) -> bool:

@@ -197,7 +197,7 @@ class Resources:
     Raises
     ------
     ParameterError
-        A time limit that is no time.
+        A number that no machine can honour.
 
     Examples
     --------
@@ -215,6 +215,10 @@ class Resources:
     silence_timeout_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        limit = self.silence_timeout_seconds
-        if limit is not None and not 0 < limit < float("inf"):
-            raise ParameterError(f"silence_timeout_seconds is {limit}: give seconds above 0")
+        for name in ("batch_seconds", "silence_timeout_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ParameterError(f"{name} is {value!r}: give seconds above 0")
+        for name in ("workers", "threads"):
+            if (getattr(self, name) or 0) < 0:
+                raise ParameterError(f"{name} is {getattr(self, name)!r}: give 0 or more")

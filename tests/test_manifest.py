@@ -52,6 +52,15 @@ def test_two_segments_of_one_file_are_two_clips(folder):
     assert [source.id for source in read_manifest(place)] == ["dog/b.wav#0-1.5", "dog/b.wav#1.5-"]
 
 
+def test_segments_of_a_long_file_have_names_of_their_own(folder):
+    place = write(folder / "clips.csv", "path,start,stop\ndog/b.wav,36000.12,36001\ndog/b.wav,36000.14,36001\n")
+    assert [source.id for source in read_manifest(place)] == ["dog/b.wav#36000.12-36001", "dog/b.wav#36000.14-36001"]
+
+
+def test_empty_cells_beyond_the_header_say_nothing(folder):
+    assert read_manifest(write(folder / "clips.csv", "path,label\ndog/b.wav,a,,\n"))[0].label == "a"
+
+
 def test_repeated_rows_are_kept_once_and_counted(folder):
     manifest = read_manifest(write(folder / "clips.csv", "path,label\ndog/b.wav,a\n./dog/b.wav,a\n"))
     assert (len(manifest), manifest.n_repeats) == (1, 1)
@@ -71,7 +80,12 @@ def test_files_outside_the_root_keep_their_absolute_path(folder, tmp_path_factor
         ("name,label\na,b\n", r"has no path column \(its columns: name, label\): name it with --path-column"),
         ("path,label\n,dog\n", "row 2, column 'path': no path"),
         ("path,start\ndog/b.wav,soon\n", "row 2, column 'start': 'soon' is no number of seconds"),
-        ("path,start,stop\ndog/b.wav,3,2\n", "row 2: the segment stops at 2 s, before it starts at 3 s"),
+        ("path,start,stop\ndog/b.wav,3,2\n", "row 2: the segment stops at 2 s, not after its start at 3 s"),
+        ("path,start,stop\ndog/b.wav,2,2\n", "row 2: the segment stops at 2 s, not after its start at 2 s"),
+        ("path,label\ndog/b.wav,a\nloose.mp3,b, c\n", r"row 3: ' c' stands beyond the 2 columns of the header. Write"),
+        ("path,path\ndog/b.wav,loose.mp3\n", "has 2 columns 'path'"),
+        ('{"path": "dog/b.wav", "label": "a"}\n', "looks like JSON: save it as CSV"),
+        (f"path\n{'a' * 5000}.wav\n", "1 of 1 files are missing, the first is 'a{200}...'"),
         ("path,label\ndog/b.wav,a\ndog/b.wav,b\n", "is 'a' in row 2 and 'b' in row 3"),
         ("path\ndog/b.wav\nnowhere.wav\n", "1 of 2 files are missing, the first is 'nowhere.wav'"),
     ],
@@ -102,6 +116,17 @@ def test_nothing_there_an_empty_folder_and_one_file(tmp_path):
         read_manifest(tmp_path)
     with pytest.raises(ManifestError, match="is one audio file"):
         read_manifest(write(tmp_path / "a.wav", "x"))
+    with pytest.raises(ManifestError, match="no sources were named"):
+        read_manifest("")  # not the current folder: a variable of a script that was never set
+    with pytest.raises(ManifestError, match="is a device"):
+        read_manifest("/dev/zero")
+    with pytest.raises(ManifestError, match=r"no such file or folder: a{200}\.\.\."):
+        read_manifest("a" * 5000)
+
+
+def test_a_folder_has_no_columns_to_name(folder):
+    with pytest.raises(ManifestError, match=r"is a folder and has no columns \(label = 'kind'\)"):
+        read_manifest(folder, label_column="kind", group_column="")
 
 
 def test_a_missing_file_can_be_left_to_the_extraction(folder):
@@ -124,6 +149,19 @@ def test_the_hash_changes_with_a_label_and_not_with_the_place(folder, tmp_path_f
 def test_paths_and_labels_must_match_in_number():
     with pytest.raises(ManifestError, match="2 paths but 1 labels"):
         Manifest.from_paths(["a", "b"], labels=["x"])
+
+
+def test_one_path_is_no_list_of_paths(tmp_path):
+    for path in ("a.wav", tmp_path / "a.wav"):
+        with pytest.raises(ManifestError, match=r"paths is the one path .*a\.wav"):
+            Manifest.from_paths(path)
+    with pytest.raises(ManifestError, match="is not UTF-8"):
+        Manifest.from_paths(["a.wav", "b\udcff.wav"])
+
+
+def test_what_is_not_known_is_no_class_of_its_own():
+    manifest = Manifest.from_paths(["a", "b", "c"], labels=["x", None, float("nan")], groups=[1, None, float("nan")])
+    assert [(source.label, source.group) for source in manifest] == [("x", "1"), (None, None), (None, None)]
 
 
 def test_labels_follow_the_clip_and_not_the_order():

@@ -28,6 +28,8 @@ _BLOCK_SECONDS = 1.0
 _SEEK_PREROLL_SECONDS = 2.0
 _SEEK_WORTH_SECONDS = 30.0
 _MAX_BAD_SHARE = 0.05
+_LISTS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+"""What FFmpeg also opens but what holds no sound: lists of other files or addresses."""
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -100,7 +102,7 @@ def decode_blocks(
     try:
         with av.open(os.fspath(path), mode="r", metadata_errors="ignore") as container:
             yield from _segment(container, path, start_seconds, stop_seconds, sample_rate, seen)
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+    except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
         raise DecodeError(_explain(path, error)) from error
 
 
@@ -132,6 +134,8 @@ def _segment(
     notes: DecodeNotes,
 ) -> Iterator[NDArray[np.float32]]:
     """Decode one stream and cut it to the segment."""
+    if container.format.name in _LISTS:
+        raise DecodeError(f"{path} is a list of other files ({container.format.name}), no audio: name those")
     stream = container.streams.best("audio")
     if stream is None:
         raise DecodeError(f"{path} holds no audio stream")
@@ -186,7 +190,7 @@ def _seek(container: Any, stream: Any, start_seconds: float) -> bool:
     target = start_seconds - _SEEK_PREROLL_SECONDS
     try:
         container.seek(round(target / stream.time_base) + (stream.start_time or 0), stream=stream, backward=True)
-    except av.FFmpegError:
+    except (av.FFmpegError, OverflowError):  # the place is further away than any file is long
         return False
     return True
 

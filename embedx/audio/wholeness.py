@@ -52,7 +52,7 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
 
 def _share_of_bytes(path: str | os.PathLike[str], kind: str) -> float | None:
     """Return how much of the bytes that a file declares is there; None where it declares nothing."""
-    check = {"wav": _wav_bytes, "mp3": _mp3_bytes, "matroska,webm": _matroska_bytes, "ogg": _ogg_bytes}.get(kind)
+    check = _CHECKS.get(kind)
     if check is None:
         return None
     with open(path, "rb") as file:
@@ -62,14 +62,55 @@ def _share_of_bytes(path: str | os.PathLike[str], kind: str) -> float | None:
 
 
 def _wav_bytes(file: BinaryIO) -> int | None:
-    """Return where the data chunk ends; a stream's header holds 0 or the largest number instead."""
+    """Return where the data chunk ends; what wrote to a pipe left 0 or one of the largest numbers instead."""
     head = file.read(_HEAD_BYTES)
-    at = 12
-    while head[:4] == b"RIFF" and at + 8 <= len(head):
+    at, long_size = 12, 0
+    while head[:4] in (b"RIFF", b"RF64") and at + 8 <= len(head):
         size = int.from_bytes(head[at + 4 : at + 8], "little")
+        if head[at : at + 4] == b"ds64":
+            long_size = int.from_bytes(head[at + 16 : at + 24], "little")
         if head[at : at + 4] == b"data":
-            return at + 8 + size if 0 < size < 0xFFFFFF00 else None
+            size = long_size if head[:4] == b"RF64" else 0 if _is_placeholder(size) else size
+            return at + 8 + size if size else None
         at += 8 + size + size % 2
+    return None
+
+
+def _is_placeholder(size: int) -> bool:
+    """Whether a size of 32 bits says "not known": SoX writes 0x7FFFF000, others the largest number or one near it."""
+    return size >= 0xFFFFF000 or 0x7FFFF000 <= size <= 0x80000000
+
+
+def _au_bytes(file: BinaryIO) -> int | None:
+    """Return where the sound ends: the header holds its offset and its size."""
+    head = file.read(12)
+    size = int.from_bytes(head[8:12], "big")
+    return None if _is_placeholder(size) or not size else int.from_bytes(head[4:8], "big") + size
+
+
+def _caf_bytes(file: BinaryIO) -> int | None:
+    """Return where the data chunk ends; one that is still being written has the size -1."""
+    head = file.read(_HEAD_BYTES)
+    at = 8
+    while at + 12 <= len(head):
+        size = int.from_bytes(head[at + 4 : at + 12], "big", signed=True)
+        if size < 0:
+            return None
+        if head[at : at + 4] == b"data":
+            return at + 12 + size
+        at += 12 + size
+    return None
+
+
+def _w64_bytes(file: BinaryIO) -> int | None:
+    """Return where the data chunk ends: names of 16 bytes, sizes of 8 that count the header, steps of 8."""
+    head = file.read(_HEAD_BYTES)
+    at = 40
+    while at + 24 <= len(head):
+        size = int.from_bytes(head[at + 16 : at + 24], "little")
+        if head[at : at + 4] == b"data":
+            return at + size if 24 < size < 1 << 62 else None
+        at += max(24, size + -size % 8)
     return None
 
 
@@ -112,3 +153,14 @@ def _ogg_bytes(file: BinaryIO) -> int | None:
     table = tail[at + 27 : at + 27 + n_segments]
     is_whole = len(table) == n_segments and at + 27 + n_segments + sum(table) <= len(tail)
     return size if is_whole and tail[at + 5] & _OGG_END_OF_STREAM else 2 * size
+
+
+_CHECKS = {
+    "wav": _wav_bytes,
+    "w64": _w64_bytes,
+    "au": _au_bytes,
+    "caf": _caf_bytes,
+    "mp3": _mp3_bytes,
+    "matroska,webm": _matroska_bytes,
+    "ogg": _ogg_bytes,
+}

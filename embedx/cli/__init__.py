@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -141,4 +142,5 @@ def _guarded(module: Any, args: argparse.Namespace) -> int:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     if issubclass(category, EmbedxWarning):
-        print(f"embedx: warning: {message}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a full disk under the log is no reason to stop
+            print(f"embedx: warning: {message}", file=sys.stderr)

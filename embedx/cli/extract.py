@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import threading
 from collections import Counter
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
     from embedx.extract.options import ClusterOptions
     from embedx.manifest import Manifest
+    from embedx.store.rows import Failure
 
 __all__ = ["add_arguments", "run"]
 
@@ -193,7 +195,7 @@ def _without_missing(manifest: Manifest) -> Manifest:
 
     from embedx.errors import ManifestError
 
-    there = tuple(source for source in manifest if manifest.path_of(source).is_file())
+    there = tuple(source for source in manifest if os.path.isfile(manifest.path_of(source)))
     if not there:
         raise ManifestError(f"none of the {len(manifest)} files is there (looked in {manifest.root})")
     if len(there) < len(manifest):
@@ -220,6 +222,13 @@ def _print_report(report: ExtractReport) -> None:
         print(f"{n_left} clips failed in an earlier run (--retry-failed tries them again)")
 
 
+def _told(failure: Failure) -> str:
+    """Return one line that names the clip once."""
+    clip, message = failure.source.id, failure.message
+    text = message if message.startswith(clip) else f"{clip}: {message}"
+    return text.replace("\n", "\\n")
+
+
 def _print_failures(report: ExtractReport) -> None:
     if not report.failures:
         return
@@ -227,6 +236,6 @@ def _print_failures(report: ExtractReport) -> None:
     for reason, count in Counter(failure.reason for failure in report.failures).most_common():
         named = [failure for failure in report.failures if failure.reason == reason][:_MOST_NAMED]
         for failure in named:
-            print(f"  {reason:<12} {failure.source.id}: {failure.message}")
+            print(f"  {reason:<12} {_told(failure)}")
         if count > len(named):
             print(f"  {reason:<12} and {count - len(named)} more: embedx info {report.output} --failures")

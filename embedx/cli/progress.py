@@ -5,6 +5,7 @@ Rooms below report by calling ``progress(done, total, **facts)``; what that look
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -26,11 +27,13 @@ class ProgressBar:
         Standard error by default.
     every_seconds : float
         Distance of plain lines when the stream is no terminal.
+
+    A stream that is closed, full or whose reader is gone silences the bar; the work goes on.
     """
 
     def __init__(self, title: str, *, unit: str, stream: TextIO | None = None, every_seconds: float = 10.0) -> None:
         self.title, self.unit = title, unit
-        self.stream = sys.stderr if stream is None else stream
+        self.stream: TextIO | None = sys.stderr if stream is None else stream  # None: the process has no stderr
         self.every_seconds = every_seconds
         self._bar: Any = None
         self._started = self._last = time.monotonic()
@@ -42,25 +45,29 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
 
     def __call__(self, done: int, total: int | None, **facts: object) -> None:
         """Report ``done`` of ``total``; ``facts`` are short values to show beside."""
-        if self.stream.isatty():
-            self._draw(done, total, facts)
-        else:
-            self._say(done, total, facts)
+        if self.stream is None:
+            return
+        try:
+            show = self._draw if self.stream.isatty() else self._say
+            show(done, total, facts, self.stream)
+        except (OSError, ValueError):
+            self.stream = None
 
-    def _draw(self, done: int, total: int | None, facts: dict[str, object]) -> None:
+    def _draw(self, done: int, total: int | None, facts: dict[str, object], stream: TextIO) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=self.title, unit=f" {self.unit}", total=total, file=self.stream, dynamic_ncols=True)
+            self._bar = tqdm(desc=self.title, unit=f" {self.unit}", total=total, file=stream, dynamic_ncols=True)
         self._bar.total = total
         self._bar.set_postfix({key: str(value) for key, value in facts.items()}, refresh=False)
         self._bar.update(done - self._bar.n)
 
-    def _say(self, done: int, total: int | None, facts: dict[str, object]) -> None:
+    def _say(self, done: int, total: int | None, facts: dict[str, object], stream: TextIO) -> None:
         now = time.monotonic()
         finished = total is not None and done >= total
         if now - self._last < self.every_seconds and not finished:
@@ -72,6 +79,6 @@ class ProgressBar:
         extra = "".join(f", {key} {value}" for key, value in facts.items())
         print(
             f"{self.title}: {done}/{total or '?'} {self.unit}, {rate:.1f} a second{left}{extra}",
-            file=self.stream,
+            file=stream,
             flush=True,
         )

@@ -16,7 +16,7 @@ from embedx.encoders.device import choose_device
 from embedx.errors import ParameterError, unknown_name
 from embedx.extract.leases import UnitDone
 from embedx.extract.options import ClusterOptions
-from embedx.extract.planning import RecipePlan
+from embedx.extract.planning import RecipePlan, require_places
 from embedx.extract.remote import RemoteRunner, Written, seconds_of
 from embedx.extract.unit import Unit, UnitRunner, plan_units
 from embedx.manifest import ClipKey, Manifest
@@ -121,6 +121,7 @@ def extract_embeddings(
     from embedx.store.store import EmbeddingStore, read_recipe
 
     started = time.monotonic()
+    require_places(manifest, output)
     _require_engine(engine)
     if overwrite and (shard is not None or (engine == "ray" and cluster.parts == "worker")):
         raise ParameterError(
@@ -139,7 +140,12 @@ def extract_embeddings(
         if units:
             runner = UnitRunner(recipe, plan.info, resources, manifest.root)
             shared = store.path if cluster.parts == "worker" else None
-            run = _run(units, runner, tally, engine=engine, cluster=cluster, shared=shared)
+
+            def hear(seconds: float) -> None:
+                tally.hear(seconds)
+                store.commit_if_due()  # what is shown as done must not wait for a unit of hours
+
+            run = _run(units, runner, hear, engine=engine, cluster=cluster, shared=shared)
             with contextlib.closing(run) as done:
                 for _, results, environment in done:
                     store.append([r for r in results if not isinstance(r, Written)], environment=environment)
@@ -195,7 +201,7 @@ def embed(
     tally = _Tally(len(manifest), progress)
     found: dict[int, list[ClipResult]] = {}
     runner = UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root)
-    with contextlib.closing(_run(plan_units(manifest), runner, tally)) as done:
+    with contextlib.closing(_run(plan_units(manifest), runner, tally.hear)) as done:
         for unit, results, _ in done:
             tally.count(results)
             found[unit.number] = results
@@ -234,22 +240,22 @@ def _subtract(units: Sequence[Unit], todo: frozenset[ClipKey]) -> tuple[Unit, ..
 def _run(
     units: Sequence[Unit],
     runner: UnitRunner,
-    tally: _Tally,
+    hear: Callable[[float], None],
     *,
     engine: str = "local",
     cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
     shared: Path | None = None,
 ) -> Generator[UnitDone, None, None]:
     if engine == "ray":
-        yield from _run_on_cluster(units, runner, tally, cluster, shared)
+        yield from _run_on_cluster(units, runner, cluster, shared)
         return
     from embedx.extract.local import run_units
 
-    yield from run_units(units, runner, describe=describe_environment, progress=tally.hear)
+    yield from run_units(units, runner, describe=describe_environment, progress=hear)
 
 
 def _run_on_cluster(
-    units: Sequence[Unit], runner: UnitRunner, tally: _Tally, cluster: ClusterOptions, shared: Path | None
+    units: Sequence[Unit], runner: UnitRunner, cluster: ClusterOptions, shared: Path | None
 ) -> Iterator[UnitDone]:
     from embedx.extract.cluster import run_units_on_ray
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import operator
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from embedx.audio.decode import DECODER, RESAMPLER
@@ -13,9 +15,10 @@ from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
 from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_devices
 from embedx.encoders.pooling import POOLINGS
 from embedx.errors import ParameterError, unknown_name
+from embedx.manifest import Manifest
 from embedx.recipe import Recipe, Resources
 
-__all__ = ["OPTIONS", "RecipePlan", "parse_layers"]
+__all__ = ["OPTIONS", "RecipePlan", "parse_layers", "require_places"]
 
 OPTIONS = (
     "layers",
@@ -29,6 +32,8 @@ OPTIONS = (
     "store_dtype",
 )
 """Recipe fields that a caller may choose; the others follow from the encoder and from embedx."""
+
+SECONDS = frozenset({"window_seconds", "hop_seconds", "min_tail_seconds", "max_seconds"})
 
 
 class RecipePlan:
@@ -65,8 +70,8 @@ class RecipePlan:
         resources: Resources = Resources(),  # noqa: B008
     ) -> None:
         self.recorded, self.resources = recorded, resources
-        self._given = {key: value for key, value in options.items() if value is not None}
-        self._encoder, self._revision = encoder, revision
+        self._given = _plain({key: value for key, value in options.items() if value is not None})
+        self._encoder, self._revision = _named(encoder), revision
         _check_options(self._given)
 
     @functools.cached_property
@@ -79,7 +84,7 @@ class RecipePlan:
         revision = self._revision
         if recorded is not None and self._encoder == recorded.encoder and revision is None and "/" in recorded.encoder:
             revision = recorded.revision if recorded.revision != "local" else None
-        return resolve_encoder(self._encoder or DEFAULT_ENCODER, revision=revision)
+        return resolve_encoder(DEFAULT_ENCODER if self._encoder is None else self._encoder, revision=revision)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -148,11 +153,13 @@ def parse_layers(layers: object, n_layers: int) -> tuple[int, ...]:
     >>> parse_layers("0,6,-1", 13), parse_layers("all", 3)
     ((0, 6, 12), (0, 1, 2))
     """
-    if layers == "all":
+    if isinstance(layers, str) and layers == "all":
         return tuple(range(n_layers))
-    words = layers.split(",") if isinstance(layers, str) else [layers] if isinstance(layers, int) else list(layers)  # type: ignore[call-overload]
     try:
-        numbers = [int(word) for word in words]
+        if isinstance(layers, str):
+            numbers = [int(word) for word in layers.split(",")]
+        else:
+            numbers = [_whole(word) for word in (layers if isinstance(layers, Iterable) else [layers])]
     except (TypeError, ValueError):
         raise ParameterError(f"layers {layers!r}: give 'all' or numbers such as 0,6,12") from None
     wrong = [number for number in numbers if not -n_layers <= number < n_layers]
@@ -162,16 +169,64 @@ def parse_layers(layers: object, n_layers: int) -> tuple[int, ...]:
     return tuple(sorted({number % n_layers for number in numbers}))
 
 
+def require_places(manifest: object, output: str | os.PathLike[str]) -> None:
+    """Refuse what is no manifest, and an output that can be no file.
+
+    Raises
+    ------
+    ParameterError
+        With what to give instead.
+    """
+    if not isinstance(manifest, Manifest):
+        kind = type(manifest).__name__
+        raise ParameterError(
+            f"the manifest is a {kind}: give read_manifest(FOLDER_OR_CSV) or Manifest.from_paths(PATHS)"
+        )
+    if not os.fspath(output):
+        raise ParameterError("no output was named (an empty text): give the path of an HDF5 file, such as emb.h5")
+    if os.path.isdir(output):
+        raise ParameterError(f"output {os.fspath(output)!r} is a folder: give the path of an HDF5 file, such as emb.h5")
+
+
+def _whole(number: object) -> int:
+    """Return an integer, numpy's among them; 1.7 and True name no layer."""
+    if isinstance(number, bool):
+        raise TypeError
+    return operator.index(number)  # type: ignore[arg-type]
+
+
+def _named(encoder: object) -> str | None:
+    """Return an encoder's name; a path will do."""
+    if encoder is None or isinstance(encoder, str):
+        return encoder
+    if isinstance(encoder, os.PathLike):
+        return os.fsdecode(encoder)
+    raise ParameterError(f"encoder {encoder!r}: give 'tiny', a folder or a hub id as text")
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as a recipe records them: seconds as numbers, the offset as text, whatever was given."""
+    plain = dict(options)
+    for name in SECONDS & plain.keys():
+        try:
+            plain[name] = float(plain[name])
+        except (TypeError, ValueError):
+            raise ParameterError(f"{name} is {plain[name]!r}: give a number of seconds") from None
+    if "offset" in plain and not isinstance(plain["offset"], str):
+        plain["offset"] = f"{plain['offset']}"
+    return plain
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in OPTIONS:
             raise ParameterError(unknown_name("option", name, OPTIONS))
     for name in ("window_seconds", "hop_seconds", "max_seconds"):
-        if name in options and not 0 < float(options[name]) < float("inf"):
+        if name in options and not 0 < options[name] < float("inf"):
             raise ParameterError(f"{name} is {options[name]!r}: give seconds above 0")
-    if not 0 <= float(options.get("min_tail_seconds", 0)) < float("inf"):
+    if not 0 <= options.get("min_tail_seconds", 0) < float("inf"):
         raise ParameterError(f"min_tail_seconds is {options['min_tail_seconds']!r}: give seconds, 0 or more")
-    parse_offset(str(options.get("offset", "start")))
+    parse_offset(options.get("offset", "start"))
     for name, allowed in (("pooling", POOLINGS), ("store_dtype", DTYPES[::2]), ("compute_dtype", ("auto", *DTYPES))):
         if options.get(name, allowed[0]) not in allowed:
             raise ParameterError(unknown_name(name, str(options[name]), allowed))

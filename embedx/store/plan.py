@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -116,11 +117,13 @@ class _Judge:
         return "known" if own.clip.error is None else "failed", Known(source, stamp)
 
     def _stamp(self, uri: str, entry: Entry | None) -> FileStamp:
-        """Return what the file is now; a file that is gone or unreadable has not changed."""
+        """Return what the file is now; one that is gone or unreadable, or no regular file, has not changed."""
         known = NO_STAMP if entry is None else entry.clip.stamp
         path = self._root / uri
         try:
             status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever, a device never end
+                return known
             size, mtime_ns = status.st_size, status.st_mtime_ns
             if (size, mtime_ns) == (known.size, known.mtime_ns):
                 return known

@@ -104,7 +104,7 @@ class EmbeddingStore:
         self._parts = PartsFolder(self.path)
         self._overwrite = overwrite
         self._buffer: list[tuple[Clip, Rows | None]] = []
-        self._buffered_bytes, self._pending_bytes, self._since = 0, 0, 0.0
+        self._buffered_bytes, self._pending_bytes, self._committed = 0, 0, time.monotonic()
         self._known: list[Known] = []
         self._gone: list[ClipKey] = []
         with disk_errors(self.path):
@@ -167,6 +167,8 @@ class EmbeddingStore:
     def append(self, results: Sequence[ClipResult], *, environment: Mapping[str, str]) -> int:
         """Take one unit's results; commit when enough has come together (1,024 clips, 30 s or 64 MB).
 
+        The 30 s count from the commit before, so that what waits never took longer to compute.
+
         Parameters
         ----------
         results : sequence of Embedded or Failure
@@ -185,11 +187,14 @@ class EmbeddingStore:
             Values that only the store's dtype cannot hold, or a disk that is full.
         """
         taken = [self._taken(result, environment) for result in results]
-        self._since = self._since if self._buffer else time.monotonic()
         self._buffer += taken
         self._buffered_bytes += sum(rows.embeddings.nbytes + rows.control.nbytes for _, rows in taken if rows)
         full = len(self._buffer) >= COMMIT_CLIPS or self._buffered_bytes >= COMMIT_BYTES
-        return self.commit() if full or time.monotonic() - self._since >= COMMIT_SECONDS else 0
+        return self.commit() if full else self.commit_if_due()
+
+    def commit_if_due(self) -> int:
+        """Commit what waits when the commit before is 30 s old: for callers whose next unit may take hours."""
+        return self.commit() if time.monotonic() - self._committed >= COMMIT_SECONDS else 0
 
     def _taken(self, result: ClipResult, environment: Mapping[str, str]) -> tuple[Clip, Rows | None]:
         if isinstance(result, Failure):
@@ -223,7 +228,7 @@ class EmbeddingStore:
                 self._begin_anew()
                 data = self._part()
                 self._parts.add(data)
-            self._buffer, self._buffered_bytes = [], 0
+            self._buffer, self._buffered_bytes, self._committed = [], 0, time.monotonic()
             self._pending_bytes += len(data)
             if self._pending_bytes > max(PUBLISH_BYTES, self.path.stat().st_size if self.path.exists() else 0):
                 with suppress(StoreBusyError):

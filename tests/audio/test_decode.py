@@ -122,6 +122,13 @@ def test_a_segment_beyond_the_end_says_where_the_end_is(audio, tmp_path):
     assert len(decode(path, start_seconds=1.5, stop_seconds=9.0)) == RATE // 2
 
 
+@pytest.mark.parametrize("start", [1e5, 1e10, 1e300])
+def test_a_segment_further_away_than_any_file_is_long(audio, tmp_path, kind, start):
+    path = audio.write(tmp_path / f"a.{kind}", noise(1.0))
+    with pytest.raises(DecodeError, match=r"ends .*before 1"):
+        decode(path, start_seconds=start)
+
+
 def test_half_a_file_is_cut_off(audio, tmp_path, kind):
     path = audio.write(tmp_path / f"a.{kind}", noise(10.0))
     half = tmp_path / f"half.{kind}"
@@ -130,6 +137,35 @@ def test_half_a_file_is_cut_off(audio, tmp_path, kind):
         decode(half)
     assert "half" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "form"), [("au", "AU"), ("caf", "CAF"), ("w64", "W64"), ("wav", "RF64")])
+def test_half_a_file_of_a_rarer_container_is_cut_off(tmp_path, kind, form):
+    path = tmp_path / f"a.{kind}"
+    soundfile.write(path, noise(3.0), 16_000, format=form, subtype="PCM_16")
+    assert len(decode(path)) > 0
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DecodeError, match="cut off"):
+        decode(path)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFF000, 0xFFFFFFFF])
+def test_a_wav_from_a_pipe_does_not_know_its_size(tmp_path, size):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(1.0), 16_000, subtype="PCM_16")
+    body = bytearray(path.read_bytes())
+    at = body.index(b"data") + 4
+    body[at : at + 4] = size.to_bytes(4, "little")
+    n = len(decode(path))
+    path.write_bytes(body)
+    assert len(decode(path)) == n
+
+
+def test_a_list_of_files_is_no_audio(tmp_path):
+    soundfile.write(tmp_path / "secret.wav", noise(1.0), 16_000)
+    (tmp_path / "a.wav").write_text("ffconcat version 1.0\nfile secret.wav\n")
+    with pytest.raises(DecodeError, match=r"is a list of other files \(concat\)"):
+        decode(tmp_path / "a.wav")
 
 
 def test_a_variable_rate_mp3_without_a_header_is_whole(audio, tmp_path):

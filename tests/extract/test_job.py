@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shutil
 import threading
 import time
 import warnings
@@ -18,7 +19,8 @@ from embedx.extract.job import embed, extract_embeddings
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
 from embedx.manifest import Manifest, read_manifest
-from embedx.recipe import Resources
+from embedx.recipe import Recipe, Resources
+from embedx.store import store as store_room
 from embedx.store.rows import Embedded, Failure
 from embedx.store.store import read_store
 
@@ -245,11 +247,73 @@ def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeyp
         ({"offset": "end"}, "middle"),
         ({"compute_dtype": "int8"}, "bfloat16"),
         ({"windw_seconds": 3}, "window_seconds"),
+        ({"layers": 1.5}, "'all' or numbers"),
+        ({"layers": [1.7]}, "'all' or numbers"),
+        ({"layers": True}, "'all' or numbers"),
+        ({"window_seconds": "10s"}, "give a number of seconds"),
+        ({"min_tail_seconds": [1]}, "give a number of seconds"),
+        ({"offset": -0.5}, "middle"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(mixed_folder, options, says):
     with pytest.raises(ParameterError, match=says):
         embed(read_manifest(mixed_folder), encoder="tiny", **options)
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        ({"batch_seconds": float("nan")}, "batch_seconds is nan: give seconds above 0"),
+        ({"batch_seconds": 0}, "batch_seconds is 0"),
+        ({"batch_seconds": float("inf")}, "batch_seconds is inf"),
+        ({"workers": -1}, "workers is -1: give 0 or more"),
+        ({"threads": -2}, "threads is -2"),
+    ],
+)
+def test_resources_that_no_machine_has_are_refused(resources, says):
+    with pytest.raises(ParameterError, match=says):
+        Resources(**resources)
+
+
+def test_numbers_of_any_kind_make_the_recipe_that_the_command_makes(tmp_path):
+    odd = {"window_seconds": np.float32(2.5), "hop_seconds": "2", "offset": 0.5, "layers": np.array([3, 1])}
+    plain = {"window_seconds": 2.5, "hop_seconds": 2.0, "offset": "0.5", "layers": "1,3"}
+    recipe = RecipePlan(odd, encoder="tiny").recipe
+    assert recipe == RecipePlan(plain, encoder="tiny").recipe
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    copy = shutil.copytree(resolve_encoder("tiny").location, tmp_path / "copy")
+    assert RecipePlan({}, encoder=copy).recipe.encoder == str(copy)
+
+
+@pytest.mark.parametrize("manifest", ["clips", ["a.wav"], None])
+def test_what_is_no_manifest_is_told_how_to_become_one(tmp_path, manifest):
+    with pytest.raises(ParameterError, match=r"give read_manifest\(FOLDER_OR_CSV\)"):
+        extract_embeddings(manifest, tmp_path / "emb.h5", **FAST)
+
+
+def test_an_empty_encoder_is_not_the_default_one(mixed_folder):
+    with pytest.raises(EncoderError, match="unknown encoder ''"):
+        embed(read_manifest(mixed_folder), encoder="")
+
+
+@pytest.mark.parametrize(("name", "says"), [("", "no output was named"), (".", "is a folder")])
+def test_an_output_that_is_no_file_is_refused(mixed_folder, name, says):
+    with pytest.raises(ParameterError, match=says):
+        extract_embeddings(read_manifest(mixed_folder), name, **FAST)
+
+
+def test_what_is_done_is_on_disk_before_a_long_unit_ends(mixed_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("embedx.extract.job.plan_units", lambda m: plan_units(m, n_sources=8))
+    output, seen = tmp_path / "emb.h5", []
+
+    def progress(done, total, **facts):
+        if done:  # the first unit is counted: from now on a commit is due at every window of the second
+            monkeypatch.setattr(store_room, "COMMIT_SECONDS", 0.0)
+        seen.append((done, len(list(tmp_path.glob("emb.h5.parts/*-*.h5")))))
+
+    extract_embeddings(read_manifest(mixed_folder), output, progress=progress, **FAST)
+    assert (8, 0) in seen
+    assert any(done == 8 and n_parts == 1 for done, n_parts in seen)
 
 
 def test_encoders_that_are_not_there(tmp_path):

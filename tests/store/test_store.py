@@ -489,6 +489,33 @@ def test_a_full_buffer_is_committed(
         assert store.commit() == 0
 
 
+def test_what_waits_is_committed_by_the_age_of_the_commit_before(
+    lab: ModuleType, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(store_room.time, "monotonic", lambda: now[0])
+    with EmbeddingStore(output, lab.RECIPE, root=".") as store:
+        now[0] += 31  # one unit took so long: it does not wait for the next
+        assert store.append([embedded(lab, Source("a.wav"))], environment={}) == 1
+        assert store.append([embedded(lab, Source("b.wav"))], environment={}) == 0
+        assert store.commit_if_due() == 0
+        now[0] += 31
+        assert store.commit_if_due() == 1
+        assert store.commit_if_due() == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_not_read(lab: ModuleType, tmp_path: Path, output: Path, kind: str) -> None:
+    place = tmp_path / "a.wav"
+    os.mkfifo(place) if kind == "pipe" else place.symlink_to("/dev/zero")
+    manifest = Manifest.from_paths(["a.wav"], root=tmp_path)
+    with EmbeddingStore(output, lab.RECIPE, root=tmp_path) as store:
+        assert store.plan(manifest).todo == {("a.wav", 0.0, None)}  # and comes back at all
+        store.append([Failure(manifest[0], NO_STAMP, "decode", "not a regular file")], environment={})
+        store.publish()
+        assert store.plan(manifest).n_failed == 1
+
+
 def test_much_that_is_pending_is_published(lab: ModuleType, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_room, "PUBLISH_BYTES", 1)
     with EmbeddingStore(output, lab.RECIPE, root=".") as store:
