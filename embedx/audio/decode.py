@@ -25,6 +25,7 @@ RESAMPLER = "swr:1"
 """FFmpeg's own resampler (libswresample) with its default filter."""
 
 _BLOCK_SECONDS = 1.0
+_LEAST_RATE = 1_000  # Hertz; a damaged header that says 1 makes hours of a second
 _SEEK_PREROLL_SECONDS = 2.0
 _SEEK_WORTH_SECONDS = 30.0
 _MAX_BAD_SHARE = 0.05
@@ -139,6 +140,8 @@ def _segment(
     stream = container.streams.best("audio")
     if stream is None:
         raise DecodeError(f"{path} holds no audio stream")
+    if 0 < (stream.rate or 0) < _LEAST_RATE:
+        raise DecodeError(f"{path} says it has {stream.rate} samples a second: {_LEAST_RATE} or more are needed")
     begin = round(start_seconds * sample_rate)
     end = None if stop_seconds is None else round(stop_seconds * sample_rate)
     position, n_given = -1, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -132,6 +133,9 @@ def _guarded(module: Any, args: argparse.Namespace) -> int:
     except Exception as error:
         if args.debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(f"embedx: {error.strerror}: make room where the output goes, and run it again", file=sys.stderr)
+            return EXIT_BAD_INPUT
         hint = "" if args.debug else "; run again with --debug and report the traceback"
         print(
             f"embedx: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{hint}",

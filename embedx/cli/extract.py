@@ -79,27 +79,25 @@ def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--engine", default="local", help="local (default), or ray: workers on a Ray cluster")
     group.add_argument("--address", metavar="HOST:PORT", help="the cluster, or auto; none starts one of this machine")
     group.add_argument("--gpus-per-worker", type=float, metavar="N", help="default 1 where the cluster has any")
-    group.add_argument("--cpus-per-worker", type=int, default=1, metavar="N", help="default 1")
+    group.add_argument("--cpus-per-worker", type=int, metavar="N", help="default 1")
     group.add_argument("--max-workers", type=int, metavar="N", help="default: as many as there is room for")
-    group.add_argument(
-        "--unit-timeout", type=float, default=3600.0, metavar="SECONDS", help="limit for 64 clips (default 3600)"
-    )
-    group.add_argument(
-        "--parts", default="driver", help="driver (default), or worker: each writes, into a store on shared storage"
-    )
+    group.add_argument("--unit-timeout", type=float, metavar="SECONDS", help="limit for 64 clips (default 3600)")
+    group.add_argument("--parts", help="driver (default), or worker: each writes, into a store on shared storage")
 
 
 def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
+    """Read the options of a cluster, and refuse them where there is none."""
+    from embedx.errors import ParameterError
     from embedx.extract.options import ClusterOptions
 
-    return ClusterOptions(
-        address=args.address,
-        gpus_per_worker=args.gpus_per_worker,
-        cpus_per_worker=args.cpus_per_worker,
-        max_workers=args.max_workers,
-        unit_timeout_seconds=args.unit_timeout,
-        parts=args.parts,
-    )
+    names = ("address", "gpus_per_worker", "cpus_per_worker", "max_workers", "unit_timeout", "parts")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if given and args.engine == "local":
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ParameterError(f"{words}: of use on a Ray cluster only: add --engine ray, or leave it out")
+    if "unit_timeout" in given:
+        given["unit_timeout_seconds"] = given.pop("unit_timeout")
+    return ClusterOptions(**given)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -119,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     from embedx.extract.job import extract_embeddings
     from embedx.recipe import Resources
 
+    cluster = _cluster_options(args)
     manifest = _read_sources(args)
     resources = Resources(
         device=args.device,
@@ -138,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             retry_failed=args.retry_failed,
             engine=args.engine,
-            cluster=_cluster_options(args),
+            cluster=cluster,
             shard=args.shard,
             progress=bar,
             layers=args.layers,

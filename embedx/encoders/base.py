@@ -39,6 +39,8 @@ class EncoderInfo:
         Hertz.
     normalize : bool
         Whether the checkpoint expects zero mean and unit variance per clip.
+    min_samples : int
+        Samples of one frame; 1 where the checkpoint does not say.
     note : str
         What a reader of a table has to know, such as that the weights are random; usually empty.
     """
@@ -52,6 +54,7 @@ class EncoderInfo:
     dim: int
     sample_rate: int = 16_000
     normalize: bool = True
+    min_samples: int = 1
     note: str = ""
 
 

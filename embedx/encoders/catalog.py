@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from embedx.encoders.base import Encoder, EncoderInfo
+from embedx.encoders.description import SUPPORTED, describe, weights_files
 from embedx.encoders.hub import fetch_checkpoint
 from embedx.errors import EncoderError, unknown_name
 
@@ -27,20 +25,6 @@ DEFAULT_ENCODER = "facebook/wav2vec2-base"
 
 BUNDLED = ("tiny",)
 """Encoders that ship inside the package."""
-
-SUPPORTED = (
-    "data2vec-audio",
-    "hubert",
-    "sew",
-    "unispeech",
-    "unispeech-sat",
-    "wav2vec2",
-    "wav2vec2-conformer",
-    "wavlm",
-)
-"""transformers' ``model_type`` of the raw-waveform encoders that are supported (XLS-R and MMS are ``wav2vec2``)."""
-
-_SPECTROGRAMS = frozenset({"wav2vec2-bert", "whisper", "audio-spectrogram-transformer", "seamless_m4t", "clap"})
 
 
 def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
@@ -62,24 +46,12 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     Raises
     ------
     EncoderError
-        Unknown, not to be had, not supported, or without weights.
+        Unknown, not to be had, not supported, without weights, or with a description that fits no encoder.
     """
     folder, commit = _locate(name, revision)
-    config = _read_json(folder / "config.json", name)
-    _require_supported(name, config)
-    preprocessor = _read_json(folder / "preprocessor_config.json", name, optional=True)
-    return EncoderInfo(
-        id=name,
-        location=str(folder),
-        revision=commit,
-        weights_sha256=_hash_weights(folder, name),
-        model_type=config["model_type"],
-        n_layers=int(config["num_hidden_layers"]) + 1,
-        dim=int(config["hidden_size"]),
-        sample_rate=int(preprocessor.get("sampling_rate", 16_000)),
-        normalize=bool(preprocessor.get("do_normalize", True)),
-        note=str(config.get("embedx_note", "")),
-    )
+    facts = describe(folder, name)
+    digest = _hash_weights(folder)
+    return EncoderInfo(id=name, location=str(folder), revision=commit, weights_sha256=digest, **facts)
 
 
 def modules_of(info: EncoderInfo) -> tuple[str, ...]:
@@ -129,6 +101,10 @@ def load_encoder(
 
 
 def _locate(name: str, revision: str | None) -> tuple[Path, str]:
+    local = name in BUNDLED or os.path.isdir(name)
+    if local and revision is not None:
+        kind = "bundled" if name in BUNDLED else "a folder"
+        raise EncoderError(f"encoder {name!r} is {kind} and has no revision {revision!r}: leave --revision out")
     if name in BUNDLED:
         return Path(str(resources.files("embedx") / "assets" / name)), "bundled"
     if os.path.isdir(name):
@@ -140,45 +116,7 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
     return fetch_checkpoint(name, revision=revision)
 
 
-def _read_json(path: Path, name: str, *, optional: bool = False) -> Mapping[str, Any]:
-    if optional and not path.exists():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"encoder {name!r}: {path} cannot be read ({error}); a folder of a checkpoint holds "
-            "config.json, preprocessor_config.json and model.safetensors"
-        ) from error
-    if not isinstance(record, dict):
-        raise EncoderError(f"encoder {name!r}: {path} is no JSON object")
-    return record
-
-
-def _require_supported(name: str, config: Mapping[str, Any]) -> None:
-    kind = config.get("model_type")
-    if kind in SUPPORTED and "num_hidden_layers" in config and "hidden_size" in config:
-        return
-    why = "eats spectrograms, not waveforms" if kind in _SPECTROGRAMS else "is not supported"
-    raise EncoderError(f"encoder {name!r} is of model_type {kind!r}, which {why}. Supported: {', '.join(SUPPORTED)}")
-
-
-def weights_files(folder: Path) -> tuple[Path, ...]:
-    """Return the files that hold a checkpoint's weights, safetensors before torch's own format.
-
-    Raises
-    ------
-    EncoderError
-        There are none.
-    """
-    for pattern in ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin"):
-        found = tuple(sorted(folder.glob(pattern)))
-        if found:
-            return found
-    raise EncoderError(f"{folder} holds no weights: model.safetensors or pytorch_model.bin is needed")
-
-
-def _hash_weights(folder: Path, name: str) -> str:
+def _hash_weights(folder: Path) -> str:
     digests = [_sha256(path) for path in weights_files(folder)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -68,8 +69,8 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
                 **config,
             )
     except Exception as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {said}") from error
+        raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {_why(error)}") from error
+    _require_no_more_layers(info, model, report["unexpected_keys"])
     missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
     if missing:
         raise EncoderError(
@@ -77,3 +78,25 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
             "which would stay random. Use a complete checkpoint"
         )
     return model
+
+
+def _why(error: Exception) -> str:
+    """Say in one line what went wrong; never that somebody's code should be allowed to run."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any("weights_only" in line or "Weights only load failed" in line for line in lines):
+        return (
+            "a file of weights holds more than weights (Python objects, which would have to run code), so it is not "
+            "read. Use a checkpoint in safetensors"
+        )
+    return ": ".join(line.rstrip(":") for line in lines[:2])[:400] or type(error).__name__
+
+
+def _require_no_more_layers(info: EncoderInfo, model: Any, unexpected: Any) -> None:
+    """Refuse weights of transformer layers that the config does not count; a head on top is no matter."""
+    n_layers = int(model.config.num_hidden_layers)
+    numbers = [int(found[1]) for key in unexpected if (found := re.search(r"(?:^|\.)encoder\.layers\.(\d+)\.", key))]
+    if numbers and max(numbers) >= n_layers:
+        raise EncoderError(
+            f"encoder {info.id!r}: the checkpoint holds {max(numbers) + 1} transformer layers, its config.json says "
+            f"num_hidden_layers is {n_layers}: correct the one or the other"
+        )

@@ -44,6 +44,8 @@ def choose_device(device: str) -> str:
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise ParameterError(unknown_name("device", device, ["auto", "cpu", "cuda", "cuda:N"]))
     count = _count_gpus() if kind == "cuda" else 1
+    if kind == "cpu" and int(number or 0) >= count:
+        raise ParameterError(f"device {device!r}: a machine's processors are one device, 'cpu'")
     if int(number or 0) >= count:
         raise ParameterError(
             f"device {device!r} is not on this machine ({count} CUDA devices): use --device cpu or auto"

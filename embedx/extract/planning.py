@@ -33,6 +33,8 @@ OPTIONS = (
 )
 """Recipe fields that a caller may choose; the others follow from the encoder and from embedx."""
 
+_LEAST_HOP_SECONDS = 0.02
+
 SECONDS = frozenset({"window_seconds", "hop_seconds", "min_tail_seconds", "max_seconds"})
 
 
@@ -120,6 +122,17 @@ class RecipePlan:
             return self.recorded.replace(**facts)
         return Recipe(**facts, layers=tuple(range(info.n_layers)))
 
+    def _require_a_frame(self, recipe: Recipe) -> None:
+        """Refuse windows of which each clip's would be too short."""
+        need = self.info.min_samples / recipe.sample_rate
+        for name in ("window_seconds", "max_seconds"):
+            value = getattr(recipe, name)
+            if value is not None and value < need:
+                samples = self.info.min_samples
+                raise ParameterError(
+                    f"{name} is {value:g}: one frame of {self.info.id} takes {need:g} s ({samples} samples)"
+                )
+
     def _with_options(self, base: Recipe) -> Recipe:
         options = dict(self._given)
         if "layers" in options:
@@ -130,7 +143,10 @@ class RecipePlan:
         devices = choose_devices(self.resources.device, self.resources.devices)
         if dtype is None and self.recorded is not None and self.recorded.compute_dtype == "float32":
             dtype = "float32"  # any device computes it, so rows stay comparable to the last digit
-        return base.replace(**options, compute_dtype=choose_compute_dtype(dtype or "auto", *devices))
+        recipe = base.replace(**options, compute_dtype=choose_compute_dtype(dtype or "auto", *devices))
+        if self.recorded is None:
+            self._require_a_frame(recipe)
+        return recipe
 
 
 def parse_layers(layers: object, n_layers: int) -> tuple[int, ...]:
@@ -182,6 +198,11 @@ def require_places(manifest: object, output: str | os.PathLike[str]) -> None:
         raise ParameterError(
             f"the manifest is a {kind}: give read_manifest(FOLDER_OR_CSV) or Manifest.from_paths(PATHS)"
         )
+    for source in manifest:
+        start, stop = source.start_seconds, source.stop_seconds
+        if not (0 <= start < float("inf") and (stop is None or start < stop)):
+            times = f"start_seconds is {start!r}, stop_seconds is {stop!r}"
+            raise ParameterError(f"{source.uri}: {times}: give 0 or more, and a later stop (None is the file's end)")
     if not os.fspath(output):
         raise ParameterError("no output was named (an empty text): give the path of an HDF5 file, such as emb.h5")
     if os.path.isdir(output):
@@ -224,6 +245,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name in ("window_seconds", "hop_seconds", "max_seconds"):
         if name in options and not 0 < options[name] < float("inf"):
             raise ParameterError(f"{name} is {options[name]!r}: give seconds above 0")
+    if options.get("hop_seconds", 1) < _LEAST_HOP_SECONDS:
+        least = f"{_LEAST_HOP_SECONDS:g} or more, the distance of two frames"
+        raise ParameterError(f"hop_seconds is {options['hop_seconds']:g}: give {least}")
     if not 0 <= options.get("min_tail_seconds", 0) < float("inf"):
         raise ParameterError(f"min_tail_seconds is {options['min_tail_seconds']!r}: give seconds, 0 or more")
     parse_offset(options.get("offset", "start"))

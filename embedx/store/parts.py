@@ -38,8 +38,8 @@ def disk_errors(store: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(
-            f"{store} cannot be written: {error.strerror or error}. Nothing that was reported as done is lost: "
-            "mend the cause and run the same command again"
+            f"{store} cannot be written: {error.strerror or error}. Everything up to the last commit, seconds ago, "
+            "is kept: mend the cause and run the same command again"
         ) from error
 
 

@@ -206,6 +206,12 @@ def test_what_is_no_audio_is_refused_in_one_line(tmp_path, name, content, says):
     assert "\n" not in str(caught.value)
 
 
+def test_a_header_that_says_one_sample_a_second(tmp_path):
+    soundfile.write(tmp_path / "slow.wav", np.zeros(32_000), 1)
+    with pytest.raises(DecodeError, match="1 samples a second: 1000 or more"):
+        decode(tmp_path / "slow.wav")
+
+
 def test_missing_and_folder(tmp_path):
     with pytest.raises(DecodeError, match="no such file"):
         decode(tmp_path / "none.wav")

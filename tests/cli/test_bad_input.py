@@ -169,3 +169,20 @@ def test_debug_shows_the_traceback(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
+
+
+def test_options_of_a_cluster_without_one(say, tone_folder, tmp_path):
+    words = ("extract", tone_folder, "-o", tmp_path / "e.h5", *QUICK, "--address", "auto", "--max-workers", "2")
+    assert_one_line(say(*words), "--address, --max-workers: of use on a Ray cluster only", "--engine ray")
+
+
+def test_processors_are_one_device(say, tone_folder, tmp_path):
+    words = ("extract", tone_folder, "-o", tmp_path / "e.h5", *QUICK, "--device", "cpu:99")
+    assert_one_line(say(*words), "'cpu:99'", "one device, 'cpu'")
+
+
+def test_a_report_that_finds_no_room(store):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "embedx", "info", str(store)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert_one_line((done.returncode, done.stderr), "No space left on device", "make room")

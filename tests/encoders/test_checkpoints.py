@@ -69,7 +69,7 @@ def test_a_checkpoint_runs_no_code(make_checkpoint, tmp_path):
     mark = tmp_path / "was-run"
     make_checkpoint(tmp_path, "wav2vec2-group")
     to_torch_format(tmp_path, lambda weights: {**weights, "extra": Hostile(str(mark))})
-    with pytest.raises(EncoderError, match="cannot be loaded") as caught:
+    with pytest.raises(EncoderError, match="holds more than weights") as caught:
         rows(tmp_path)
     assert "\n" not in str(caught.value)
     assert not mark.exists()
@@ -108,3 +108,54 @@ def test_log_mel_statistics_are_finite_and_tell_sounds_apart():
     assert np.isfinite(short).all()
     assert np.allclose(silence[:64], np.log(1e-6))
     assert log_mel_statistics(CLIP)[:64].min() > silence[:64].max()
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value", "says"),
+    [
+        ("config.json", "num_hidden_layers", 1_000_000_000, "num_hidden_layers is '1000000000'"),
+        ("config.json", "num_hidden_layers", "four", "whole number from 1 to 1000"),
+        ("config.json", "num_hidden_layers", -3, "whole number from 1 to 1000"),
+        ("config.json", "hidden_size", None, "hidden_size is 'None'"),
+        ("config.json", "conv_stride", [0] * 7, "conv_stride is"),
+        ("config.json", "conv_kernel", [], "equally many numbers"),
+        ("config.json", "conv_dim", [], "conv_dim"),
+        ("preprocessor_config.json", "sampling_rate", 0, "sampling_rate is '0'"),
+        ("preprocessor_config.json", "sampling_rate", "x", "from 1000 to 768000"),
+    ],
+)
+def test_what_no_encoder_has_is_one_line(make_checkpoint, tmp_path, file, field, value, says):
+    make_checkpoint(tmp_path, "wav2vec2-group")
+    path = tmp_path / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(EncoderError, match=says) as caught:
+        rows(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
+def test_what_is_no_file_is_refused_without_waiting(make_checkpoint, tmp_path, file, make):
+    make_checkpoint(tmp_path, "wav2vec2-group")
+    (tmp_path / file).unlink()
+    make(tmp_path / file)
+    with pytest.raises(EncoderError, match="no regular file"):
+        resolve_encoder(str(tmp_path))
+
+
+def test_more_layers_than_the_config_counts_are_refused(make_checkpoint, tmp_path):
+    make_checkpoint(tmp_path, "wav2vec2-group")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": 2}))
+    with pytest.raises(EncoderError, match=r"holds 3 transformer layers, its config\.json says num_hidden_layers is 2"):
+        rows(tmp_path)
+
+
+def test_a_frame_by_the_config_is_a_frame_of_the_encoder(checkpoint):
+    info = resolve_encoder(str(checkpoint[0]))
+    assert info.min_samples == load_encoder(info, layers=(0,)).min_samples
+
+
+def test_a_revision_is_for_the_hub(tmp_path):
+    with pytest.raises(EncoderError, match="'tiny' is bundled and has no revision 'main'"):
+        resolve_encoder("tiny", revision="main")

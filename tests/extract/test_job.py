@@ -18,7 +18,7 @@ from embedx.extract import compute, local
 from embedx.extract.job import embed, extract_embeddings
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
-from embedx.manifest import Manifest, read_manifest
+from embedx.manifest import Manifest, Source, read_manifest
 from embedx.recipe import Recipe, Resources
 from embedx.store import store as store_room
 from embedx.store.rows import Embedded, Failure
@@ -244,6 +244,9 @@ def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeyp
         ({"pooling": "max"}, "mean"),
         ({"window_seconds": 0}, "above 0"),
         ({"hop_seconds": -1}, "above 0"),
+        ({"window_seconds": 0.02}, "one frame of tiny takes 0.025 s"),
+        ({"max_seconds": 0.001}, "max_seconds is 0.001: one frame"),
+        ({"hop_seconds": 1e-9}, "0.02 or more"),
         ({"offset": "end"}, "middle"),
         ({"compute_dtype": "int8"}, "bfloat16"),
         ({"windw_seconds": 3}, "window_seconds"),
@@ -314,6 +317,14 @@ def test_what_is_done_is_on_disk_before_a_long_unit_ends(mixed_folder, tmp_path,
     extract_embeddings(read_manifest(mixed_folder), output, progress=progress, **FAST)
     assert (8, 0) in seen
     assert any(done == 8 and n_parts == 1 for done, n_parts in seen)
+
+
+@pytest.mark.parametrize("times", [(float("nan"), None), (-1.0, None), (2.0, 1.0), (float("inf"), None)])
+def test_a_segment_that_is_none_is_refused_before_anything_is_written(tmp_path, times):
+    manifest = Manifest((Source("a.wav", start_seconds=times[0], stop_seconds=times[1]),), root=tmp_path)
+    with pytest.raises(ParameterError, match=r"a.wav: start_seconds is"):
+        extract_embeddings(manifest, tmp_path / "e.h5", **FAST)
+    assert not list(tmp_path.iterdir())
 
 
 def test_encoders_that_are_not_there(tmp_path):

@@ -1,0 +1,133 @@
+"""What a checkpoint's folder says of the encoder, checked before anything is made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedx.errors import EncoderError
+
+__all__ = ["SUPPORTED", "describe", "weights_files"]
+
+SUPPORTED = (
+    "data2vec-audio",
+    "hubert",
+    "sew",
+    "unispeech",
+    "unispeech-sat",
+    "wav2vec2",
+    "wav2vec2-conformer",
+    "wavlm",
+)
+"""transformers' ``model_type`` of the raw-waveform encoders that are supported (XLS-R and MMS are ``wav2vec2``)."""
+
+_SPECTROGRAMS = frozenset({"wav2vec2-bert", "whisper", "audio-spectrogram-transformer", "seamless_m4t", "clap"})
+_LIMITS = {"num_hidden_layers": (1, 1_000), "hidden_size": (1, 100_000), "sampling_rate": (1_000, 768_000)}
+
+
+def describe(folder: Path, name: str) -> dict[str, Any]:
+    """Read what a checkpoint says of itself.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds config.json and, usually, preprocessor_config.json.
+    name : str
+        What the user called it, for messages.
+
+    Returns
+    -------
+    dict
+        ``model_type``, ``n_layers``, ``dim``, ``sample_rate``, ``normalize``, ``min_samples`` and ``note`` of
+        `EncoderInfo`.
+
+    Raises
+    ------
+    EncoderError
+        A file cannot be read, a field holds what no encoder has, or the family is not supported.
+    """
+    path, preprocessor_path = folder / "config.json", folder / "preprocessor_config.json"
+    config = _read_json(path, name)
+    _require_supported(name, config)
+    preprocessor = _read_json(preprocessor_path, name, optional=True)
+    return {
+        "model_type": config["model_type"],
+        "n_layers": _number(config, "num_hidden_layers", path, name) + 1,
+        "dim": _number(config, "hidden_size", path, name),
+        "sample_rate": _number({"sampling_rate": 16_000, **preprocessor}, "sampling_rate", preprocessor_path, name),
+        "normalize": bool(preprocessor.get("do_normalize", True)),
+        "min_samples": _samples_of_a_frame(config, path, name),
+        "note": str(config.get("embedx_note", "")),
+    }
+
+
+def weights_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files that hold a checkpoint's weights, safetensors before torch's own format.
+
+    Raises
+    ------
+    EncoderError
+        There are none, or one is no file.
+    """
+    for pattern in ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model.bin", "pytorch_model-*-of-*.bin"):
+        found = tuple(sorted(folder.glob(pattern)))
+        for path in found:
+            if not path.is_file():
+                raise EncoderError(f"{path} is no regular file: a folder of a checkpoint holds its weights in it")
+        if found:
+            return found
+    raise EncoderError(f"{folder} holds no weights: model.safetensors or pytorch_model.bin is needed")
+
+
+def _read_json(path: Path, name: str, *, optional: bool = False) -> Mapping[str, Any]:
+    if optional and not path.exists():
+        return {}
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EncoderError(
+            f"encoder {name!r}: {path} cannot be read ({error}); a folder of a checkpoint holds "
+            "config.json, preprocessor_config.json and model.safetensors"
+        ) from error
+    if not isinstance(record, dict):
+        raise EncoderError(f"encoder {name!r}: {path} is no JSON object")
+    return record
+
+
+def _require_supported(name: str, config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind in SUPPORTED and "num_hidden_layers" in config and "hidden_size" in config:
+        return
+    why = "eats spectrograms, not waveforms" if kind in _SPECTROGRAMS else "is not supported"
+    raise EncoderError(f"encoder {name!r} is of model_type {kind!r}, which {why}. Supported: {', '.join(SUPPORTED)}")
+
+
+def _number(record: Mapping[str, Any], field: str, path: Path, name: str) -> int:
+    value, (least, most) = record[field], _LIMITS[field]
+    if type(value) is not int or not least <= value <= most:
+        need = f"a whole number from {least} to {most} is needed"
+        raise EncoderError(f"encoder {name!r}: {path} says {field} is {str(value)[:40]!r}: {need}")
+    return value
+
+
+def _samples_of_a_frame(config: Mapping[str, Any], path: Path, name: str) -> int:
+    """Return the samples that one frame takes by the config; 1 where it leaves that to transformers."""
+    lists = [config.get(field) for field in ("conv_kernel", "conv_stride")]
+    if lists == [None, None]:
+        return 1
+    kernels, strides = lists
+    good = all(isinstance(one, list) and one and all(type(n) is int and n > 0 for n in one) for one in lists)
+    if not good or len(kernels) != len(strides):  # type: ignore[arg-type]
+        raise EncoderError(
+            f"encoder {name!r}: {path} says conv_kernel is {kernels} and conv_stride is {strides}: two lists of "
+            "equally many numbers above 0 are needed"
+        )
+    squeeze = config.get("squeeze_factor", 1)
+    needed = squeeze if type(squeeze) is int and squeeze > 0 else 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):  # type: ignore[arg-type]
+        needed = (needed - 1) * stride + kernel
+    return needed
