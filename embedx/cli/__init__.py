@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from embedx.errors import EmbedxError, EmbedxWarning, unknown_name
@@ -103,13 +103,27 @@ def _overview() -> str:
 def _run(command: str, words: Sequence[str]) -> int:
     module = importlib.import_module(f"embedx.cli.{command}")
     parser = _Parser(prog=f"embedx {command}", description=COMMANDS[command])
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the tracebacks of errors, those of its processes among them"
+    )
     module.add_arguments(parser)
     try:
         args = parser.parse_args(words)
     except SystemExit as stop:
         return int(stop.code or 0)
-    return _guarded(module, args)
+    with _debugging() if args.debug else contextlib.nullcontext():
+        return _guarded(module, args)
+
+
+@contextlib.contextmanager
+def _debugging() -> Iterator[None]:
+    """Let processes that are started show their tracebacks, too."""
+    before = os.environ.get("EMBEDX_DEBUG", "")
+    os.environ["EMBEDX_DEBUG"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["EMBEDX_DEBUG"] = before
 
 
 def _guarded(module: Any, args: argparse.Namespace) -> int:

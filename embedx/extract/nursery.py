@@ -22,7 +22,20 @@ from embedx.extract.zygote import KILL_SECONDS
 __all__ = ["WorkerProcess", "how_it_ended"]
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.extract.zygote import main; main()"
-_READ_AT_LOAD = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "CUDA_", "TORCH", "PYTORCH", "LD_")
+_READ_AT_LOAD = (
+    "EMBEDX_DEBUG",
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "ONEDNN_",
+    "DNNL_",
+    "CUDA_",
+    "TORCH",
+    "PYTORCH",
+    "LD_",
+)
 """Variables that libraries read when they are loaded: another value needs another zygote."""
 
 _IMPORT_SECONDS = 1_800.0
@@ -105,7 +118,7 @@ class _Zygote:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=None if os.environ.get("EMBEDX_DEBUG") else subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C goes to this process alone
             )
         self._close = weakref.finalize(self, _close, self.made_by, self._control, self._process)

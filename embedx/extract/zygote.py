@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
@@ -18,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -103,8 +105,12 @@ def _be_worker(handle: int, zygote: int) -> None:
 
         desk = Connection(handle)
         _settle(desk.recv())
+        if os.environ.get("EMBEDX_DEBUG"):
+            faulthandler.enable()
         serve(desk)
     except BaseException as error:
+        if os.environ.get("EMBEDX_DEBUG"):
+            traceback.print_exc()
         with contextlib.suppress(Exception):
             write_words(desk, ("broken", type(error).__name__, str(error)))
     finally:

@@ -128,6 +128,20 @@ def test_little_memory_halves_the_batch_with_one_warning_here(tmp_path, runners)
 
 
 @pytest.mark.kill
+def test_debugging_shows_how_a_worker_ended(tmp_path, runners, monkeypatch, capfd):
+    write(tmp_path / "raises.wav", first=0.8)
+    write(tmp_path / "segfaults.wav", first=0.6)
+    units = plan_units(clips_of(tmp_path), n_sources=1)
+    list(run_units(units, runners.FakeRunner.over(tmp_path)))
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("EMBEDX_DEBUG", "1")
+    list(run_units(units, runners.FakeRunner.over(tmp_path)))
+    said = capfd.readouterr().err
+    assert "RuntimeError: device-side assert triggered" in said
+    assert "Fatal Python error: Segmentation fault" in said
+
+
+@pytest.mark.kill
 def test_a_zygote_that_is_killed_costs_nothing_but_time(tmp_path, runners):
     for i in range(8):
         write(tmp_path / f"{i:02}.wav", seed=i)
