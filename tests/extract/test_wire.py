@@ -1,6 +1,7 @@
 """Words between an encoder worker and its driver."""
 
 import multiprocessing
+import os
 import threading
 
 import numpy as np
@@ -31,9 +32,11 @@ def test_what_is_said_is_heard(n_rows):
         assert np.array_equal(result.end_seconds, times + 1)
 
 
-def test_half_a_message_is_none():
+def test_rows_that_end_in_the_middle_are_none(monkeypatch):
+    monkeypatch.setattr(os, "write", lambda handle, view: len(view))
     theirs, ours = multiprocessing.Pipe()
-    theirs.send(([10_000_000], b""))
+    rows, few = np.zeros((400, 13, 768), np.float32), np.zeros(0, np.float32)
+    write_words(theirs, ("done", [Embedded(Source("a.wav"), NO_STAMP, rows, few, few, few)]))
     theirs.close()
     with pytest.raises(EOFError):
         read_words(ours)
