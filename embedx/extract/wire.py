@@ -38,7 +38,7 @@ def write_words(connection: Connection, words: tuple[Any, ...]) -> None:
 
     connection.send(_with_rows(words, take))
     for rows in behind:
-        view = memoryview(rows).cast("B")
+        view = rows.data.cast("B")
         while view.nbytes:
             view = view[os.write(connection.fileno(), view) :]
 
@@ -70,7 +70,7 @@ def _with_rows(words: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[An
 
 def _read(handle: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     rows = np.empty(shape, np.float32)
-    view = memoryview(rows).cast("B")
+    view = rows.data.cast("B")
     while view.nbytes:
         n = os.readv(handle, [view])
         if not n:
