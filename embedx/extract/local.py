@@ -21,6 +21,7 @@ from embedx.errors import EmbedxError, EmbedxWarning, RunnerError
 from embedx.extract.leases import Lease, LeaseBook, UnitDone
 from embedx.extract.nursery import WorkerProcess, how_it_ended
 from embedx.extract.unit import Unit, UnitRunner
+from embedx.extract.wire import read_words
 from embedx.recipe import Recipe, Resources
 
 __all__ = ["run_units"]
@@ -196,7 +197,7 @@ class _Driver:
 
     def _listen(self, worker: _Worker) -> UnitDone | None:
         try:
-            kind, *words = worker.process.connection.recv()
+            kind, *words = read_words(worker.process.connection)
         except BlockingIOError:
             return self._lost(worker, "it stopped in the middle of a message")
         except (EOFError, OSError):

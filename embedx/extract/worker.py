@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from embedx.errors import EmbedxError, EmbedxWarning
+from embedx.extract.wire import write_words
 
 __all__ = ["serve"]
 
@@ -51,7 +52,7 @@ class _Work:
     def say(self, *words: Any) -> None:
         """Send one message."""
         with self._speaking:
-            self._desk.send(words)
+            write_words(self._desk, words)
             self._spoke = time.monotonic()
 
     def live(self) -> None:

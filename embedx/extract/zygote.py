@@ -98,6 +98,7 @@ def _be_worker(handle: int, zygote: int) -> None:
     """Work until the connection closes; never returns."""
     try:
         _die_with(zygote)
+        from embedx.extract.wire import write_words
         from embedx.extract.worker import serve
 
         desk = Connection(handle)
@@ -105,7 +106,7 @@ def _be_worker(handle: int, zygote: int) -> None:
         serve(desk)
     except BaseException as error:
         with contextlib.suppress(Exception):
-            desk.send(("broken", type(error).__name__, str(error)))
+            write_words(desk, ("broken", type(error).__name__, str(error)))
     finally:
         os._exit(0)
 

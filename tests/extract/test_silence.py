@@ -18,6 +18,7 @@ from embedx.extract import local, nursery
 from embedx.extract.local import run_units
 from embedx.extract.nursery import WorkerProcess
 from embedx.extract.unit import plan_units
+from embedx.extract.wire import read_words
 from embedx.manifest import Manifest
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import Embedded, Failure
@@ -44,7 +45,7 @@ def stopped():
     """A worker process that is stopped."""
     process = WorkerProcess()
     process.send(SimpleNamespace())
-    assert process.connection.recv() == ("ready",)
+    assert read_words(process.connection) == ("ready",)
     os.kill(process.pid, signal.SIGSTOP)
     wait_for("T", process.pid)
     yield process
