@@ -243,15 +243,16 @@ class EmbeddingStore:
         newest = {clip.source.key: (clip, rows) for clip, rows in self._buffer}
         kept = sorted(newest.values(), key=lambda pair: pair[0].source.sort_key)
         rows = [rows for _, rows in kept if rows is not None and len(rows.start)]
-        blocks = [Rows(*map(np.concatenate, zip(*rows, strict=True)))] if rows else []  # HDF5 is slow row by row
+        if len(rows) > 1:  # HDF5 is slow row by row
+            rows = [Rows(*map(np.concatenate, zip(*rows, strict=True)))]
         target = io.BytesIO()
         write_store_file(
             target,
             recipe=self.recipe,
             root=root_text(self.path, self.root),
             clips=[clip for clip, _ in kept],
-            dim=blocks[0].embeddings.shape[2] if blocks else 0,
-            blocks=blocks,
+            dim=rows[0].embeddings.shape[2] if rows else 0,
+            blocks=rows,
         )
         return target.getvalue()
 
