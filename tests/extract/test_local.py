@@ -257,6 +257,8 @@ def test_ten_hours_are_embedded_in_less_than_two_gigabytes(tmp_path, runners):
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 peaks[pid] = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
-    ((_, (result,), _),) = run_units(plan_units(clips_of(tmp_path)), runners.FakeRunner.over(tmp_path), progress=look)
-    assert len(result.embeddings) == 3_600
-    assert sum(peaks.values()) < 2_000_000, "kB, zygote and decoder included"
+    runner = runners.WideRunner.over(tmp_path, threads=2)  # one lane alone kept its memory in order
+    ((_, (result,), _),) = run_units(plan_units(clips_of(tmp_path)), runner, progress=look)
+    assert result.embeddings.shape == (3_600, 13, 768)
+    # The kernel's own peaks miss nothing, but what the worker shares with its zygote counts twice: an upper bound.
+    assert sum(peaks.values()) < 1_500_000, f"kB of zygote, worker and decoder, a quarter below two gigabytes: {peaks}"
