@@ -35,8 +35,8 @@ def test_what_is_said_is_heard(n_rows):
 def test_rows_that_end_in_the_middle_are_none(monkeypatch):
     monkeypatch.setattr(os, "write", lambda handle, view: len(view))
     theirs, ours = multiprocessing.Pipe()
-    rows, few = np.zeros((400, 13, 768), np.float32), np.zeros(0, np.float32)
-    write_words(theirs, ("done", [Embedded(Source("a.wav"), NO_STAMP, rows, few, few, few)]))
+    rows, other = np.zeros((400, 13, 768), np.float32), np.zeros(0)
+    write_words(theirs, ("done", [Embedded(Source("a.wav"), NO_STAMP, rows, other, other, other)]))
     theirs.close()
     with pytest.raises(EOFError):
         read_words(ours)
