@@ -112,6 +112,9 @@ class EmbeddingStore:
             if not overwrite:
                 self._adopt(recorded)
                 self._parts.join(recipe)
+            elif self._parts.path.is_dir():  # said before hours of computing rather than at the first commit
+                with self._parts.locked(wait_seconds=60), self._parts.alone():
+                    pass
 
     def _adopt(self, recorded: Recipe | None) -> None:
         if recorded is None:

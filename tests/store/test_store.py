@@ -384,8 +384,8 @@ def test_overwrite_takes_no_store_from_a_living_writer(lab: ModuleType, manifest
     with EmbeddingStore(output, lab.RECIPE, root=manifest.root) as writer:
         writer.append([lab.result_of(manifest[0], manifest.root)], environment={})
         writer.commit()
-        with pytest.raises(StoreBusyError, match="another process"):
-            lab.extract(output, manifest, overwrite=True)
+        with pytest.raises(StoreBusyError, match="another process"):  # before anything is computed
+            EmbeddingStore(output, lab.RECIPE, root=manifest.root, overwrite=True)
     assert lab.extract(output, manifest) == len(manifest) - 1
 
 
