@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+import embedx.audio.pool
+import embedx.extract.compute
+
 
 @pytest.fixture(scope="session")
 def mixed_folder(tmp_path_factory):
@@ -36,7 +39,9 @@ def bad_clips():
 
 @pytest.fixture
 def runners(monkeypatch):
-    """The module of fake runners, under the name by which the workers import it."""
+    """The module of fake runners, under the name by which the workers import it; what they change here comes back."""
+    monkeypatch.setattr(embedx.audio.pool, "_START", embedx.audio.pool._START)
+    monkeypatch.setattr(embedx.extract.compute, "load_encoder", embedx.extract.compute.load_encoder)
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent))
     import local_runners
 
