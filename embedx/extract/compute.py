@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import queue
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +67,8 @@ class ClipEncoder:
         self.device = choose_device(resources.device)
         self._budget = round(resources.batch_seconds * recipe.sample_rate)
         self._has_warned = False
+        self._count = itertools.count()
+        self._waiting: queue.PriorityQueue[Any] = queue.PriorityQueue()
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> ClipEncoder:
@@ -75,6 +80,7 @@ class ClipEncoder:
     def close(self) -> None:
         """Drop what waits, let the lanes end with what they are at, and let the weights go."""
         self._open.close()
+        self._waiting = queue.PriorityQueue()
         self.__dict__.pop("encoder", None)
         self.__dict__.pop("_lanes", None)
 
@@ -139,11 +145,26 @@ class ClipEncoder:
         """Return a way through the lanes; several may be open at a time, and no batch holds windows of two."""
         assert self.encoder is not None  # made here, not by several lanes at once
         assert self._room is not None
-        return Stream(self)
+        return Stream(self, next(self._count))
 
-    def submit(self, batch: Sequence[Window]) -> Future[list[Row]]:
-        """Have a batch computed as soon as a lane is free."""
-        return self._lanes.submit(self._compute, batch)
+    def submit(self, batch: Sequence[Window], *, turn: int) -> Future[list[Row]]:
+        """Have a batch computed as soon as a lane is free: the lowest turn first, and of one turn the longest batch.
+
+        What is long must not begin last, when the other lanes have nothing left to do.
+        """
+        future: Future[list[Row]] = Future()
+        n_samples = sum(len(window.samples) for window in batch)
+        self._waiting.put((turn, -n_samples, next(self._count), batch, future))
+        self._lanes.submit(self._compute_next)
+        return future
+
+    def _compute_next(self) -> None:
+        """Compute what comes next, in a lane."""
+        *_, batch, future = self._waiting.get()
+        try:
+            future.set_result(self._compute(batch))
+        except BaseException as error:
+            future.set_exception(error)
 
     @property
     def budget_samples(self) -> int:
@@ -191,8 +212,8 @@ class ClipEncoder:
 class Stream:
     """Windows on their way through the lanes; get one from `ClipEncoder.stream`."""
 
-    def __init__(self, encoder: ClipEncoder) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: ClipEncoder, turn: int) -> None:
+        self._encoder, self._turn = encoder, turn
         self._held: list[Window] = []
         self._n_samples = 0
         self.min_samples = encoder.encoder.min_samples
@@ -220,7 +241,7 @@ class Stream:
         lengths = [len(window.samples) for window in self._held]
         budget = self._encoder.budget_samples if self._encoder.on_gpu else 0
         for batch in bucket_by_length(lengths, budget_samples=budget):
-            self.pending.add(self._encoder.submit([self._held[i] for i in batch]))
+            self.pending.add(self._encoder.submit([self._held[i] for i in batch], turn=self._turn))
         self._held, self._n_samples = [], 0
 
     def collect(self) -> Iterator[Row]:

@@ -68,6 +68,10 @@ class RemoteRunner:
         self.runner.info = _find_again(self.runner.info)
         return self._describe(self.runner.recipe, self.runner.resources)
 
+    def prefetch(self, unit: Unit) -> None:
+        """Let the decoding of a unit begin while another one computes."""
+        self.runner.prefetch(unit)
+
     def __call__(self, unit: Unit) -> list[ClipResult]:
         """Embed a unit."""
         return self.runner(unit)

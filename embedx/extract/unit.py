@@ -177,7 +177,7 @@ class UnitRunner:
                     progress(source, seconds)
             if flow.is_done:
                 break
-            self._step(flow, next(iter(self._ahead.values()), None))
+            self._step(flow, next(iter(list(self._ahead.values())), None))  # another thread may be adding one
         return _priced(flow.results(), time.perf_counter() - started)
 
     @property

@@ -97,6 +97,16 @@ class FakeRunner:
         return rows_of(source)
 
 
+class ForesightedRunner(FakeRunner):
+    """Notes when it hears of a unit, and when it begins with it."""
+
+    def prefetch(self, unit):
+        (self.diary / f"{time.time_ns()}-heard-{unit.number}").touch()
+
+    def _note(self, unit):
+        (self.diary / f"{time.time_ns()}-began-{unit.number}").touch()
+
+
 class DeadlyEncoder(FakeEncoder):
     """Ends its process over silence."""
 

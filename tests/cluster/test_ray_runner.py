@@ -181,3 +181,15 @@ def test_the_first_row_comes_before_the_last_source_is_read_and_nothing_spills(
 def spilled(home):
     """What Ray has written to disk because its memory for objects was full."""
     return [path for path in home.rglob("*spill*/*") if path.is_file()]
+
+
+def test_the_next_unit_is_decoded_while_one_computes(ray_cluster, runners, tmp_path):
+    chosen = ClusterOptions(address=ray_cluster.address, max_workers=1)
+    runner = runners.ForesightedRunner(seconds=1.0, diary=tmp_path)
+    list(run_units_on_ray(runners.make_units(3), runner, options=chosen))
+    notes = [path.name.split("-") for path in tmp_path.iterdir()]
+    at = {(what, number): int(when) / 1e9 for when, what, number in notes}
+    assert len(at) == 6
+    assert at["began", "0"] < at["began", "1"] < at["began", "2"]
+    for number in "12":
+        assert at["began", number] - at["heard", number] > 0.5

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 import warnings
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
@@ -208,6 +209,26 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder
     (too_long,) = encoder._compute([compute.Window(0, 0, np.ones(50_000, np.float32))])
     assert too_long.embedding is None
     encoder.close()
+
+
+def test_what_is_long_does_not_begin_last(monkeypatch):
+    plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
+    with compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", threads=1)) as encoder:
+        begun, encode = [], encoder.encoder.encode
+
+        def slow(batch):
+            begun.append(len(batch[0]))
+            time.sleep(0.2)
+            return encode(batch)
+
+        monkeypatch.setattr(encoder.encoder, "encode", slow)
+        first, second = encoder.stream(), encoder.stream()
+        for stream, n_samples in ((first, 1_000), (second, 9_000), (first, 2_000), (first, 5_000), (first, 3_000)):
+            stream.put(compute.Window(0, n_samples, np.ones(n_samples, np.float32)))
+        wait(first.pending | second.pending)
+        assert sorted(row.window.number for row in first.collect()) == [1_000, 2_000, 3_000, 5_000]
+        assert [row.window.number for row in second.collect()] == [9_000]
+    assert begun == [1_000, 5_000, 3_000, 2_000, 9_000]
 
 
 def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeypatch):

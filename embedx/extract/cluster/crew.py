@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -58,10 +59,11 @@ def _count(node: dict[str, Any], name: str) -> int:
 
 
 class _Actor:
-    """Runs in a process of its own on some node."""
+    """Runs in a process of its own on some node; the unit that waits for its turn is being decoded already."""
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
+        self._door, self._turn = threading.Lock(), threading.Lock()
 
     def wake(self) -> tuple[str, Mapping[str, str]]:
         """Return the id of the node that this process runs on, and its environment."""
@@ -72,8 +74,12 @@ class _Actor:
 
     def run(self, unit: Any, keep: bool) -> list[Any]:
         """Embed one unit; what is no more than a probe is not kept."""
-        results = list(self._runner(unit))
-        return self._runner.keep(results) if keep and hasattr(self._runner, "keep") else results
+        if hasattr(self._runner, "prefetch"):
+            with self._door:
+                self._runner.prefetch(unit)
+        with self._turn:
+            results = list(self._runner(unit))
+            return self._runner.keep(results) if keep and hasattr(self._runner, "keep") else results
 
 
 @dataclass(eq=False)
@@ -106,7 +112,8 @@ class Crew:
     def __init__(self, ray: Any, runner: Any, need: Need, *, n_workers: int, timeout_seconds: float) -> None:
         self._ray, self._need, self._n_workers, self._timeout = ray, need, n_workers, timeout_seconds
         self._runner = ray.put(runner)
-        self._kind = ray.remote(num_cpus=need.cpus, num_gpus=need.gpus, max_restarts=0, max_task_retries=0)(_Actor)
+        takes = {"num_cpus": need.cpus, "num_gpus": need.gpus, "max_concurrency": LEASES_PER_WORKER}
+        self._kind = ray.remote(**takes, max_restarts=0, max_task_retries=0)(_Actor)
         self.workers: list[Worker] = []
         self._ready_at = time.monotonic()
         self._wanted, self._looked_at = 0, -TICK_SECONDS
