@@ -15,13 +15,14 @@ from unittest import mock
 import soundfile
 
 from benchmarks.throughput.material import below, cpu_seconds
+from embedx.encoders import wav2vec2
 from embedx.extract import compute
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 
-PARTS = {"log_mel": "log_mel_of_each", "pooling": "pool_frames"}
+PARTS = {"log_mel": (compute, "log_mel_of_each"), "pooling": (wav2vec2, "pool_layer")}
 
 
 def where_the_time_goes(encoder: str, paths: list[Path]) -> dict[str, float]:
@@ -54,8 +55,8 @@ def _watched() -> Iterator[Counter[str]]:
     """Count the CPU seconds of the parts of a lane."""
     spent: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
-        for name, function in PARTS.items():
-            stack.enter_context(mock.patch.object(compute, function, _timed(name, getattr(compute, function), spent)))
+        for name, (module, function) in PARTS.items():
+            stack.enter_context(mock.patch.object(module, function, _timed(name, getattr(module, function), spent)))
         lane = _timed("lane", compute.ClipEncoder._compute, spent)
         stack.enter_context(mock.patch.object(compute.ClipEncoder, "_compute", lane))
         yield spent

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoder", "EncoderInfo", "Frames", "masked_mean"]
+__all__ = ["Encoder", "EncoderInfo", "Frames", "PoolingEncoder", "masked_mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,14 @@ class Encoder(Protocol):
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode waveforms of shape (n_samples,), float32 in -1 to 1, of any lengths."""
+
+
+@runtime_checkable
+class PoolingEncoder(Encoder, Protocol):
+    """An encoder that can pool each layer as soon as it is computed, which takes the memory of one."""
+
+    def pooled(self, batch: Sequence[NDArray[np.float32]], pooling: str = "mean") -> NDArray[np.float32]:
+        """Do as ``pool_frames(encode(batch), pooling=pooling)``."""
 
 
 def masked_mean(frames: Frames) -> NDArray[np.float32]:

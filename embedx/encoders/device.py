@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from embedx.errors import ParameterError, unknown_name
@@ -18,6 +19,7 @@ __all__ = [
     "choose_devices",
     "count_decoders",
     "count_lanes",
+    "exact_float32",
     "lanes_each",
     "one_thread_each",
     "release_memory",
@@ -172,6 +174,33 @@ def as_memory_error() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
+
+
+class _ExactFloat32:
+    """Keeps cuDNN from rounding float32 convolutions to TF32 (torch's default for convolutions alone).
+
+    The switch is the whole process's: it goes back when the last of several threads leaves.
+    """
+
+    def __init__(self) -> None:
+        self._guard, self._n_inside, self._switch = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._n_inside:
+                import torch
+
+                self._switch.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._guard:
+            self._n_inside -= 1
+            if not self._n_inside:
+                self._switch.close()
+
+
+exact_float32 = _ExactFloat32()
 
 
 def release_memory(device: str) -> None:

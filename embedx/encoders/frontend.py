@@ -24,6 +24,7 @@ from embedx.encoders.waves import Waves, real
 __all__ = ["ConvFrontend"]
 
 _FRAMES_PER_PIECE = 100
+_PATCHES_PER_PIECE = 100_000  # half a minute, 8 MB in double precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,16 +159,25 @@ class ConvFrontend:
     def _first_linear(self, wave: torch.Tensor) -> Linear:
         """Put this clip's normalisation into the weights of the first convolution."""
         first = self._convs[0]
-        patches = wave.double().unfold(0, first.kernel, first.stride)  # (T, kernel)
-        mean = patches.mean(dim=0)
-        centred = patches - mean
-        weight, shift = self._fold_group_norm(mean, centred.T @ centred / len(patches))
+        n = first.n_out(len(wave))
+        pieces = [  # (T', kernel) each, in double precision only while it is looked at
+            wave[start * first.stride : (min(start + _PATCHES_PER_PIECE, n) - 1) * first.stride + first.kernel]
+            for start in range(0, n, _PATCHES_PER_PIECE)
+        ]
+        mean = torch.stack([self._first_patches(piece).sum(dim=0) for piece in pieces]).sum(dim=0) / n
+        centred = (self._first_patches(piece) - mean for piece in pieces)
+        covariance = torch.stack([part.T @ part for part in centred]).sum(dim=0) / n
+        weight, shift = self._fold_group_norm(mean, covariance)
         return Linear(weight, shift, gelu=True, dtype=self.dtype)
+
+    def _first_patches(self, waves: torch.Tensor) -> torch.Tensor:
+        """Lay out what the first convolution sees, (..., T, kernel), in double precision."""
+        return waves.double().unfold(-1, self._convs[0].kernel, self._convs[0].stride)
 
     def _normed_first(self, patches: torch.Tensor, waves: Waves) -> torch.Tensor:
         """Compute the first convolution of a batch, every clip with weights that hold its own normalisation."""
         first, (n_clips, width) = self._convs[0], waves.values.shape
-        own = waves.values.double().unfold(1, first.kernel, first.stride)  # (B, T, kernel)
+        own = self._first_patches(waves.values)
         n = (waves.lengths - first.kernel).div(first.stride, rounding_mode="floor") + 1
         padding, n = ~real(own.shape[1], n)[..., None], n[:, None]
         mean = own.masked_fill(padding, 0).sum(1) / n

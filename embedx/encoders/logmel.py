@@ -20,6 +20,7 @@ _N_BANDS = 64
 _N_FFT = 1024
 _HOP = 320
 _FLOOR = 1e-6
+_FRAMES_PER_PIECE = 3_000
 
 
 def log_mel_statistics(
@@ -79,9 +80,9 @@ def log_mel_of_each(
     with torch.inference_mode():
         waves = lay_out(batch, device=torch.device(device), multiple=_N_FFT)
         n_samples = waves.lengths.clamp_min(_N_FFT)
-        power = _transform(sample_rate, device)(_mirrored(waves, n_samples))  # (B, 64, T)
-        padding = ~real(power.shape[2], 1 + n_samples.div(_HOP, rounding_mode="floor"))[:, None]
-        bands, n = torch.log(power + _FLOOR), (~padding).sum(2)
+        bands = torch.log(_power(_mirrored(waves, n_samples), _transform(sample_rate, device)) + _FLOOR)  # (B, 64, T)
+        padding = ~real(bands.shape[2], 1 + n_samples.div(_HOP, rounding_mode="floor"))[:, None]
+        n = (~padding).sum(2)
         mean = bands.masked_fill(padding, 0).sum(2) / n
         deviation = (bands - mean[..., None]).masked_fill(padding, 0)
         return torch.cat([mean, torch.sqrt(deviation.square().sum(2) / n)], dim=1).cpu().numpy()
@@ -91,10 +92,23 @@ def _mirrored(waves: Waves, n_samples: torch.Tensor) -> torch.Tensor:
     """Continue every clip to both sides by half a transform, as a mirror would, each at its own end."""
     import torch
 
-    at = torch.arange(-_N_FFT // 2, waves.values.shape[1] + _N_FFT // 2, device=n_samples.device).abs()[None]
-    last = n_samples[:, None] - 1
-    at = torch.where(at > last, 2 * last - at, at).clamp_min(0)  # what is clamped belongs to no clip's frames
-    return waves.values.gather(1, at)
+    half, n = _N_FFT // 2, n_samples[:, None]
+    values = torch.nn.functional.pad(waves.values, (half, half))
+    values[:, :half] = waves.values[:, 1 : half + 1].flip(1)
+    behind = torch.arange(half, device=n.device)[None]
+    return values.scatter_(1, half + n + behind, waves.values.gather(1, n - 2 - behind))
+
+
+def _power(values: torch.Tensor, transform: Any) -> torch.Tensor:
+    """Return the power of each band, (B, 64, T), a minute at a time: the spectrogram of ten takes half a gigabyte."""
+    import torch
+
+    n_frames = (values.shape[1] - _N_FFT) // _HOP + 1
+    pieces = [
+        values[:, start * _HOP : (min(start + _FRAMES_PER_PIECE, n_frames) - 1) * _HOP + _N_FFT]
+        for start in range(0, n_frames, _FRAMES_PER_PIECE)
+    ]
+    return torch.cat([transform(piece) for piece in pieces], dim=2)
 
 
 @functools.lru_cache(maxsize=4)

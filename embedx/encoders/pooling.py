@@ -13,7 +13,7 @@ from embedx.errors import ParameterError, unknown_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["POOLINGS", "pool_frames"]
+__all__ = ["POOLINGS", "pool_frames", "pool_layer", "require_pooling"]
 
 POOLINGS = ("mean", "mean+std")
 
@@ -47,26 +47,57 @@ def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]
     """
     import torch
 
-    if pooling not in POOLINGS:
-        raise ParameterError(unknown_name("pooling", pooling, POOLINGS))
+    require_pooling(pooling)
     with torch.inference_mode():
         width, device = frames.layers[0].shape[1], frames.layers[0].device
         n = torch.tensor(list(frames.n_frames)).to(device, non_blocking=True)[:, None]
         padding = None
         if min(frames.n_frames) < width:
             padding = (torch.arange(width, device=device)[None] >= n)[..., None]
-        return torch.stack([_pool(layer, n, padding, pooling) for layer in frames.layers], dim=1).cpu().numpy()
+        pooled = [pool_layer(layer, pooling=pooling, n=n, padding=padding) for layer in frames.layers]
+        return torch.stack(pooled, dim=1).cpu().numpy()
 
 
-def _pool(layer: torch.Tensor, n: torch.Tensor, padding: torch.Tensor | None, pooling: str) -> torch.Tensor:
-    """Reduce one layer, (B, T, D), with as few operations for many clips as for one."""
+def require_pooling(pooling: str) -> None:
+    """Refuse what is no way to pool.
+
+    Raises
+    ------
+    ParameterError
+        With the ways there are.
+    """
+    if pooling not in POOLINGS:
+        raise ParameterError(unknown_name("pooling", pooling, POOLINGS))
+
+
+def pool_layer(
+    layer: torch.Tensor, *, pooling: str, n: torch.Tensor | None = None, padding: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Reduce one layer with as few operations for many clips as for one.
+
+    Parameters
+    ----------
+    layer : tensor of shape (B, T, D)
+        Hidden states.
+    pooling : {'mean', 'mean+std'}
+        See `pool_frames`.
+    n : tensor of shape (B, 1), optional
+        Real frames of each clip; all where absent.
+    padding : tensor of shape (B, T, 1), bool, optional
+        Which frames are not real; none where absent.
+
+    Returns
+    -------
+    tensor of shape (B, D) or (B, 2 * D), float32
+    """
     import torch
 
-    mean = _zeroed(layer, padding).sum(1, dtype=torch.float32) / n
+    count = layer.shape[1] if n is None else n
+    mean = _zeroed(layer, padding).sum(1, dtype=torch.float32) / count
     if pooling == "mean":
         return mean
     deviation = _zeroed(layer.float() - mean[:, None], padding)
-    return torch.cat([mean, torch.sqrt(deviation.square().sum(1) / n)], dim=1)
+    return torch.cat([mean, torch.sqrt(deviation.square().sum(1) / count)], dim=1)
 
 
 def _zeroed(values: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:

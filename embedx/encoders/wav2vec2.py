@@ -9,7 +9,7 @@ read it even so, only clips with equally many frames.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -22,11 +22,12 @@ from embedx.audio.batching import equal_lengths
 from embedx.encoders.base import EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
 from embedx.encoders.compiled import compile_each
-from embedx.encoders.device import as_memory_error
+from embedx.encoders.device import as_memory_error, exact_float32
 from embedx.encoders.frontend import ConvFrontend
 from embedx.encoders.gradients import frames_with_gradients, load_network
+from embedx.encoders.pooling import pool_layer, require_pooling
 from embedx.encoders.stack import LayerStack
-from embedx.encoders.waves import lay_out, normalize_each, real
+from embedx.encoders.waves import lay_out, normalize, normalize_each, real
 from embedx.errors import ClipTooShortError
 
 __all__ = ["DTYPES", "Wav2Vec2Encoder", "frames_with_gradients", "least_samples", "load_network", "normalize"]
@@ -35,18 +36,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 _PADDABLE = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
 """Families whose layers leave real frames alone when padding is zero at the start and masked in attention."""
-
-
-def normalize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give a clip zero mean and unit variance, as the checkpoints' feature extractor does.
-
-    Examples
-    --------
-    >>> normalize(np.array([1.0, 3.0], np.float32)).round(5).tolist()
-    [-1.0, 1.0]
-    """
-    centred = samples - samples.mean(dtype=np.float64)
-    return (centred / np.sqrt(np.mean(np.square(centred), dtype=np.float64) + 1e-7)).astype(np.float32)
 
 
 def least_samples(config: Any) -> int:
@@ -172,10 +161,45 @@ class Wav2Vec2Encoder:
             The device's memory does not hold the batch.
         """
         self._require_long_enough(batch)
-        with as_memory_error(), torch.inference_mode(), _exact_float32:
+        with as_memory_error(), torch.inference_mode(), exact_float32:
             if self.batched:
                 return self._in_groups(*self._features_of_batch(batch))
             return _join([self._alone(samples) for samples in batch])
+
+    def pooled(self, batch: Sequence[NDArray[np.float32]], pooling: str = "mean") -> NDArray[np.float32]:
+        """Encode waveforms and pool every layer as soon as it is there, so that one at a time takes memory.
+
+        Parameters
+        ----------
+        batch : sequence of ndarray of shape (n_samples,), float32
+            As for `encode`.
+        pooling : {'mean', 'mean+std'}
+            As for `pool_frames`, whose numbers these are.
+
+        Returns
+        -------
+        ndarray of shape (B, L, D) or (B, L, 2 * D), float32
+
+        Raises
+        ------
+        ClipTooShortError, MemoryError
+            As `encode`.
+        ParameterError
+            Unknown pooling.
+        """
+        require_pooling(pooling)
+        self._require_long_enough(batch)
+        with as_memory_error(), torch.inference_mode(), exact_float32:
+            if not self.batched:
+                rows = [torch.cat(self._alone(samples, pooling)) for samples in batch]  # (L, D) each
+                return torch.stack(rows).cpu().numpy()
+            features, n_frames = self._features_of_batch(batch)
+            groups = self._groups(n_frames)
+            found = [torch.stack(self._run_group(features, n_frames, group, pooling), dim=1) for group in groups]
+            if len(groups) == 1:
+                return found[0].cpu().numpy()
+            order = sorted(range(len(n_frames)), key=[i for group in groups for i in group].__getitem__)
+            return torch.cat(found).cpu()[torch.tensor(order)].numpy()
 
     def _require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
         shortest = min((len(samples) for samples in batch), default=self.min_samples)
@@ -186,11 +210,11 @@ class Wav2Vec2Encoder:
                 f"({need} samples, {1000 * need / rate:.1f} ms)"
             )
 
-    def _alone(self, samples: NDArray[np.float32]) -> list[torch.Tensor]:
-        """Compute the wanted layers of one clip, (T, D) each."""
+    def _alone(self, samples: NDArray[np.float32], pooling: str = "") -> list[torch.Tensor]:
+        """Compute the wanted layers of one clip: (T, D) each, or, pooled, (1, D)."""
         features = self._features(samples)
-        if self._stack is not None:
-            return self._run_layers(features)
+        if self._stack is not None or pooling:
+            return self._run_layers(features if self._stack is not None else features[None], pooling=pooling)
         return [state[0] for state in self._run_layers(features[None])]
 
     def _features(self, samples: NDArray[np.float32]) -> torch.Tensor:
@@ -219,18 +243,29 @@ class Wav2Vec2Encoder:
         projected = self._projection(features)  # wav2vec2 gives (projected, normed)
         return projected[0] if isinstance(projected, tuple) else projected
 
+    def _groups(self, n_frames: Sequence[int]) -> Sequence[Sequence[int]]:
+        """Say which clips the layers see at a time: all where padding does no harm, else those of one length."""
+        return [range(len(n_frames))] if self.pads else equal_lengths(n_frames)
+
     def _in_groups(self, features: torch.Tensor, n_frames: Sequence[int]) -> Frames:
-        """Run the layers over all clips at once where padding does no harm, else over those of one length."""
-        groups = equal_lengths(n_frames)
-        if self.pads or len(groups) == 1:
+        """Run the layers over one group after the other."""
+        groups = self._groups(n_frames)
+        if len(groups) == 1:
             states = self._run_layers(features, n_frames)
             squeezed = states[0].shape[1] < features.shape[1]  # sew makes fewer frames of them
             return Frames(states, [states[0].shape[1]] * len(n_frames) if squeezed else n_frames)
         parts: dict[int, list[torch.Tensor]] = {}
         for group in groups:
-            states = self._run_layers(torch.stack([features[i, : n_frames[i]] for i in group]))
+            states = self._run_group(features, n_frames, group)
             parts.update((i, [state[row] for state in states]) for row, i in enumerate(group))
         return _join([parts[i] for i in range(len(n_frames))])
+
+    def _run_group(
+        self, features: torch.Tensor, n_frames: Sequence[int], group: Sequence[int], pooling: str = ""
+    ) -> list[torch.Tensor]:
+        if len(group) < len(n_frames):
+            features = torch.stack([features[i, : n_frames[i]] for i in group])
+        return self._run_layers(features, [n_frames[i] for i in group], pooling=pooling)
 
     @property
     def pads(self) -> bool:
@@ -238,18 +273,25 @@ class Wav2Vec2Encoder:
         batch_norm = getattr(self._config, "conv_pos_batch_norm", False)  # would turn zeros into something
         return self.info.model_type in _PADDABLE and not batch_norm
 
-    def _run_layers(self, features: torch.Tensor, n_frames: Sequence[int] = ()) -> list[torch.Tensor]:
-        """Return the wanted layers, (B, T, D) each; what lies behind a clip's last frame is cleared first."""
+    def _run_layers(
+        self, features: torch.Tensor, n_frames: Sequence[int] = (), *, pooling: str = ""
+    ) -> list[torch.Tensor]:
+        """Return the wanted layers, shaped as what is given, or (B, D) pooled; what is no frame is cleared first."""
         is_real = None
+        reduce = functools.partial(_reduced, pooling=pooling)
         if n_frames and min(n_frames) < features.shape[1]:
             lengths = torch.tensor(n_frames).to(self.device, non_blocking=True)
             is_real = real(features.shape[1], lengths)
-            features = features.masked_fill(~is_real[..., None], 0)
+            padding = ~is_real[..., None]
+            features = features.masked_fill(padding, 0)
+            reduce = functools.partial(_reduced, pooling=pooling, n=lengths[:, None], padding=padding)
         if self._stack is not None:
-            kept = {number: x for number, x in enumerate(self._stack(features, is_real)) if number in self.layers}
+            states = enumerate(self._stack(features, is_real))
+            kept = {number: reduce(state) for number, state in states if number in self.layers}
         else:
-            self._kept.layers = kept = {}
+            self._kept.layers, self._kept.reduce = {}, reduce
             self._encoder(features, attention_mask=is_real)
+            kept = self._kept.layers
         return [kept[layer] for layer in self.layers]
 
     def _watch_layers(self) -> None:
@@ -260,14 +302,22 @@ class Wav2Vec2Encoder:
             layer.register_forward_hook(self._keeper(number))
 
     def _keep_input(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._kept.layers[0] = args[0] if args else kwargs["hidden_states"]
+        self._keep(0, args[0] if args else kwargs["hidden_states"])
 
     def _keeper(self, number: int) -> Any:
         def keep(module: Any, args: Any, output: Any) -> None:
-            if number in self.layers:
-                self._kept.layers[number] = output[0] if isinstance(output, tuple) else output
+            self._keep(number, output[0] if isinstance(output, tuple) else output)
 
         return keep
+
+    def _keep(self, number: int, state: torch.Tensor) -> None:
+        if number in self.layers:
+            self._kept.layers[number] = self._kept.reduce(state)
+
+
+def _reduced(state: torch.Tensor, *, pooling: str, **more: Any) -> torch.Tensor:
+    """Pool a layer, or leave it as it is."""
+    return pool_layer(state if state.dim() == 3 else state[None], pooling=pooling, **more) if pooling else state
 
 
 def _join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
@@ -275,28 +325,3 @@ def _join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
     layers = zip(*parts, strict=True)
     padded = [torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True) for clips in layers]
     return Frames(padded, [len(part[0]) for part in parts])
-
-
-class _ExactFloat32:
-    """Keeps cuDNN from rounding float32 convolutions to TF32 (torch's default for convolutions alone).
-
-    The switch is the whole process's: it goes back when the last of several threads leaves.
-    """
-
-    def __init__(self) -> None:
-        self._guard, self._n_inside, self._switch = threading.Lock(), 0, contextlib.ExitStack()
-
-    def __enter__(self) -> None:
-        with self._guard:
-            if not self._n_inside:
-                self._switch.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            self._n_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._guard:
-            self._n_inside -= 1
-            if not self._n_inside:
-                self._switch.close()
-
-
-_exact_float32 = _ExactFloat32()

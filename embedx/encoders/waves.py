@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Waves", "lay_out", "normalize_each", "real"]
+__all__ = ["Waves", "lay_out", "normalize", "normalize_each", "real"]
 
 _copying = threading.local()
+_SAMPLES_PER_PIECE = 1_000_000  # 8 MB in double precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +74,21 @@ def lay_out(batch: Sequence[NDArray[np.float32]], *, device: torch.device, multi
     if on_gpu:
         values, lengths = _copied(values, lengths, device=device)
     return Waves(values, n_samples, lengths)
+
+
+def normalize(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give a clip zero mean and unit variance, as the checkpoints' feature extractor does.
+
+    Examples
+    --------
+    >>> normalize(np.array([1.0, 3.0], np.float32)).round(5).tolist()
+    [-1.0, 1.0]
+    """
+    mean = samples.mean(dtype=np.float64)
+    pieces = np.split(samples, range(_SAMPLES_PER_PIECE, len(samples), _SAMPLES_PER_PIECE))
+    variance = sum(np.square(piece - mean).sum() for piece in pieces) / len(samples)
+    scale = np.sqrt(variance + 1e-7)
+    return np.concatenate([((piece - mean) / scale).astype(np.float32) for piece in pieces])
 
 
 def normalize_each(waves: Waves) -> Waves:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.audio.batching import bucket_by_length
-from embedx.encoders.base import Encoder, EncoderInfo
+from embedx.encoders.base import Encoder, EncoderInfo, PoolingEncoder
 from embedx.encoders.catalog import load_encoder
 from embedx.encoders.device import as_memory_error, choose_device, count_lanes, one_thread_each, release_memory
 from embedx.encoders.logmel import log_mel_of_each
@@ -188,11 +188,17 @@ class ClipEncoder:
         """Return the rows of a batch, or None when memory does not suffice; nothing of the attempt is kept then."""
         samples = [window.samples for window in batch]
         with contextlib.suppress(MemoryError), as_memory_error():
-            pooled = pool_frames(self.encoder.encode(samples), pooling=self.recipe.pooling)
+            pooled = self._pooled(samples)
             controls = log_mel_of_each(samples, self.recipe.sample_rate, device=self.device)
             return [Row(*found) for found in zip(batch, pooled, controls, strict=True)]
         release_memory(self.device)  # only now: the error held what the attempt had got
         return None
+
+    def _pooled(self, samples: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Encode and pool, layer by layer where the encoder knows how to."""
+        if isinstance(self.encoder, PoolingEncoder):
+            return self.encoder.pooled(samples, self.recipe.pooling)
+        return pool_frames(self.encoder.encode(samples), pooling=self.recipe.pooling)
 
     def _halve(self, batch: Sequence[Window]) -> None:
         """Lower the budget to half of what a batch held that was too large, with one warning a run."""

@@ -9,7 +9,7 @@ import torch
 
 from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.device import choose_compute_dtype, choose_device
-from embedx.encoders.logmel import log_mel_statistics
+from embedx.encoders.logmel import log_mel_of_each, log_mel_statistics
 from embedx.encoders.pooling import pool_frames
 from embedx.errors import ClipTooShortError, EncoderError, ParameterError
 
@@ -159,3 +159,15 @@ def test_a_frame_by_the_config_is_a_frame_of_the_encoder(checkpoint):
 def test_a_revision_is_for_the_hub(tmp_path):
     with pytest.raises(EncoderError, match="'tiny' is bundled and has no revision 'main'"):
         resolve_encoder("tiny", revision="main")
+
+
+@pytest.mark.parametrize("lengths", [(10,), (1_024,), (16_000, 10, 1_023, 1_025, 40_321), (1_300_000, 5_000)])
+def test_the_control_of_each_is_torchaudio_s_own(lengths):
+    from torchaudio.transforms import MelSpectrogram
+
+    transform = MelSpectrogram(16_000, n_fft=1024, hop_length=320, n_mels=64)
+    clips = [np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32) for n in lengths]
+    for clip, found in zip(clips, log_mel_of_each(clips), strict=True):
+        bands = torch.log(transform(torch.from_numpy(np.pad(clip, (0, max(0, 1024 - len(clip)))))) + 1e-6)
+        expected = torch.cat([bands.mean(1), bands.std(1, correction=0)]).numpy()
+        assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -13,7 +13,7 @@ from embedx.encoders.catalog import SUPPORTED, load_encoder, resolve_encoder
 from embedx.encoders.packed import can_pack
 from embedx.encoders.pooling import pool_frames
 from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
-from embedx.errors import EmbedxWarning
+from embedx.errors import EmbedxWarning, ParameterError
 
 TOLERANCE = 1e-5
 
@@ -88,6 +88,21 @@ def hold_to_alone(checkpoint, *, longest, n_examples, batched, device="cpu"):
 @pytest.mark.parametrize("batched", [False, True], ids=["alone", "batched"])
 def test_frames_are_those_of_the_clip_alone(checkpoint, poison, batched):
     hold_to_alone(checkpoint, longest=40_000, n_examples=6, batched=batched)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["alone", "batched"])
+def test_pooling_layer_by_layer_gives_what_pooling_frames_gives(checkpoint, poison, batched):
+    info = resolve_encoder(str(checkpoint[0]))
+    encoder = Wav2Vec2Encoder(info, layers=tuple(range(info.n_layers)), batched=batched)
+    for lengths in ([9_000], [8_000, 8_000], [9_000, encoder.min_samples, 12_345, 9_000]):
+        clips = noise(lengths)
+        for pooling in ("mean", "mean+std"):
+            expected = pool_frames(encoder.encode(clips), pooling=pooling)
+            found = encoder.pooled(clips, pooling)
+            assert found.dtype == np.float32
+            assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ParameterError, match="'max'"):
+        encoder.pooled(clips, "max")
 
 
 @pytest.mark.slow

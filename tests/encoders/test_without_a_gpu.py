@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from embedx.encoders import frontend, stack, wav2vec2
 from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.device import exact_float32
 from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
 from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
@@ -93,11 +94,13 @@ def test_a_batch_stays_on_the_device_and_nothing_waits_for_it(checkpoint, fake_g
         frames = encoder.encode(clips(*(max(n, encoder.min_samples) for n in lengths)))
         assert {layer.device for layer in frames.layers} == {torch.device(GPU)}
         assert pool_frames(frames, pooling="mean+std").shape == (len(lengths), encoder.n_layers, 2 * encoder.dim)
+        pooled = encoder.pooled(clips(*(max(n, encoder.min_samples) for n in lengths)))
+        assert pooled.shape == (len(lengths), encoder.n_layers, encoder.dim)
 
 
 def operations(encoder, mode, batch):
     with mode, Counted() as counted:
-        pool_frames(encoder.encode(batch))
+        encoder.pooled(batch)
     return sum(counted.found.values())
 
 
@@ -122,9 +125,9 @@ def test_the_control_of_many_clips_costs_no_more_operations_than_that_of_few():
 
 def test_float32_stays_exact_for_one_lane_when_another_one_ends():
     before = torch.backends.cudnn.allow_tf32
-    with wav2vec2._exact_float32:
+    with exact_float32:
         with contextlib.ExitStack() as other, ThreadPoolExecutor(1) as lane:
-            lane.submit(other.enter_context, wav2vec2._exact_float32).result()
+            lane.submit(other.enter_context, exact_float32).result()
             lane.submit(other.close).result()
         assert not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.allow_tf32 == before

@@ -167,15 +167,15 @@ def test_the_next_unit_fills_the_lanes_that_one_leaves_empty(monkeypatch, tone_f
         expected = [runner(unit) for unit in (first, second)]
     with UnitRunner(plan.recipe, plan.info, resources, tone_folder) as runner:
         runner.load()
-        encode, calls = runner._compute.encoder.encode, []
+        pooled, calls = runner._compute.encoder.pooled, []
 
-        def slow_at_first(batch):
+        def slow_at_first(batch, pooling):
             calls.append(len(batch))
             if len(calls) == 1:
                 time.sleep(2.0)
-            return encode(batch)
+            return pooled(batch, pooling)
 
-        monkeypatch.setattr(runner._compute.encoder, "encode", slow_at_first)
+        monkeypatch.setattr(runner._compute.encoder, "pooled", slow_at_first)
         runner.prefetch(first)
         runner.prefetch(second)
         found = [runner(first, progress=lambda source, seconds: heard.append(source))]
@@ -191,15 +191,15 @@ def test_the_next_unit_fills_the_lanes_that_one_leaves_empty(monkeypatch, tone_f
 def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder, recwarn):
     plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
     encoder = compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", batch_seconds=100))
-    real, sizes = encoder.encoder.encode, []
+    real, sizes = encoder.encoder.pooled, []
 
-    def narrow(batch):
+    def narrow(batch, pooling):
         sizes.append(len(batch))
         if sum(map(len, batch)) > 40_000:
             raise MemoryError
-        return real(batch)
+        return real(batch, pooling)
 
-    monkeypatch.setattr(encoder.encoder, "encode", narrow)
+    monkeypatch.setattr(encoder.encoder, "pooled", narrow)
     windows = [compute.Window(i, 0, np.ones(16_000, np.float32)) for i in range(8)]
     rows = encoder._compute(windows)
     assert [row.window.clip for row in rows] == list(range(8))
@@ -214,14 +214,14 @@ def test_memory_that_does_not_suffice_halves_the_batch(monkeypatch, mixed_folder
 def test_what_is_long_does_not_begin_last(monkeypatch):
     plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
     with compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", threads=1)) as encoder:
-        begun, encode = [], encoder.encoder.encode
+        begun, pooled = [], encoder.encoder.pooled
 
-        def slow(batch):
+        def slow(batch, pooling):
             begun.append(len(batch[0]))
             time.sleep(0.2)
-            return encode(batch)
+            return pooled(batch, pooling)
 
-        monkeypatch.setattr(encoder.encoder, "encode", slow)
+        monkeypatch.setattr(encoder.encoder, "pooled", slow)
         first, second = encoder.stream(), encoder.stream()
         for stream, n_samples in ((first, 1_000), (second, 9_000), (first, 2_000), (first, 5_000), (first, 3_000)):
             stream.put(compute.Window(0, n_samples, np.ones(n_samples, np.float32)))
@@ -234,9 +234,9 @@ def test_what_is_long_does_not_begin_last(monkeypatch):
 def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeypatch):
     plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
     encoder = compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", threads=2))
-    real, guard, held, refused = encoder.encoder.encode, threading.Lock(), [0], []
+    real, guard, held, refused = encoder.encoder.pooled, threading.Lock(), [0], []
 
-    def narrow(batch):
+    def narrow(batch, pooling):
         with guard:
             if held[0]:
                 refused.append(len(batch))
@@ -244,12 +244,12 @@ def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeyp
             held[0] += 1
         try:
             time.sleep(0.05)
-            return real(batch)
+            return real(batch, pooling)
         finally:
             with guard:
                 held[0] -= 1
 
-    monkeypatch.setattr(encoder.encoder, "encode", narrow)
+    monkeypatch.setattr(encoder.encoder, "pooled", narrow)
     with encoder:
         rows = list(encoder.encode(compute.Window(i, 0, np.ones(16_000, np.float32)) for i in range(6)))
     assert refused
