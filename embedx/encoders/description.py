@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from embedx.errors import EncoderError
 
-__all__ = ["SUPPORTED", "describe", "weights_files"]
+__all__ = ["SUPPORTED", "describe", "reach", "weights_files"]
 
 SUPPORTED = (
     "data2vec-audio",
@@ -61,6 +61,20 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
         "min_samples": _samples_of_a_frame(config, path, name),
         "note": str(config.get("embedx_note", "")),
     }
+
+
+def reach(kernels: Sequence[int], strides: Sequence[int], n_frames: int = 1) -> int:
+    """Return the samples that so many neighbouring frames of convolutions see together.
+
+    Examples
+    --------
+    >>> reach([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2])
+    400
+    """
+    n = n_frames
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        n = (n - 1) * stride + kernel
+    return n
 
 
 def weights_files(folder: Path) -> tuple[Path, ...]:
@@ -127,7 +141,4 @@ def _samples_of_a_frame(config: Mapping[str, Any], path: Path, name: str) -> int
             "equally many numbers above 0 are needed"
         )
     squeeze = config.get("squeeze_factor", 1)
-    needed = squeeze if type(squeeze) is int and squeeze > 0 else 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):  # type: ignore[arg-type]
-        needed = (needed - 1) * stride + kernel
-    return needed
+    return reach(kernels, strides, squeeze if type(squeeze) is int and squeeze > 0 else 1)  # type: ignore[arg-type]

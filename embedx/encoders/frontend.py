@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from embedx.encoders.description import reach
 from embedx.encoders.packed import Linear
 from embedx.encoders.waves import Waves, real
 
@@ -74,6 +75,7 @@ class ConvFrontend:
         self._first = first.conv
         self._convs = [self._describe(layer, number) for number, layer in enumerate(extractor.conv_layers)]
         self.stride = math.prod(conv.stride for conv in self._convs)
+        self._reach = reach([conv.kernel for conv in self._convs], [conv.stride for conv in self._convs])
 
     @staticmethod
     def fits(extractor: Any) -> bool:
@@ -118,14 +120,6 @@ class ConvFrontend:
         for conv in self._convs[1:]:
             x = conv(x)
         return x.view(n_clips, n_frames, -1)
-
-    @property
-    def _reach(self) -> int:
-        """Samples that one frame sees."""
-        n = 1
-        for conv in reversed(self._convs):
-            n = (n - 1) * conv.stride + conv.kernel
-        return n
 
     def _piece(self, wave: torch.Tensor, first: Linear, start: int, stop: int) -> torch.Tensor:
         """Compute the frames from start to stop, from just their samples."""

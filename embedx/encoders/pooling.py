@@ -47,13 +47,15 @@ def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]
     """
     import torch
 
+    from embedx.encoders.waves import real
+
     require_pooling(pooling)
     with torch.inference_mode():
         width, device = frames.layers[0].shape[1], frames.layers[0].device
         n = torch.tensor(list(frames.n_frames)).to(device, non_blocking=True)[:, None]
         padding = None
         if min(frames.n_frames) < width:
-            padding = (torch.arange(width, device=device)[None] >= n)[..., None]
+            padding = ~real(width, n[:, 0])[..., None]
         pooled = [pool_layer(layer, pooling=pooling, n=n, padding=padding) for layer in frames.layers]
         return torch.stack(pooled, dim=1).cpu().numpy()
 

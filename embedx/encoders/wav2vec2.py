@@ -22,6 +22,7 @@ from embedx.audio.batching import equal_lengths
 from embedx.encoders.base import EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
 from embedx.encoders.compiled import compile_each
+from embedx.encoders.description import reach
 from embedx.encoders.device import as_memory_error, exact_float32
 from embedx.encoders.frontend import ConvFrontend
 from embedx.encoders.gradients import frames_with_gradients, load_network
@@ -40,10 +41,7 @@ _PADDABLE = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sa
 
 def least_samples(config: Any) -> int:
     """Return the samples of one frame of an encoder with this config."""
-    needed = int(getattr(config, "squeeze_factor", 1))
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        needed = (needed - 1) * stride + kernel
-    return needed
+    return reach(config.conv_kernel, config.conv_stride, int(getattr(config, "squeeze_factor", 1)))
 
 
 class Wav2Vec2Encoder:

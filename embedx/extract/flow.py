@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedx.audio.loader import ClipEnd, ClipEvent, ClipStamp
 from embedx.errors import ClipTooShortError
-from embedx.extract.compute import Row, Stream, Window
+from embedx.extract.compute import ClipEncoder, Row, Stream, Window
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store.rows import NO_STAMP, ClipResult, Embedded, Failure, FileStamp
@@ -94,10 +94,10 @@ class UnitFlow:
         self._done: deque[tuple[Source, float]] = deque()
         self.is_fed = False
 
-    def begin(self, stream: Stream) -> None:
+    def begin(self, encoder: ClipEncoder) -> None:
         """Have windows computed from now on."""
         if self._stream is None:
-            self._stream = stream
+            self._stream = encoder.stream()
 
     @property
     def stream(self) -> Stream:

@@ -169,7 +169,7 @@ class UnitRunner:
         self.prefetch(unit)  # workers start while the weights are loaded
         self.load()
         flow = self._ahead.pop(unit)
-        flow.begin(self._encoder.stream())
+        flow.begin(self._encoder)
         while True:
             flow.collect()
             for source, seconds in flow.done():
@@ -189,7 +189,7 @@ class UnitRunner:
         """Feed the lanes once, or wait for them; the following unit fills those that this one leaves empty."""
         flows = [flow]
         if flow.is_fed and following is not None:
-            following.begin(self._encoder.stream())
+            following.begin(self._encoder)
             following.collect()
             flows.append(following)
         has_room = sum(one.stream.n_waiting for one in flows) <= 2 * self._encoder.n_lanes
