@@ -118,12 +118,15 @@ def _run(command: str, words: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _debugging() -> Iterator[None]:
     """Let processes that are started show their tracebacks, too."""
-    before = os.environ.get("EMBEDX_DEBUG", "")
+    before = os.environ.get("EMBEDX_DEBUG")
     os.environ["EMBEDX_DEBUG"] = "1"
     try:
         yield
     finally:
-        os.environ["EMBEDX_DEBUG"] = before
+        if before is None:
+            del os.environ["EMBEDX_DEBUG"]
+        else:
+            os.environ["EMBEDX_DEBUG"] = before
 
 
 def _guarded(module: Any, args: argparse.Namespace) -> int:
