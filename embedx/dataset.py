@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import DatasetError, SkippedSourcesWarning
+from embedx.files import hash_file
 from embedx.manifest import Manifest, Source, read_manifest, with_labels
 from embedx.pooling import pool_windows
 from embedx.recipe import Recipe
@@ -248,12 +248,6 @@ class Dataset:
                 )
             chosen.extend(rng.choice(members, per_class, replace=False).tolist())
         return dataset.take(sorted(chosen))
-
-
-def hash_file(path: str | PathLike[str]) -> bytes:
-    """Return the sha256 of a file's bytes, 32 bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "versions"},
+    {"errors", "versions", "checks", "files"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling"},
@@ -27,6 +27,7 @@ SIDEWAYS = {
     ("download", "audio"),  # a fetched clip is decoded and written by the one door for audio
     ("manifest", "recipe"),
     ("comparison", "inspection"),
+    ("checks", "errors"),
     ("testing", "cli"),
 }
 NEVER = {("heads", "store"), ("heads", "extract"), ("extract", "heads"), ("store", "audio")}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
-import hashlib
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,8 +17,9 @@ from numpy.typing import NDArray
 
 from embedx.audio.flac import read_flac_comment, write_flac
 from embedx.errors import ManifestError, StoreError
+from embedx.files import hash_file, replace_file, sync_folder
 
-__all__ = ["Journal", "Ledger", "read_journal", "write_table", "write_text"]
+__all__ = ["Journal", "Ledger", "read_journal", "write_table"]
 
 Entry = dict[str, Any]
 
@@ -109,7 +108,7 @@ class Ledger:
         if entry is None or entry["status"] != "ok":
             return False
         path = self.audio / f"{key}.flac"
-        return path.is_file() and _sha256(path) == entry["sha256"]
+        return path.is_file() and hash_file(path).hex() == entry["sha256"]
 
     def keep(self, key: str, samples: NDArray[np.float32], entry: Mapping[str, Any]) -> Entry:
         """Make one clip durable: temporary file, fsync, rename, then its line in the journal.
@@ -132,9 +131,9 @@ class Ledger:
         known = {**entry, "key": key, "status": "ok", "file": f"audio/{key}.flac"}
         with self._writing():
             write_flac(temporary, samples, comment=json.dumps(known, ensure_ascii=True))
-            sha256 = _sha256(temporary)
+            sha256 = hash_file(temporary).hex()
             os.replace(temporary, path)
-            _sync_folder(self.audio)
+            sync_folder(self.audio)
         return self.note({**known, "sha256": sha256})
 
     def note(self, entry: Mapping[str, Any]) -> Entry:
@@ -157,7 +156,7 @@ class Ledger:
             path.unlink(missing_ok=True)
         for path in sorted(self.audio.glob("*.flac")):
             if self.entries.get(path.stem, {}).get("status") != "ok" and (entry := _carried(path)):
-                self.note({**entry, "sha256": _sha256(path)})
+                self.note({**entry, "sha256": hash_file(path).hex()})
 
 
 def read_journal(path: str | os.PathLike[str]) -> dict[str, Entry]:
@@ -177,21 +176,10 @@ def read_journal(path: str | os.PathLike[str]) -> dict[str, Entry]:
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV so that a reader sees the old one or the new one, never half."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with replace_file(path, newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _carried(path: Path) -> Entry | None:
@@ -201,16 +189,3 @@ def _carried(path: Path) -> Entry | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) and entry.get("key") == path.stem else None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

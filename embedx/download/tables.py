@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedx.download.draw import plan_splits
-from embedx.download.ledger import Ledger, write_table, write_text
+from embedx.download.ledger import Ledger, write_table
 from embedx.download.links import DAMAGE_CAUSES, public_url
 from embedx.download.plan import Ask, Conflict, LinkPlan
 from embedx.download.rows import LinkRow
 from embedx.download.status import STATUSES, clean_message
 from embedx.errors import ParameterError
+from embedx.files import replace_file
 
 __all__ = ["Division", "write_tables"]
 
@@ -77,7 +78,8 @@ def write_tables(
     rows = [*map(_damaged, plan.damaged), *map(_conflicting, _left_out(plan)), *failed]
     write_table(ledger.folder / "failures.csv", _FAILURES, sorted(rows, key=lambda row: int(str(row[0]))))
     table = _count(entries, plan, full)
-    write_text(ledger.folder / "summary.json", json.dumps(_summary(plan, table, clips), indent=2) + "\n")
+    with replace_file(ledger.folder / "summary.json") as file:
+        file.write(json.dumps(_summary(plan, table, clips), indent=2) + "\n")
     return table
 
 

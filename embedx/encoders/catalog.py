@@ -11,6 +11,7 @@ from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.description import SUPPORTED, describe, weights_files
 from embedx.encoders.hub import fetch_checkpoint
 from embedx.errors import EncoderError, unknown_name
+from embedx.files import hash_file
 
 __all__ = [
     "BUNDLED",
@@ -117,10 +118,5 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
 
 
 def _hash_weights(folder: Path) -> str:
-    digests = [_sha256(path) for path in weights_files(folder)]
+    digests = [hash_file(path).hex() for path in weights_files(folder)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

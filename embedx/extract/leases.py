@@ -10,9 +10,7 @@ of the unit is computed once more in one piece, so its rows are those of a unit 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from embedx.errors import RunnerError
+from embedx.files import hash_file
 from embedx.manifest import ClipKey, Source
 from embedx.store.rows import NO_STAMP, Failure, FileStamp
 
@@ -261,8 +260,7 @@ def _span(sources: Sequence[Source]) -> str:
 
 def _read_stamp(path: Path) -> FileStamp:
     try:
-        with open(path, "rb") as file:
-            facts = os.fstat(file.fileno())
-            return FileStamp(hashlib.file_digest(file, "sha256").digest(), facts.st_size, facts.st_mtime_ns)
+        facts = path.stat()
+        return FileStamp(hash_file(path), facts.st_size, facts.st_mtime_ns)
     except OSError:
         return NO_STAMP

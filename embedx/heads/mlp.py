@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from embedx.checks import require_choice, require_number
 from embedx.errors import ParameterError
-from embedx.heads.checks import require_choice, require_number
 
 __all__ = ["MLPClassifier", "forward"]
 

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedx.errors import EmbedxWarning, StoreBusyError, StoreError, StoreFormatError
+from embedx.files import sync_folder
 from embedx.recipe import Recipe
 
 __all__ = ["PartsFolder", "disk_errors", "part_problem"]
@@ -41,15 +42,6 @@ def disk_errors(store: Path) -> Iterator[None]:
             f"{store} cannot be written: {error.strerror or error}. Everything up to the last commit, seconds ago, "
             "is kept: mend the cause and run the same command again"
         ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def make_folder(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from embedx.files import hash_file
 from embedx.manifest import ClipKey, Manifest, Source
 from embedx.store.publish import Entry, Index
 from embedx.store.rows import NO_STAMP, FileStamp
@@ -130,8 +130,7 @@ class _Judge:
             if size != known.size and size not in self._sizes:
                 return FileStamp(b"unread", size, mtime_ns)  # no content that the store knows
             if uri not in self._hashed:
-                with open(path, "rb") as file:
-                    self._hashed[uri] = FileStamp(hashlib.file_digest(file, "sha256").digest(), size, mtime_ns)
+                self._hashed[uri] = FileStamp(hash_file(path), size, mtime_ns)
             return self._hashed[uri]
         except (OSError, ValueError):
             return known

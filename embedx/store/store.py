@@ -14,11 +14,12 @@ from types import TracebackType
 import numpy as np
 
 from embedx.errors import ComputeDtypeWarning, ParameterError, StoreBusyError, StoreError
+from embedx.files import sync_folder
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe
 from embedx.store.cost import priced
 from embedx.store.file import Clip, Rows, StoreFile, write_store_file
-from embedx.store.parts import PartsFolder, disk_errors, sync_folder
+from embedx.store.parts import PartsFolder, disk_errors
 from embedx.store.plan import Known, StorePlan, plan_work
 from embedx.store.publish import Index, publish_entries, read_index, root_text
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded, Failure

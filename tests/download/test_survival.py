@@ -39,8 +39,8 @@ def dying(real, name, after):
 
 
 ledger.write_flac = dying(ledger.write_flac, "write", after=False)
-ledger._sha256 = dying(ledger._sha256, "written", after=False)
-ledger._sync_folder = dying(ledger._sync_folder, "renamed", after=True)
+ledger.hash_file = dying(ledger.hash_file, "written", after=False)
+ledger.sync_folder = dying(ledger.sync_folder, "renamed", after=True)
 ledger.Journal.note = dying(ledger.Journal.note, "journaled", after=True)
 ledger.os.fsync = dying(ledger.os.fsync, "synced", after=True)
 sys.exit(cli.main(["download", *sys.argv[1:]]))

@@ -9,10 +9,10 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from embedx.checks import require_choice, require_number
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import DEFAULT_ENCODER
 from embedx.errors import ParameterError
-from embedx.heads.checks import require_choice, require_number
 from embedx.heads.finetune.attempts import Means, fit_network
 from embedx.heads.finetune.card import gather_facts
 from embedx.heads.finetune.fitted import FittedNetwork

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedx.heads.checks import require_choice, require_number
+from embedx.checks import require_choice, require_number
 
 __all__ = ["FREEZE", "Augmentation", "Settings"]
 

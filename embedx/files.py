@@ -1,0 +1,137 @@
+"""Files that are replaced whole or not at all, and what identifies their content."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["hash_file", "replace_file", "replace_folder", "sync_folder"]
+
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_AT_FDCWD = -100
+
+
+def hash_file(path: str | PathLike[str]) -> bytes:
+    """Return the sha256 of a file's bytes, 32 bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+@contextmanager
+def replace_file(path: str | PathLike[str], mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
+    r"""Open a file that takes the place of ``path`` when the block ends without an error.
+
+    Readers see the old content or the new one, whole; a full disk, an error or a kill leaves the old one.
+
+    Parameters
+    ----------
+    path : path-like
+        What is written or replaced; a symbolic link stays one, and what it leads to is replaced.
+    mode : {"w", "wb"}
+        Text (UTF-8 unless ``encoding`` is given) or bytes.
+    **options
+        For `open`, such as ``newline``.
+
+    Yields
+    ------
+    file
+
+    Raises
+    ------
+    OSError
+        It cannot be written; what was there is kept.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> place = pathlib.Path(tempfile.mkdtemp()) / "rows.csv"
+    >>> with replace_file(place) as file:
+    ...     _ = file.write("path,label\n")
+    >>> place.read_text()
+    'path,label\n'
+    """
+    place = Path(os.path.realpath(path))
+    if "b" not in mode:
+        options.setdefault("encoding", "utf-8")
+    if place.exists() and not place.is_file():  # a pipe or /dev/stdout: nothing to replace
+        with open(place, mode, **options) as file:
+            yield file
+        return
+    draft = place.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with open(draft, mode.replace("w", "x"), **options) as file:
+            with suppress(OSError):
+                shutil.copymode(place, draft)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, place)
+        sync_folder(place.parent)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def replace_folder(draft: str | PathLike[str], folder: str | PathLike[str]) -> None:
+    """Put a finished folder in the place of another in one step, and remove the other.
+
+    Every file of it is on disk first. Readers find the old folder or the new one, at no moment none.
+
+    Parameters
+    ----------
+    draft : path-like
+        The new folder, beside ``folder`` on the same file system.
+    folder : path-like
+        The place it takes, whether there is a folder or not.
+
+    Raises
+    ------
+    OSError
+        It cannot be done; ``folder`` is as it was.
+    """
+    draft, folder = Path(draft), Path(folder)
+    for parent, _, names in os.walk(draft):
+        for name in names:
+            with open(os.path.join(parent, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(parent))
+    if not folder.exists():
+        os.rename(draft, folder)
+    elif _exchange(draft, folder):
+        shutil.rmtree(draft, ignore_errors=True)
+    else:  # a file system without the exchange: two renames, the old one comes back if the second fails
+        old = draft.with_name(draft.name + ".old")
+        os.rename(folder, old)
+        try:
+            os.rename(draft, folder)
+        except BaseException:
+            os.rename(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: str | PathLike[str]) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step (renameat2); False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
