@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedx.errors import EncoderError
+from embedx.errors import EmbedxWarning, EncoderError
 
-__all__ = ["SUPPORTED", "describe", "reach", "weights_files"]
+__all__ = ["PREPROCESSORS", "SUPPORTED", "describe", "reach", "weights_files"]
+
+PREPROCESSORS = ("processor_config.json", "preprocessor_config.json")
+"""Files that say how a waveform is prepared: that of transformers 5, which holds several parts, and that before it."""
 
 SUPPORTED = (
     "data2vec-audio",
@@ -23,6 +27,8 @@ SUPPORTED = (
 )
 """transformers' ``model_type`` of the raw-waveform encoders that are supported (XLS-R and MMS are ``wav2vec2``)."""
 
+_LFS = b"version https://git-lfs.github.com/spec/"
+_WAVEFORM = "Wav2Vec2FeatureExtractor"
 _SPECTROGRAMS = frozenset({"wav2vec2-bert", "whisper", "audio-spectrogram-transformer", "seamless_m4t", "clap"})
 _LIMITS = {"num_hidden_layers": (1, 1_000), "hidden_size": (1, 100_000), "sampling_rate": (1_000, 768_000)}
 
@@ -33,7 +39,7 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
     Parameters
     ----------
     folder : Path
-        Holds config.json and, usually, preprocessor_config.json.
+        Holds config.json and, usually, processor_config.json or preprocessor_config.json.
     name : str
         What the user called it, for messages.
 
@@ -46,18 +52,22 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
     Raises
     ------
     EncoderError
-        A file cannot be read, a field holds what no encoder has, or the family is not supported.
+        A file cannot be read, a field holds what no encoder has, files contradict each other, or the family is not
+        supported.
+
+    Warns
+    -----
+    EmbedxWarning
+        No file says how a waveform is prepared, so that transformers' defaults are assumed.
     """
-    path, preprocessor_path = folder / "config.json", folder / "preprocessor_config.json"
+    path = folder / "config.json"
     config = _read_json(path, name)
     _require_supported(name, config)
-    preprocessor = _read_json(preprocessor_path, name, optional=True)
     return {
         "model_type": config["model_type"],
         "n_layers": _number(config, "num_hidden_layers", path, name) + 1,
         "dim": _number(config, "hidden_size", path, name),
-        "sample_rate": _number({"sampling_rate": 16_000, **preprocessor}, "sampling_rate", preprocessor_path, name),
-        "normalize": bool(preprocessor.get("do_normalize", True)),
+        **_read_preprocessor(folder, name),
         "min_samples": _samples_of_a_frame(config, path, name),
         "note": str(config.get("embedx_note", "")),
     }
@@ -90,14 +100,61 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
         for path in found:
             if not path.is_file():
                 raise EncoderError(f"{path} is no regular file: a folder of a checkpoint holds its weights in it")
+            _refuse_pointer(path)
         if found:
             return found
     raise EncoderError(f"{folder} holds no weights: model.safetensors or pytorch_model.bin is needed")
 
 
-def _read_json(path: Path, name: str, *, optional: bool = False) -> Mapping[str, Any]:
-    if optional and not path.exists():
-        return {}
+def _read_preprocessor(folder: Path, name: str) -> dict[str, Any]:
+    """Read the sampling rate and the normalisation from wherever transformers reads them."""
+    found = {}
+    for file in PREPROCESSORS:
+        path = folder / file
+        if path.exists():
+            record = _read_json(path, name)
+            if file == "processor_config.json":  # other parts, such as a tokenizer, stand beside the one for audio
+                record = record.get("feature_extractor", record.get("audio_processor"))
+            if record is not None:
+                found[file] = _preparation(record, path, name)
+    if not found:
+        text = (
+            f"encoder {name!r}: {folder} holds neither {' nor '.join(PREPROCESSORS)}, so 16 kHz and normalised "
+            "waveforms are assumed. If it was trained otherwise, add the file from where the checkpoint came from"
+        )
+        warnings.warn(text, EmbedxWarning, stacklevel=2)
+        return {"sample_rate": 16_000, "normalize": True}
+    first, *others = found.values()
+    if any(other != first for other in others):
+        said = "; ".join(
+            f"{file} says {one['sample_rate']} Hz, do_normalize {str(one['normalize']).lower()}"
+            for file, one in found.items()
+        )
+        raise EncoderError(f"encoder {name!r}: the files of {folder} contradict each other: {said}. Remove one of them")
+    return first
+
+
+def _preparation(record: Any, path: Path, name: str) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise EncoderError(f"encoder {name!r}: {path} describes the preparation of audio by no JSON object")
+    kind, size = record.get("feature_extractor_type", _WAVEFORM), record.get("feature_size", 1)
+    if kind != _WAVEFORM or size != 1:
+        raise EncoderError(
+            f"encoder {name!r}: {path} asks for {str(kind)[:80]} with {str(size)[:40]} values a step; "
+            f"waveforms are prepared by {_WAVEFORM} with 1"
+        )
+    normalize = record.get("do_normalize", True)
+    if normalize is not None and not isinstance(normalize, bool):
+        raise EncoderError(
+            f"encoder {name!r}: {path} says do_normalize is {str(normalize)[:40]!r}: true or false is needed"
+        )
+    rate = _number({"sampling_rate": 16_000, **record}, "sampling_rate", path, name)
+    return {"sample_rate": rate, "normalize": bool(normalize)}
+
+
+def _read_json(path: Path, name: str) -> Mapping[str, Any]:
+    if path.is_file():
+        _refuse_pointer(path)
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is no regular file")
@@ -105,11 +162,20 @@ def _read_json(path: Path, name: str, *, optional: bool = False) -> Mapping[str,
     except (OSError, ValueError, RecursionError) as error:
         raise EncoderError(
             f"encoder {name!r}: {path} cannot be read ({error}); a folder of a checkpoint holds "
-            "config.json, preprocessor_config.json and model.safetensors"
+            "config.json, processor_config.json or preprocessor_config.json, and model.safetensors"
         ) from error
     if not isinstance(record, dict):
         raise EncoderError(f"encoder {name!r}: {path} is no JSON object")
     return record
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Refuse the three lines that Git LFS leaves in the place of a file that was not fetched."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise EncoderError(
+                f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in that folder, or download it again"
+            )
 
 
 def _require_supported(name: str, config: Mapping[str, Any]) -> None:

@@ -6,11 +6,12 @@ import os
 import re
 from pathlib import Path
 
+from embedx.encoders.description import PREPROCESSORS
 from embedx.errors import EncoderError
 
 __all__ = ["fetch_checkpoint"]
 
-_CONFIGS = ["config.json", "preprocessor_config.json"]
+_CONFIGS = ["config.json", *PREPROCESSORS]
 _SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
 _TORCH = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
 
@@ -37,7 +38,7 @@ def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, s
 
     if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
         cached = _cached(repo, revision)
-        if cached is not None:
+        if cached is not None and any((cached[0] / file).exists() for file in PREPROCESSORS):
             return cached
     if not os.environ.get("EMBEDX_DEBUG"):
         disable_progress_bars()
