@@ -16,15 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import regression, render
-from benchmarks.answers import questions_result
 from benchmarks.encoders import describe_unknown
+from benchmarks.options import DEFAULT_ENCODERS, Options
 from benchmarks.quality.report import quality_result, step_measures, steps_table
 from benchmarks.quality.tasks import NotRun, read_tasks
-from benchmarks.record import OUTPUT_VARIABLE, write_result
+from benchmarks.questions.answers import questions_result
 from benchmarks.runner import run_steps
 from benchmarks.suites import DEFAULT, SUITES, plan_suite
-from benchmarks.wish import DEFAULT_ENCODERS, Wish
+from benchmarks.tools import regression, render
+from benchmarks.tools.record import OUTPUT_VARIABLE, write_result
 
 DATA_VARIABLE = "EMBEDX_BENCHMARK_DATA"
 
@@ -51,7 +51,7 @@ def run(words: list[str]) -> int:
         return 2
     output = args.output.resolve()
     os.environ[OUTPUT_VARIABLE] = str(output)
-    wish = Wish(
+    options = Options(
         encoders=args.encoder,
         data=args.data.resolve() if args.data else None,
         work=args.work.resolve(),
@@ -62,7 +62,7 @@ def run(words: list[str]) -> int:
     started, failed = time.monotonic(), 0
     try:
         for name in args.suite:
-            failed += _run_suite(name, wish, again=args.again, jobs=args.jobs)
+            failed += _run_suite(name, options, again=args.again, jobs=args.jobs)
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -124,33 +124,33 @@ def _problems(args: argparse.Namespace) -> Iterator[str]:
             yield f"--{what} {getattr(args, what)}: no folder can be made there ({error.strerror}); give another"
 
 
-def _run_suite(name: str, wish: Wish, *, again: bool, jobs: int) -> int:
-    print(f"== {name}, {'quick' if wish.quick else 'full'}")
+def _run_suite(name: str, options: Options, *, again: bool, jobs: int) -> int:
+    print(f"== {name}, {'quick' if options.quick else 'full'}")
     try:
-        steps = plan_suite(name, wish)
+        steps = plan_suite(name, options)
     except NotRun as reason:
         print(f"not run: {reason}")
         return 0
-    size = "quick" if wish.quick else "full"
-    before = {path: path.stat().st_mtime_ns for path in wish.output.glob("*.json")}
-    folders = {"folder": wish.work / size / name, "shared": wish.work / "shared", "output": wish.output}
+    size = "quick" if options.quick else "full"
+    before = {path: path.stat().st_mtime_ns for path in options.output.glob("*.json")}
+    folders = {"folder": options.work / size / name, "shared": options.work / "shared", "output": options.output}
     records = run_steps(steps, **folders, again=again, jobs=jobs)
-    path = _write(name, records, wish)
-    fresh = [p for p in sorted(wish.output.glob("*.json")) if before.get(p) != p.stat().st_mtime_ns]
+    path = _write(name, records, options)
+    fresh = [p for p in sorted(options.output.glob("*.json")) if before.get(p) != p.stat().st_mtime_ns]
     for one in fresh if path is None else [path, *(p for p in fresh if p != path)]:
         print(render.show(one))
-    for figure in render.write_figures(wish.output):
+    for figure in render.write_figures(options.output):
         print(f"figure: {figure}")
     return sum(record["status"] == "failed" for record in records)
 
 
-def _write(name: str, records: list[dict[str, Any]], wish: Wish) -> Path | None:
+def _write(name: str, records: list[dict[str, Any]], options: Options) -> Path | None:
     """Write what a suite's records become; engines that write results of their own have done so already."""
-    asked = {"encoders": list(wish.encoders), "quick": wish.quick, "tasks": list(wish.tasks)}
+    asked = {"encoders": list(options.encoders), "quick": options.quick, "tasks": list(options.tasks)}
     if name == "quality":
-        return write_result(name, **quality_result(records, wish.chosen_tasks(), quick=wish.quick), asked=asked)
+        return write_result(name, **quality_result(records, options.chosen_tasks(), quick=options.quick), asked=asked)
     if name == "questions":
-        return write_result(name, **questions_result(records, wish.output), asked=asked)
+        return write_result(name, **questions_result(records, options.output), asked=asked)
     if name == "peers":
         from benchmarks.peers.plan import peers_result
 

@@ -74,7 +74,7 @@ def _make_random(name: str, folder: Path) -> Path:
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
     from transformers.utils import logging
 
-    from benchmarks.tiny_encoder.architecture import fresh_model
+    from benchmarks.training.architecture import fresh_model
 
     torch.manual_seed(SEED)
     model = fresh_model(SEED) if name == "tiny-random" else Wav2Vec2Model(Wav2Vec2Config(mask_time_prob=0.0))

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import OUTPUT_VARIABLE
+from benchmarks.tools.record import OUTPUT_VARIABLE
 
 __all__ = ["NOT_RUN", "Step", "run_steps"]
 
-LAUNCHER = Path(__file__).resolve().parent / "measured.py"
+LAUNCHER = Path(__file__).resolve().parent / "tools" / "measure_process.py"
 NOT_RUN = 4
 """Exit status by which a step says that it has nothing to run on; the reason stands in its output."""
 NOTHING_SPENT = {"seconds": 0.0, "cpu_seconds": 0.0, "peak_mb": 0.0}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import record, render
-from benchmarks.record import RESULTS
+from benchmarks.tools import record, render
+from benchmarks.tools.record import RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,7 +42,7 @@ def test_no_measured_number_stands_outside_a_drawn_table(page):
     assert DRAWN.findall(text)
     prose = CODE.sub("", ABOUT_THE_CHECKPOINT.sub("", DRAWN.sub("", text)))
     found = {" ".join(number.split()) for number in MEASURED.findall(prose)} - set(FACTS)
-    assert not found, "measure it into a JSON (benchmarks.record) and let `python -m benchmarks render` draw it"
+    assert not found, "measure it into a JSON (benchmarks.tools.record) and let `python -m benchmarks render` draw it"
 
 
 def test_a_number_in_prose_would_be_found():

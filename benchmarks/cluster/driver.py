@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.record import table, write_result
+from benchmarks.tools.record import table, write_result
 from embedx.extract.cluster import run_units_on_ray
 from embedx.extract.options import ClusterOptions
 from embedx.extract.remote import Written

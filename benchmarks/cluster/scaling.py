@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.cluster.driver import CLIPS_PER_SECOND_OF_A_GPU, DIM
-from benchmarks.record import RESULTS, measure, results_folder, table, write_result
+from benchmarks.tools.record import RESULTS, measure, results_folder, table, write_result
 from embedx.encoders.catalog import resolve_encoder
 from embedx.extract.cluster import run_units_on_ray
 from embedx.extract.options import ClusterOptions

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.record import table, write_result
+from benchmarks.tools.record import table, write_result
 from embedx.errors import CollapsedTrainingWarning
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
 from embedx.manifest import Source

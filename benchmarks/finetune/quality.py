@@ -16,7 +16,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-from benchmarks.record import table, write_result
+from benchmarks.tools.record import table, write_result
 from embedx.cli.progress import ProgressBar
 from embedx.comparison import compare
 from embedx.dataset import load_embeddings

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.record import table, write_result
+from benchmarks.tools.record import table, write_result
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
 from embedx.testing import make_tone, write_wav
 

@@ -11,12 +11,12 @@ from typing import Any
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from benchmarks.encoders import choose_encoder
+from benchmarks.options import Options
 from benchmarks.peers.install import DEFAULT_PLACE, peer_environment, peer_python, peer_versions
 from benchmarks.quality.report import step_measures
 from benchmarks.quality.tasks import NotRun
-from benchmarks.record import measure, table
 from benchmarks.runner import Step
-from benchmarks.wish import Wish
+from benchmarks.tools.record import measure, table
 
 __all__ = ["PEERS", "count_lines", "peers_result", "plan_peers"]
 
@@ -64,21 +64,21 @@ def peers_place() -> Path:
     return Path(os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE).resolve()
 
 
-def plan_peers(wish: Wish) -> list[Step]:
+def plan_peers(options: Options) -> list[Step]:
     """Return the steps: the clips once, then every peer with every encoder."""
     place = peers_place()
-    task = "sample" if wish.quick else "esc10"
+    task = "sample" if options.quick else "esc10"
     steps = []
-    for name in (one for one in wish.encoders if one != "tiny-random"):  # neither its scores nor its speed tell more
+    for name in (one for one in options.encoders if one != "tiny-random"):  # neither its scores nor its speed tell more
         per_class = PER_CLASS.get(name, 0)
         try:
-            encoder = choose_encoder(name, wish.work)
-            wish.chosen_tasks()[task].read(wish.data)
+            encoder = choose_encoder(name, options.work)
+            options.chosen_tasks()[task].read(options.data)
         except (NotRun, KeyError) as reason:
             steps.append(Step(name=f"{name.replace('/', '--')}/{task}", words=(), reason=str(reason)))
             continue
-        folder = wish.work / "peers" / f"{task}-{per_class or 'all'}"
-        words = ["-m", "benchmarks.peers.clips", "--task", task, "--per-class", str(per_class), *wish.paths()]
+        folder = options.work / "peers" / f"{task}-{per_class or 'all'}"
+        words = ["-m", "benchmarks.peers.clips", "--task", task, "--per-class", str(per_class), *options.paths()]
         steps.append(Step(name=f"{name}/{task}/clips", words=[*words, "--folder", str(folder), "--out", "{out}"]))
         depends = {"weights": encoder.weights_sha256, **peer_versions(place)}
         location = str(_folder_of(encoder.location))
@@ -119,7 +119,7 @@ COLUMNS = ["encoder", "clips", "by", "accuracy, %", "balanced, %", "seconds", "p
 
 
 def peers_result(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the keyword arguments of `benchmarks.record.write_result`."""
+    """Return the keyword arguments of `benchmarks.tools.record.write_result`."""
     clips = {_prefix(r): r["result"] for r in records if r["status"] == "done" and r["step"].endswith("/clips")}
     rows, measures = [], {}
     for record in records:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.quality.tasks import Task
-from benchmarks.record import measure, table
+from benchmarks.tools.record import measure, table
 from embedx.evaluation.statistics import MIN_GROUPS
 
 __all__ = ["quality_result", "step_measures", "steps_table"]
@@ -35,7 +35,7 @@ NOTE = (
 
 
 def quality_result(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Task], *, quick: bool) -> dict[str, Any]:
-    """Return the keyword arguments of `benchmarks.record.write_result`."""
+    """Return the keyword arguments of `benchmarks.tools.record.write_result`."""
     judged = [(record, *_place(record)) for record in records if record["status"] == "done"]
     scored = [one for one in judged if "rows" in one[0]["result"]]
     rows = [

@@ -23,7 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from benchmarks.record import measure, table, write_result
+from benchmarks.tools.record import measure, table, write_result
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe
 from embedx.store.rows import Embedded, FileStamp

@@ -22,9 +22,9 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.record import measure, table, write_result
 from benchmarks.throughput.flops import gflop
 from benchmarks.throughput.material import RATE, SEED, make_clips, make_encoder
+from benchmarks.tools.record import measure, table, write_result
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.logmel import log_mel_of_each

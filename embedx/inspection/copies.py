@@ -19,8 +19,8 @@ NEAR, SURE = 0.3, 0.15
 Below `SURE` to the encoder alone, or below `NEAR` both to the encoder and to log-mel statistics without their level:
 the encoder hears through re-encoding and loudness, log-mel through a shifted beginning. Picked on six classes of
 ESC-10 and a fifth of FSDD; how far copies and other recordings lie on clips that it was not picked on stands in
-``benchmarks/results/near_copies.json`` (``python -m benchmarks.near_copies``). Low bit rates and clips that lost
-much of their beginning are missed rather than that other recordings are blamed.
+``benchmarks/results/near_copies.json`` (``python -m benchmarks.inspection.near_copies``). Low bit rates and clips that
+lost much of their beginning are missed rather than that other recordings are blamed.
 """
 
 _MOST_CLIPS = 20_000

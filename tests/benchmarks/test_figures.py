@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from benchmarks.figures import HEIGHT, LEFT, LINE, RIGHT, WIDTH, draw_figure
+from benchmarks.tools.figures import HEIGHT, LEFT, LINE, RIGHT, WIDTH, draw_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINES = {

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.record import measure
-from benchmarks.regression import compare_results, judge, main
+from benchmarks.tools.record import measure
+from benchmarks.tools.regression import compare_results, judge, main
 
 MACHINE = {"cpu": "CPU", "cores": 2, "gpu": None}
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.record import RESULTS
-from benchmarks.scaling import ASSUMED, draw_scaling, read_rates
+from benchmarks.scaling.on_paper import ASSUMED, draw_scaling, read_rates
+from benchmarks.tools.record import RESULTS
 
 RATES = replace(
     read_rates(),
@@ -52,12 +52,12 @@ def test_the_wall_moves_from_the_encoder_to_decoding_to_the_driver():
 
 
 @pytest.mark.parametrize("hours", [1000, 30_000, 1_000_000])
-def test_the_machines_named_do_it_in_the_time_wished(hours):
+def test_the_machines_named_do_it_in_the_time_asked_for(hours):
     engine = draw(hours)[1]
-    assert float(engine["days"].replace(",", "")) <= KNOWN["wish"]["days"]
+    assert float(engine["days"].replace(",", "")) <= KNOWN["goal"]["days"]
 
 
 def test_the_committed_table_comes_from_the_committed_rates():
     record = json.loads((RESULTS / "scaling.json").read_text(encoding="utf-8"))
-    assert record["tables"] == draw_scaling(read_rates(), KNOWN), "run: python -m benchmarks.scaling"
+    assert record["tables"] == draw_scaling(read_rates(), KNOWN), "run: python -m benchmarks.scaling.on_paper"
     assert set(record["inputs"]) == {"throughput-cpu", "store_scale", "cluster-driver", "rates"}

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.answers import _by_share, _finetune_costs, questions_result
+from benchmarks.options import Options
 from benchmarks.peers.install import link_libraries
 from benchmarks.peers.plan import PEERS, SCRIPTS, count_lines, peers_result
-from benchmarks.quality import run as quality_step
+from benchmarks.quality import steps as quality_step
 from benchmarks.quality.report import quality_result
 from benchmarks.quality.tasks import read_tasks
+from benchmarks.questions.answers import _by_share, _finetune_costs, questions_result
 from benchmarks.suites import SUITES, plan_suite
-from benchmarks.wish import Wish
 from embedx.testing import make_tone, write_wav
 
 SPEAKERS = ("george", "jackson", "nicolas")
@@ -100,7 +100,7 @@ def test_the_result_has_every_row_and_says_what_was_not_run(records):
 
 
 def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, monkeypatch):
-    from benchmarks import questions
+    from benchmarks.questions import steps as questions
 
     store = tmp_path / "s.h5"
     words = ["embed", "--task", "fsdd", "--encoder", "tiny", "--store", store, "--data", data]
@@ -113,7 +113,7 @@ def test_the_questions_are_answered_with_both_controls(records, data, tmp_path, 
         status, result = call(questions.main, words, monkeypatch, tmp_path / "q.json")
         assert status == 0
         found.append({"step": f"fsdd/{question}", "status": "done", **SPENT, "result": result})
-    monkeypatch.setattr("benchmarks.answers.TUNED", "logreg,knn")
+    monkeypatch.setattr("benchmarks.questions.answers.TUNED", "logreg,knn")
     result = questions_result(found, tmp_path)
     for name in ("data", "encoders", "tuning", "cost"):
         rows = result["tables"][name]["rows"]
@@ -199,24 +199,24 @@ def test_bundled_ffmpeg_is_linked_under_plain_names(tmp_path):
     assert link_libraries(tmp_path / "none") == []
 
 
-def make_wish(tmp_path, **changes):
+def make_options(tmp_path, **changes):
     facts = {"encoders": ["tiny"], "data": None, "work": tmp_path, "output": tmp_path, "quick": True, "tasks": []}
-    return Wish(**(facts | changes))
+    return Options(**(facts | changes))
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_suite_can_be_planned_without_data(name, tmp_path):
-    steps = plan_suite(name, make_wish(tmp_path))
+    steps = plan_suite(name, make_options(tmp_path))
     assert steps
     assert len({step.name for step in steps}) == len(steps)
-    assert len(plan_suite(name, make_wish(tmp_path, quick=False))) >= len(steps) - 8
+    assert len(plan_suite(name, make_options(tmp_path, quick=False))) >= len(steps) - 8
 
 
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])
 def test_every_step_calls_a_command_that_is_there_with_options_that_it_has(quick, tmp_path, data):
     called = set()
     for name in SUITES:
-        for step in plan_suite(name, make_wish(tmp_path, quick=quick, data=data)):
+        for step in plan_suite(name, make_options(tmp_path, quick=quick, data=data)):
             if step.words[:1] == ["-m"]:
                 source = Path(importlib.util.find_spec(step.words[1]).origin).read_text()
                 options = [word for word in step.words if word.startswith("--")]
@@ -226,7 +226,9 @@ def test_every_step_calls_a_command_that_is_there_with_options_that_it_has(quick
 
 
 def test_encoders_stand_beside_each_other_and_the_control_is_judged_once(tmp_path):
-    steps = plan_suite("quality", make_wish(tmp_path, encoders=["tiny", "tiny-random"], tasks=["sample"], quick=False))
+    steps = plan_suite(
+        "quality", make_options(tmp_path, encoders=["tiny", "tiny-random"], tasks=["sample"], quick=False)
+    )
     names = [f"{encoder}/sample" for encoder in ("tiny", "tiny-random")]
     words = {step.name: list(step.words) for step in steps}
     for protocol in ("maeb", "arch", "hear"):
@@ -255,14 +257,14 @@ def test_random_weights_are_a_column_of_the_summary():
 
 def test_an_encoder_that_cannot_be_had_is_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    steps = plan_suite("quality", make_wish(tmp_path, encoders=["nobody/nothing"], tasks=["sample"]))
+    steps = plan_suite("quality", make_options(tmp_path, encoders=["nobody/nothing"], tasks=["sample"]))
     assert [step.name for step in steps] == ["nobody--nothing/sample"]
     assert "encoder nobody/nothing cannot be had here" in steps[0].reason
 
 
 def test_other_weights_are_other_steps_and_another_store(tmp_path):
     steps = [
-        plan_suite("quality", make_wish(tmp_path, encoders=[e], tasks=["sample"])) for e in ("tiny", "tiny-random")
+        plan_suite("quality", make_options(tmp_path, encoders=[e], tasks=["sample"])) for e in ("tiny", "tiny-random")
     ]
     assert steps[0][0].key != steps[1][0].key
     assert steps[0][0].depends["weights"] != steps[1][0].depends["weights"]

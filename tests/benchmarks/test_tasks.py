@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.tasks import FOLDER, NotRun, heard_mask, read_task, read_tasks
-from benchmarks.tiny_encoder.hearing import HEARD_FOLDS, HEARD_SPEAKERS, SAMPLE_CLASSES
+from benchmarks.training.hearing import HEARD_FOLDS, HEARD_SPEAKERS, SAMPLE_CLASSES
 from embedx.manifest import Source
 
 TASKS = read_tasks()

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.answers import TUNED
 from benchmarks.encoders import choose_encoder
+from benchmarks.options import DEFAULT_ENCODERS, ONE_THREAD, Options, embeddings_step
 from benchmarks.quality.tasks import NotRun, Task, heard_mask, read_tasks
+from benchmarks.questions.answers import TUNED
 from benchmarks.runner import Step
-from benchmarks.wish import DEFAULT_ENCODERS, ONE_THREAD, Wish, embeddings_step
 from embedx.comparison.contenders import FRACTIONS
 from embedx.evaluation.splits import plan_folds
 from embedx.evaluation.statistics import MIN_GROUPS
@@ -37,23 +37,23 @@ VERSION = "4"
 TASKS = {"quick": ("sample",), "full": ("esc10", "fsdd")}
 
 
-def plan_questions(wish: Wish) -> list[Step]:
+def plan_questions(options: Options) -> list[Step]:
     """Return the steps: embeddings of every encoder, then the curves and the tuning of every task."""
-    size = "quick" if wish.quick else "full"
-    names = ENCODERS[size] if tuple(wish.encoders) == DEFAULT_ENCODERS else tuple(wish.encoders)
+    size = "quick" if options.quick else "full"
+    names = ENCODERS[size] if tuple(options.encoders) == DEFAULT_ENCODERS else tuple(options.encoders)
     steps = []
-    for name in (one for one in TASKS[size] if one in wish.chosen_tasks()):
+    for name in (one for one in TASKS[size] if one in options.chosen_tasks()):
         try:
-            read_tasks()[name].read(wish.data)
-            encoders = {one: choose_encoder(one, wish.work) for one in names}
+            read_tasks()[name].read(options.data)
+            encoders = {one: choose_encoder(one, options.work) for one in names}
         except NotRun as reason:
             steps.append(Step(name=f"{name}/curves", words=(), reason=str(reason)))
             continue
-        embeddings = {one: embeddings_step(wish, encoder, name) for one, encoder in encoders.items()}
+        embeddings = {one: embeddings_step(options, encoder, name) for one, encoder in encoders.items()}
         stores = [f"{one}={step.makes}" for one, step in embeddings.items()]
         weights = {one: encoder.weights_sha256 for one, encoder in encoders.items()}
-        common = ["-m", "benchmarks.questions", "--task", name, "--out", "{out}"]
-        trials = ["--trials", "3"] if wish.quick else ["--trials", "10"]
+        common = ["-m", "benchmarks.questions.steps", "--task", name, "--out", "{out}"]
+        trials = ["--trials", "3"] if options.quick else ["--trials", "10"]
         questions = {
             "curves": ([*common, "curves", *stores], names),
             "tuning": ([*common, *trials, "tuning", stores[0]], names[:1]),

@@ -1,6 +1,6 @@
 """Measure the main job as a user runs it, and write benchmarks/results/quickstart.json.
 
-    python -m benchmarks.quickstart
+    python -m benchmarks.main.quickstart
 
 Runs ``embedx quickstart`` in an empty folder as a process of its own, and takes the table from the
 comparison.json that it wrote.
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import table, write_result
+from benchmarks.tools.record import table, write_result
 
 COLUMNS = ["head", "accuracy, %", "95 % interval", "balanced accuracy, %", "macro F1, %", "log-loss", "fit, s"]
 

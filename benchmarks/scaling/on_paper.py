@@ -1,10 +1,10 @@
 """From 436 clips to a million hours on paper: seconds, bytes and money of each step, from measured rates.
 
-    python -m benchmarks.scaling            # read benchmarks/results, write benchmarks/results/scaling.json
-    python -m benchmarks.scaling --rates    # measure decoding and logistic regression first (rates.json)
+    python -m benchmarks.scaling.on_paper            # read benchmarks/results, write benchmarks/results/scaling.json
+    python -m benchmarks.scaling.on_paper --rates    # measure decoding and logistic regression first (rates.json)
 
 Rates are read from the results of the throughput, store and cluster suites and from rates.json; what is assumed
-(prices, the link, a GPU's speed) stands in scaling.toml. Two tables: what each step takes, and what to do with it.
+(prices, the link, a GPU's speed) stands in on_paper.toml. Two tables: what each step takes, and what to do with it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.tasks import read_tasks
-from benchmarks.record import RESULTS, measure, results_folder, table, write_result
+from benchmarks.tools.record import RESULTS, measure, results_folder, table, write_result
 
 __all__ = ["Rates", "draw_scaling", "main", "measure_rates", "read_rates"]
 
-ASSUMED = Path(__file__).with_name("scaling.toml")
+ASSUMED = Path(__file__).with_name("on_paper.toml")
 SOURCES = ("throughput-cpu", "store_scale", "cluster-driver", "rates")
 DAY, HOUR = 86_400.0, 3_600.0
 
@@ -84,7 +84,9 @@ def read_rates(folder: Path = RESULTS) -> Rates:
 def _read(folder: Path, name: str) -> dict[str, Any]:
     place = next((one / f"{name}.json" for one in (folder, RESULTS) if (one / f"{name}.json").is_file()), None)
     if place is None:
-        raise SystemExit(f"no {name}.json in {folder}: run its suite first (python -m benchmarks.scaling --rates)")
+        raise SystemExit(
+            f"no {name}.json in {folder}: run its suite first (python -m benchmarks.scaling.on_paper --rates)"
+        )
     return dict(json.loads(place.read_text(encoding="utf-8")))
 
 
@@ -145,7 +147,9 @@ def draw_scaling(rates: Rates, assumed: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "steps": table(["step", *(size.name for size in sizes)], steps, note=note),
         "engines": table(
-            columns, advice, note=f"The fewest machines that fetch, and then embed, in {assumed['wish']['days']:g} day."
+            columns,
+            advice,
+            note=f"The fewest machines that fetch, and then embed, in {assumed['goal']['days']:g} day.",
         ),
     }
 
@@ -175,19 +179,19 @@ class _Size:
         }
 
     def links(self) -> int:
-        """Return how many links fetch the audio in the time that is wished."""
-        return math.ceil(self.audio_bytes / (self.link * self.assumed["wish"]["days"] * DAY))
+        """Return how many links fetch the audio in the time that is asked for."""
+        return math.ceil(self.audio_bytes / (self.link * self.assumed["goal"]["days"] * DAY))
 
     def advice(self) -> list[Any]:
         """Return engine, machines, days, dollars, what holds it up, and the way out."""
-        wish = self.assumed["wish"]["days"] * DAY
+        goal = self.assumed["goal"]["days"] * DAY
         prices = self.assumed["prices"]
-        if self.seconds / self.rates.cpu <= wish:
+        if self.seconds / self.rates.cpu <= goal:
             days = self.seconds / self.rates.cpu / DAY
             cost = days * 24 * self.rates.cores * prices["core_hour"]
             return ["local, CPU", 1, _number(days), _money(cost), "the encoder", "nothing: it ends by itself"]
         n = 1
-        while self.seconds / self._rate(n) > wish and n < 10_000:
+        while self.seconds / self._rate(n) > goal and n < 10_000:
             n += 1
         limits = self._limits_chosen(n)
         narrow = min(limits, key=lambda name: limits[name])

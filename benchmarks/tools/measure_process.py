@@ -1,4 +1,4 @@
-"""Run a command and write down its time and peak memory: ``python -S measured.py REPORT PARENT COMMAND ...``.
+"""Run a command and write down its time and peak memory: ``python -S measure_process.py REPORT PARENT COMMAND ...``.
 
 A process of its own, small, because Linux counts the memory of the process that forked as its child's: started by
 a process that has loaded torch, every step would seem to need as much. The command has a process group of its own: an

@@ -12,14 +12,14 @@ from benchmarks.encoders import Chosen
 from benchmarks.quality.tasks import Task, read_tasks
 from benchmarks.runner import Step
 
-__all__ = ["DEFAULT_ENCODERS", "ONE_THREAD", "Wish", "embeddings_step", "quality_words"]
+__all__ = ["DEFAULT_ENCODERS", "ONE_THREAD", "Options", "embeddings_step", "quality_words"]
 
 DEFAULT_ENCODERS = ("tiny", "tiny-random")
 """The bundled encoder, and what its architecture gives before anything was learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class Options:
     """What was asked for on the command line."""
 
     encoders: Sequence[str]
@@ -47,19 +47,19 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Of steps that run beside each other: two cores do two of them in less time than one after the other on both."""
 
 
-def embeddings_step(wish: Wish, encoder: Chosen, task: str) -> Step:
+def embeddings_step(options: Options, encoder: Chosen, task: str) -> Step:
     """Return the step that embeds a task: one record for all suites, as the store is one."""
-    words = quality_words(wish, encoder, task, "embed") + wish.paths()
+    words = quality_words(options, encoder, task, "embed") + options.paths()
     depends = {"weights": encoder.weights_sha256, "task": _hash_of(task)}
-    made = str(wish.store(encoder, task))
+    made = str(options.store(encoder, task))
     facts: dict[str, Any] = {"environment": ONE_THREAD, "alone": False, "shared": True, "makes": made}
     return Step(name=f"{encoder.name}/{task}/embed", words=words, depends=depends, **facts)
 
 
-def quality_words(wish: Wish, encoder: Chosen, task: str, step: str) -> list[str]:
+def quality_words(options: Options, encoder: Chosen, task: str, step: str) -> list[str]:
     """Return the command line of one step of the quality suite."""
-    words = ["-m", "benchmarks.quality.run", step, "--task", task, "--encoder", encoder.name, "--out", "{out}"]
-    return [*words, "--location", encoder.location, "--store", str(wish.store(encoder, task))]
+    words = ["-m", "benchmarks.quality.steps", step, "--task", task, "--encoder", encoder.name, "--out", "{out}"]
+    return [*words, "--location", encoder.location, "--store", str(options.store(encoder, task))]
 
 
 def _hash_of(task: str) -> str:

@@ -1,4 +1,4 @@
-"""Train the bundled encoder `embedx/assets/tiny`: `python benchmarks/pretrain_tiny.py --data DIR --run DIR`.
+"""Train the bundled encoder `embedx/assets/tiny`: `python -m benchmarks.training.pretrain_tiny --data DIR --run DIR`.
 
 Masked prediction of k-means clusters of MFCC frames (the first iteration of HuBERT), joined by the phonemes of speech
 that espeak-ng makes and by which recording a sound was cut from; with `--minutes A B` a second iteration follows, on
@@ -9,7 +9,6 @@ The run is seeded and resumable: killed, it goes on from its last checkpoint whe
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +16,12 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.record import write_result
-from benchmarks.tiny_encoder.account import tables
-from benchmarks.tiny_encoder.architecture import DEMONSTRATION_NOTE, export_checkpoint, fresh_model
-from benchmarks.tiny_encoder.peers import Peers
-from benchmarks.tiny_encoder.pool import Pool, all_streams, build_pool, second_targets
-from benchmarks.tiny_encoder.training import PARTS, Plan, Trainer
+from benchmarks.tools.record import write_result
+from benchmarks.training.account import tables
+from benchmarks.training.architecture import DEMONSTRATION_NOTE, export_checkpoint, fresh_model
+from benchmarks.training.peers import Peers
+from benchmarks.training.pool import Pool, all_streams, build_pool, second_targets
+from benchmarks.training.trainer import PARTS, Plan, Trainer
 
 BEGAN = time.time()
 

@@ -1,6 +1,6 @@
 """One step of the quality suite: embed a task, or judge its embeddings by one protocol.
 
-    python -m benchmarks.quality.run embed --task esc10 --encoder tiny --data DATA --store S.h5 --out OUT.json
+    python -m benchmarks.quality.steps embed --task esc10 --encoder tiny --data DATA --store S.h5 --out OUT.json
 
 The suite (`python -m benchmarks run --suite quality`) calls every step as a process of its own.
 """

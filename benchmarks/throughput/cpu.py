@@ -3,7 +3,7 @@
 Random weights (speed does not depend on them), real files, every method in turn and several rounds, so that
 a machine that others use slows all of them alike: read the ratios, not the seconds.
 
-    python -m benchmarks.throughput.run --audio FOLDER [--rounds 3]
+    python -m benchmarks.throughput.cpu --audio FOLDER [--rounds 3]
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.record import measure, table, write_result
 from benchmarks.throughput.flops import gflop, peak_gflops
 from benchmarks.throughput.growth import growth, hidden, median_ratio
 from benchmarks.throughput.material import RATE, SEED, cpu_seconds, make_clips, make_encoder
 from benchmarks.throughput.memory import memory_by_length
 from benchmarks.throughput.methods import PRECISION, make_methods
 from benchmarks.throughput.where import where_the_time_goes
+from benchmarks.tools.record import measure, table, write_result
 from embedx.encoders.catalog import load_encoder, resolve_encoder
 
 

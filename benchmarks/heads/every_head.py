@@ -2,7 +2,7 @@
 
     embedx extract esc10/clips.csv -o esc10.h5 --encoder tiny --group-column source_id --split-column fold
     embedx extract fsdd/clips.csv -o fsdd.h5 --encoder tiny --group-column speaker --split-column speaker
-    OMP_NUM_THREADS=1 python -m benchmarks.heads.run esc10.h5 fsdd.h5 --trials 10
+    OMP_NUM_THREADS=1 python -m benchmarks.heads.every_head esc10.h5 fsdd.h5 --trials 10
 
 Folds are the official ones of ESC-10 and the speakers of FSDD. Tuning happens inside the training part of each
 fold, on whole groups. Seconds are processor time, so that a busy machine does not change them.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.tasks import heard_mask, read_tasks
-from benchmarks.record import measure, table, write_result
+from benchmarks.tools.record import measure, table, write_result
 from embedx.dataset import Dataset, load_embeddings
 from embedx.evaluation.metrics import align_proba, score
 from embedx.evaluation.splits import Fold, plan_folds

@@ -10,7 +10,7 @@ from typing import Any
 
 from embedx.versions import installed_versions
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 """What is committed, and what README shows."""
 
 OUTPUT_VARIABLE = "EMBEDX_BENCHMARK_RESULTS"
@@ -36,12 +36,12 @@ def machine() -> dict[str, Any]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, note: str = "") -> dict[str, Any]:
-    """Return a table that `benchmarks.render` draws as it is."""
+    """Return a table that `benchmarks.tools.render` draws as it is."""
     return {"columns": list(columns), "rows": [list(row) for row in rows], "note": note}
 
 
 def measure(values: Sequence[float], *, better: str, unit: str, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """Return one measured quantity for `benchmarks.regression`.
+    """Return one measured quantity for `benchmarks.tools.regression`.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def write_result(
     tables : mapping
         From `table`, by name.
     measures : mapping, optional
-        From `measure`, by name: what `benchmarks.regression` compares.
+        From `measure`, by name: what `benchmarks.tools.regression` compares.
     **details
         Anything else that belongs to the numbers.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.tasks import Task, read_tasks
-from benchmarks.record import RESULTS, measure, table
+from benchmarks.tools.record import RESULTS, measure, table
 
 __all__ = ["TUNED", "questions_result"]
 
@@ -16,7 +16,7 @@ TUNED = "logreg,lgbm,mlp,knn"
 
 
 def questions_result(records: Sequence[Mapping[str, Any]], output: Path) -> dict[str, Any]:
-    """Return the keyword arguments of `benchmarks.record.write_result`."""
+    """Return the keyword arguments of `benchmarks.tools.record.write_result`."""
     tasks = read_tasks()
     found = {r["step"]: r["result"] for r in records if r["status"] == "done"}
     curves = {s.split("/")[0]: one for s, one in found.items() if s.endswith("/curves")}

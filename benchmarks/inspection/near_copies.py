@@ -1,6 +1,6 @@
 """How far re-encoded copies lie from their originals, and other recordings from each other, for `embedx inspect`.
 
-    python -m benchmarks.near_copies ESC10.csv FSDD.csv
+    python -m benchmarks.inspection.near_copies ESC10.csv FSDD.csv
 
 The thresholds were picked on six classes of ESC-10 and on clips 0, 5, 10 ... of FSDD; measured are the other four
 classes and clips 2, 7, 12 ... Every tenth clip gets a copy of each kind. Shown is the distance as a multiple of what
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.record import measure, table, write_result
+from benchmarks.tools.record import measure, table, write_result
 from embedx.audio.decode import decode
 from embedx.audio.encode import encode_opus
 from embedx.dataset import Dataset, build_dataset

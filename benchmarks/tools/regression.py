@@ -52,7 +52,7 @@ def judge(name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, level: f
     name : str
         For the table.
     old, new : mapping
-        From `benchmarks.record.measure`.
+        From `benchmarks.tools.record.measure`.
     level : float
         Largest chance of calling an unchanged quantity worse.
     """

@@ -10,14 +10,14 @@ import pytest
 import soundfile
 import torch
 
-from benchmarks.tiny_encoder import hearing, speech, targets, textures
-from benchmarks.tiny_encoder.architecture import fresh_model
-from benchmarks.tiny_encoder.augmentation import augmented
-from benchmarks.tiny_encoder.peers import Peers
-from benchmarks.tiny_encoder.pool import Pool, build_pool, second_targets
-from benchmarks.tiny_encoder.student import known_loss
-from benchmarks.tiny_encoder.training import Plan, Trainer, drawn_mask
-from benchmarks.tiny_encoder.vocabulary import WORDS
+from benchmarks.training import hearing, speech, targets, textures
+from benchmarks.training.architecture import fresh_model
+from benchmarks.training.augmentation import augmented
+from benchmarks.training.peers import Peers
+from benchmarks.training.pool import Pool, build_pool, second_targets
+from benchmarks.training.student import known_loss
+from benchmarks.training.trainer import Plan, Trainer, drawn_mask
+from benchmarks.training.vocabulary import WORDS
 
 CLASSES = ("rain", "helicopter", "dog_bark", "rooster", "baby_cry", "person_sneeze")
 

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import draw_figure
-from benchmarks.record import RESULTS
+from benchmarks.tools.figures import draw_figure
+from benchmarks.tools.record import RESULTS
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 PAGES = (
     README,
-    Path(__file__).resolve().parent / "README.md",
+    Path(__file__).resolve().parents[1] / "README.md",
     README.parent / "embedx" / "assets" / "tiny" / "README.md",
 )
 _FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

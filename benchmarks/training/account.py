@@ -7,7 +7,7 @@ from typing import Any
 
 import soundfile
 
-from benchmarks.record import table
+from benchmarks.tools.record import table
 
 from .hearing import DOMAINS, RATE, heard_digits, heard_sounds
 from .pool import Pool

@@ -1,6 +1,6 @@
 """Cut the bundled sample from ESC-10: four classes of 38 clips, 16 kHz mono Ogg Vorbis.
 
-    python benchmarks/make_sample.py PATH/TO/esc10
+    python -m benchmarks.training.make_sample PATH/TO/esc10
 
 The two rooster clips under CC-Sampling+ are left out (they may not be shared), and 38 clips of each
 other class are drawn with a fixed seed. Writes embedx/assets/sample/audio/*.ogg and clips.csv.
@@ -20,7 +20,7 @@ CLASSES = ("dog_bark", "rooster", "baby_cry", "person_sneeze")
 PER_CLASS = 38
 SEED = 20_261_122
 SAMPLE_RATE = 16_000
-TARGET = Path(__file__).resolve().parent.parent / "embedx" / "assets" / "sample"
+TARGET = Path(__file__).resolve().parents[2] / "embedx" / "assets" / "sample"
 
 
 def draw(rows: list[dict[str, str]]) -> list[dict[str, str]]:

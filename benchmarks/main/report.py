@@ -1,7 +1,7 @@
 """Compare heads on a store as a user does, and keep the table: benchmarks/results/NAME.json.
 
     embedx extract esc10/clips.csv -o esc10.h5 --encoder tiny
-    python -m benchmarks.reports esc10 esc10.h5 --folds split --output results/
+    python -m benchmarks.main.report esc10 esc10.h5 --folds split --output results/
 
 The report lies in ``--output``; README's picture is a screenshot of it.
 """
@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.quickstart import COLUMNS, head_row
-from benchmarks.record import table, write_result
+from benchmarks.main.quickstart import COLUMNS, head_row
+from benchmarks.tools.record import table, write_result
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measure the bundled encoder on what it never heard, beside random weights and log-mel statistics.
 
-    python benchmarks/evaluate_tiny.py --data PATH/TO/data     # with esc10/ and fsdd/
+    python -m benchmarks.training.evaluate_tiny --data PATH/TO/data     # with esc10/ and fsdd/
 
 Mean pooled layers, standardised, logistic regression (C = 1). The layer is chosen inside the training part, by
 cross-validation over its own folds or speakers; the curve over all layers is written down beside the choice.
@@ -10,7 +10,6 @@ Writes benchmarks/results/tiny.json.
 import argparse
 import csv
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.record import table, write_result
-from benchmarks.tiny_encoder.architecture import CHECKPOINT, fresh_model
+from benchmarks.tools.record import table, write_result
+from benchmarks.training.architecture import CHECKPOINT, fresh_model
 from embedx.audio.decode import decode
 from embedx.encoders.logmel import log_mel_statistics
 

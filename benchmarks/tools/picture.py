@@ -1,6 +1,6 @@
 """Draw README's picture of a report: the page that `embedx compare` wrote, as a stranger first sees it.
 
-    python -m benchmarks.picture results/            # writes benchmarks/results/report.png
+    python -m benchmarks.tools.picture results/            # writes benchmarks/results/report.png
 
 Needs chromium and chromedriver (apt-get install chromium chromium-driver) and selenium, which the development
 environment has. Shown are the verdict, the table, the first figures, the map with one clip chosen and the first clips
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import results_folder
+from benchmarks.tools.record import results_folder
 
 WIDTH = 1180
 FLAGS = (

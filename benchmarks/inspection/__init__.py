@@ -1,0 +1,1 @@
+"""How well `embedx inspect` finds what it looks for."""

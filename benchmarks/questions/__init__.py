@@ -1,0 +1,1 @@
+"""The questions that the project grew from, answered from measurements."""

@@ -1,0 +1,1 @@
+"""What a larger job takes, computed from measured rates."""

@@ -1,0 +1,1 @@
+"""Writing results down, drawing and comparing them: what every suite uses."""
