@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from embedx.errors import EmbedxError, EmbedxWarning, unknown_name
+from embedx.cli.terminal import show
+from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, unknown_name
 
 __all__ = ["entry", "main"]
 
@@ -133,11 +134,9 @@ def _guarded(module: Any, args: argparse.Namespace) -> int:
     warnings.showwarning = _show_warning
     try:
         return int(module.run(args))
-    except KeyboardInterrupt:
-        print(
-            "embedx: interrupted; what was reported as done is kept, run the same command again to go on",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as stop:
+        what_is_kept = str(stop) if isinstance(stop, Interrupted) else ""
+        show(f"embedx: interrupted{'; ' if what_is_kept else ''}{what_is_kept}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedx.download.tables import Division
 
 from embedx.cli.download_options import add_arguments
+from embedx.cli.terminal import interrupted_means
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,6 +24,7 @@ _BYTES_PER_SECOND = 32_000  # 16 kHz mono, 16 bits; FLAC needs less
 _NEEDS_RUNTIME = "YouTube needs one and yt-dlp's scripts for it, pip install 'embedx[youtube]'"
 
 
+@interrupted_means("what was reported as done is kept: run the same command again to resume")
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
     from embedx.download.tables import Division

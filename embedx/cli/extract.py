@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from embedx.cli.terminal import interrupted_means
+
 if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
     from embedx.extract.options import ClusterOptions
@@ -111,6 +113,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(i), int(n)
 
 
+@interrupted_means("what was reported as done is kept: run the same command again to resume")
 def run(args: argparse.Namespace) -> int:
     """Extract, and say what was done; 3 when clips failed."""
     from embedx.cli.progress import ProgressBar

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import read_labels
 from embedx.cli.progress import ProgressBar
+from embedx.cli.terminal import interrupted_means
 from embedx.errors import DatasetError, ParameterError
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from embedx.tuning import Tuned
 
 __all__ = ["add_data_arguments", "add_tuning_arguments", "parse_parameters", "read_parts", "run_tuning", "shown_layer"]
+
+_TRIALS_KEPT = "finished trials are kept in the study: run the same command again to add to them"
+_NO_TRIALS_KEPT = "no trial is kept: --study study.db would keep them"
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +123,7 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
 
     budget = BUDGETS[args.budget or "default"]
     timeout = budget.timeout_seconds if args.trials is None or args.budget else None
-    with ProgressBar("tune", unit="trials") as bar:
+    with interrupted_means(_TRIALS_KEPT if args.study else _NO_TRIALS_KEPT), ProgressBar("tune", unit="trials") as bar:
         tuned = tune(
             args.head,
             dataset,
