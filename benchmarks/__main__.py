@@ -139,7 +139,7 @@ def _run_suite(name: str, options: Options, *, again: bool, jobs: int) -> int:
     fresh = [p for p in sorted(options.output.glob("*.json")) if before.get(p) != p.stat().st_mtime_ns]
     for one in fresh if path is None else [path, *(p for p in fresh if p != path)]:
         print(render.show(one))
-    for figure in render.write_figures(options.output):
+    for figure in render.write_figures(options.output, options.output / "figures"):
         print(f"figure: {figure}")
     return sum(record["status"] == "failed" for record in records)
 

@@ -25,7 +25,7 @@ FACTS = {
 ABOUT_THE_CHECKPOINT = re.compile(r"`tiny` is a wav2vec2 of .*? of audio", re.DOTALL)
 
 
-@pytest.mark.parametrize("page", render.PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", render.PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_the_pages_show_what_was_measured(page):
     text = page.read_text(encoding="utf-8")
     assert render.fill(text) == text, "run: python -m benchmarks render"
@@ -36,7 +36,7 @@ def test_the_figures_show_what_was_measured():
     assert not stale, "run: python -m benchmarks render"
 
 
-@pytest.mark.parametrize("page", render.PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", render.PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_no_measured_number_stands_outside_a_drawn_table(page):
     text = page.read_text(encoding="utf-8")
     assert DRAWN.findall(text)

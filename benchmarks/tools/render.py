@@ -1,4 +1,4 @@
-"""Draw the tables of README.md, benchmarks/README.md and the bundled encoder's README from benchmarks/results.
+"""Draw the tables of README.md, docs/benchmarks and the bundled encoder's README from benchmarks/results.
 
     python -m benchmarks render            # rewrite them
     python -m benchmarks render --check    # fail if they do not show what was measured
@@ -20,11 +20,8 @@ from benchmarks.tools.figures import draw_figure
 from benchmarks.tools.record import RESULTS
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-PAGES = (
-    README,
-    Path(__file__).resolve().parents[1] / "README.md",
-    README.parent / "embedx" / "assets" / "tiny" / "README.md",
-)
+DOCS = README.parent / "docs" / "benchmarks"
+PAGES = (README, *sorted(DOCS.glob("*.md")), README.parent / "embedx" / "assets" / "tiny" / "README.md")
 _FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _PLACE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -63,7 +60,7 @@ def fill(text: str) -> str:
 def _list_figures(match: re.Match[str]) -> str:
     place = RESULTS / f"{match[2]}.json"
     figures = json.loads(place.read_text(encoding="utf-8"))["figures"] if place.is_file() else {}
-    lines = [f"![{one['title']}](results/figures/{match[2]}-{name}.svg)" for name, one in sorted(figures.items())]
+    lines = [f"![{one['title']}](figures/{match[2]}-{name}.svg)" for name, one in sorted(figures.items())]
     return "\n".join([match[1].rstrip(), *(lines or ["Not drawn yet."]), match[3]])
 
 
@@ -71,19 +68,19 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
-def draw_figures(folder: Path = RESULTS) -> dict[Path, str]:
-    """Return every figure that a result in a folder describes, as SVG, by the file that it belongs into."""
+def draw_figures(folder: Path = RESULTS, target: Path = DOCS / "figures") -> dict[Path, str]:
+    """Return every figure that the results in a folder describe, as SVG, by the file that it belongs into."""
     drawn = {}
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         for name, figure in record.get("figures", {}).items():
-            drawn[folder / "figures" / f"{record['benchmark']}-{name}.svg"] = draw_figure(figure)
+            drawn[target / f"{record['benchmark']}-{name}.svg"] = draw_figure(figure)
     return drawn
 
 
-def write_figures(folder: Path) -> list[Path]:
+def write_figures(folder: Path, target: Path) -> list[Path]:
     """Write the figures that are not drawn yet or have changed; return them."""
-    stale = [(path, text) for path, text in draw_figures(folder).items() if not _says(path, text)]
+    stale = [(path, text) for path, text in draw_figures(folder, target).items() if not _says(path, text)]
     for path, text in stale:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -115,7 +112,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return int(bool(stale))
     for page in stale:
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
-    write_figures(RESULTS)
+    write_figures(RESULTS, DOCS / "figures")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""README's section on more than one machine, word for word, on two machines with one cable between them.
+"""The tutorial on several machines, word for word, on two machines with one cable between them.
 
 The machines are network and process namespaces of this one: addresses, ports, home folders and processes of their
 own, and no way out. So nothing listens where others could reach it, and killing its first process ends a machine.
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 def commands():
     """The lines of the section's first block, without their comments."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## More than one machine")[1]
+    section = (ROOT / "docs/tutorials/cluster.md").read_text(encoding="utf-8").split("## Ray")[1]
     block = re.search(r"(?:^    .*\n)+", section, re.MULTILINE)[0]
     return [re.split(r"\s{2,}#", line.strip())[0] for line in block.splitlines()]
 
