@@ -23,7 +23,7 @@ import soundfile
 import torch
 
 from benchmarks.throughput.flops import gflop
-from benchmarks.throughput.material import RATE, SEED, make_clips, make_encoder
+from benchmarks.throughput.material import LARGE, RATE, SEED, make_clips, make_encoder
 from benchmarks.tools.record import measure, table, write_result
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import load_encoder, resolve_encoder
@@ -49,59 +49,82 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = GpuBench(Path(folder), Path(args.audio), args.device, small=args.small, n_clips=args.clips)
-        details = {
-            "device": args.device,
-            "small": args.small,
-            "mix_of_1_to_15_s": bench.compare_methods(args.rounds),
-            "encoder_by_length": bench.by_length(args.rounds),
-            "encoder_by_batch": bench.by_batch(args.rounds),
-            "decoding_workers": bench.by_workers(),
-            "where_the_time_goes": bench.where_the_time_goes(),
-            "compiled": bench.compiled(args.rounds),
+        sections: dict[str, Callable[[], Any]] = {
+            "mix_of_1_to_15_s": lambda: bench.compare_methods(args.rounds),
+            "exactness": bench.exactness,
+            "by_precision": lambda: bench.by_precision(args.rounds),
+            "encoder_by_length": lambda: bench.by_length(args.rounds),
+            "encoder_by_batch": lambda: bench.by_batch(args.rounds),
+            "decoding_workers": bench.by_workers,
+            "where_the_time_goes": bench.where_the_time_goes,
+            "attention": lambda: bench.by_attention(args.rounds),
+            "profile": bench.profile,
+            "compiled": lambda: bench.compiled(args.rounds),
         }
-    print(json.dumps(details, indent=1))
-    methods = details["mix_of_1_to_15_s"]["methods"]
-    path = write_result(
-        "throughput-gpu",
-        tables=draw_tables(details),
-        measures={
-            f"{name}: seconds": measure(row["seconds"], better="lower", unit="s") for name, row in methods.items()
-        },
-        seed=SEED,
-        details=details,
-    )
-    print(f"written: {path}")
+        details: dict[str, Any] = {"device": args.device, "small": args.small, "failed": {}}
+        for name, run in sections.items():
+            try:
+                details[name] = run()
+            except Exception as error:  # what was measured before it must not be lost
+                details["failed"][name] = f"{type(error).__name__}: {error}"
+            print(name, json.dumps(details.get(name, details["failed"].get(name)), indent=1), flush=True)
+            _write(details)
+    if details["failed"]:
+        raise SystemExit(f"failed: {', '.join(details['failed'])}")
+
+
+def _write(details: dict[str, Any]) -> None:
+    """Write what is there so far."""
+    methods = details["mix_of_1_to_15_s"]["methods"] if "mix_of_1_to_15_s" in details else {}
+    measures = {f"{n}: seconds": measure(row["seconds"], better="lower", unit="s") for n, row in methods.items()}
+    write_result("throughput-gpu", tables=draw_tables(details), measures=measures, seed=SEED, **details)
 
 
 def draw_tables(details: dict[str, Any]) -> dict[str, Any]:
-    """Make the tables that the README shows."""
+    """Make the tables of the sections that were measured."""
+    drawn = {name: draw(details) for name, (section, draw) in TABLES.items() if section in details}
+    return {name: table(columns, rows, note=note) for name, (columns, rows, note) in drawn.items()}
+
+
+def _methods_table(details: dict[str, Any]) -> tuple[list[str], list[Any], str]:
     mix = details["mix_of_1_to_15_s"]
+    keys = ("x_real_time", "times_loop_fp32", "share_of_bf16_peak")
+    rows = [[name, *(row[key] for key in keys)] for name, row in mix["methods"].items()]
     peak = f"peak of its bf16 matrix products: {mix['peak_tflops']} TFLOP/s, measured in the same run"
-    return {
-        "methods": table(
-            ["method", "x real time", "times the fp32 loop", "share of the bf16 peak"],
-            [
-                [name, *(row[key] for key in ("x_real_time", "times_loop_fp32", "share_of_bf16_peak"))]
-                for name, row in mix["methods"].items()
-            ],
-            note=f"wav2vec2-base, random weights, {mix['n_clips']} clips of 1 to 15 s; {peak}.",
-        ),
-        "lengths": table(
-            ["clip, seconds", "x real time", "share of the bf16 peak"],
-            [[row["seconds"], row["x_real_time"], row["share_of_bf16_peak"]] for row in details["encoder_by_length"]],
-            note="Encoder alone, batches of 120 s of audio.",
-        ),
-        "batches": table(
-            ["seconds of audio in a batch", "x real time", "peak MB of the device's memory"],
-            [[row["batch_seconds"], row["x_real_time"], row["peak_mb"]] for row in details["encoder_by_batch"]],
-            note="Encoder alone on the mix, two lanes.",
-        ),
-        "workers": table(
-            ["decoding processes", "x real time"],
-            [[row["workers"], row["x_real_time"]] for row in details["decoding_workers"]["end_to_end"]],
-            note=f"End to end; by the rates, {details['decoding_workers']['needed_by_rates']} would feed the encoder.",
-        ),
-    }
+    note = f"wav2vec2-base, random weights, {mix['n_clips']} clips of 1 to 15 s; {peak}."
+    return ["method", "x real time", "times the fp32 loop", "share of the bf16 peak"], rows, note
+
+
+def _lengths_table(details: dict[str, Any]) -> tuple[list[str], list[Any], str]:
+    rows = [[row["seconds"], row["x_real_time"], row["share_of_bf16_peak"]] for row in details["encoder_by_length"]]
+    return ["clip, seconds", "x real time", "share of the bf16 peak"], rows, "Encoder alone, batches of 120 s of audio."
+
+
+def _batches_table(details: dict[str, Any]) -> tuple[list[str], list[Any], str]:
+    rows = [[row["batch_seconds"], row["x_real_time"], row["peak_mb"]] for row in details["encoder_by_batch"]]
+    columns = ["seconds of audio in a batch", "x real time", "peak MB of the device's memory"]
+    return columns, rows, "Encoder alone on the mix, two streams."
+
+
+def _workers_table(details: dict[str, Any]) -> tuple[list[str], list[Any], str]:
+    found = details["decoding_workers"]
+    rows = [[row["workers"], row["x_real_time"]] for row in found["end_to_end"]]
+    note = f"End to end; by the rates, {found['needed_by_rates']} would feed the encoder."
+    return ["decoding workers", "x real time"], rows, note
+
+
+def _precisions_table(details: dict[str, Any]) -> tuple[list[str], list[Any], str]:
+    rows = [[row["architecture"], row["dtype"], row["x_real_time"]] for row in details["by_precision"]]
+    return ["architecture", "computed in", "x real time"], rows, "Encoder alone, batches of 10 s clips."
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[list[str], list[Any], str]]]] = {
+    "methods": ("mix_of_1_to_15_s", _methods_table),
+    "lengths": ("encoder_by_length", _lengths_table),
+    "batches": ("encoder_by_batch", _batches_table),
+    "workers": ("decoding_workers", _workers_table),
+    "precisions": ("by_precision", _precisions_table),
+}
 
 
 class GpuBench:
@@ -109,6 +132,7 @@ class GpuBench:
 
     def __init__(self, folder: Path, audio: Path, device: str, *, small: bool, n_clips: int) -> None:
         self.device, self.small = torch.device(device), small
+        self.folder = folder
         self.encoder = "tiny" if small else make_encoder(folder / "wav2vec2-base-random")
         self.info = resolve_encoder(self.encoder)
         lengths = np.random.default_rng(SEED).uniform(1, 15, 4 if small else n_clips)
@@ -245,6 +269,66 @@ class GpuBench:
             timed("log_mel", lambda: log_mel_of_each(batch, RATE, device=str(self.device)))
         return found
 
+    def exactness(self) -> dict[str, dict[str, float]]:
+        """How far a clip in a batch is from the same clip alone, and from float32: the worst of all layers."""
+        batch = [_noise(seconds, i) for i, seconds in enumerate((0.5, 1, 3, 7, 10, 15))]
+        exact = self._rows(batch, "float32")
+        found = {}
+        for dtype in ("float32", "bfloat16", "float16"):
+            together, alone = self._rows(batch, dtype), np.concatenate([self._rows([one], dtype) for one in batch])
+            found[dtype] = {
+                "alone_against_batched": float(_error(together, alone).max()),
+                "cosine_to_float32": float(_cosine(together, exact).min()),
+            }
+        return found
+
+    def _rows(self, batch: Sequence[Any], dtype: str) -> Any:
+        with torch.inference_mode():
+            return np.asarray(pool_frames(self._load(dtype=dtype).encode(list(batch))), dtype=np.float64)
+
+    def by_precision(self, rounds: int) -> list[dict[str, Any]]:
+        """Each dtype, for the base and for the large architecture."""
+        sizes = {"bundled": "tiny"} if self.small else {"base": self.encoder}
+        if not self.small:
+            sizes["large"] = make_encoder(self.folder / "large", **LARGE)
+        batch = [_noise(10, i) for i in range(1 if self.small else 12)]
+        rows = []
+        for name, place in sizes.items():
+            for dtype in ("float32", "bfloat16", "float16"):
+                encoder = self._load(place, dtype=dtype)
+                runs = [self._seconds(lambda encoder=encoder: encoder.encode(batch)) for _ in range(rounds + 1)]
+                found = {"architecture": name, "dtype": dtype, "x_real_time": round(10 * len(batch) / min(runs))}
+                rows.append({**found, "peak_mb": self._peak_mb()})
+        return rows
+
+    def by_attention(self, rounds: int) -> dict[str, Any]:
+        """Seconds of a batch with each of torch's attention kernels; why one cannot, where it cannot."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        encoder, batch = self._load(), [_noise(10, i) for i in range(1 if self.small else 12)]
+        found: dict[str, Any] = {}
+        for name in ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION", "MATH"):
+            try:
+                with sdpa_kernel(getattr(SDPBackend, name)):
+                    runs = [self._seconds(lambda: encoder.encode(batch)) for _ in range(rounds + 1)]
+                found[name.lower()] = round(min(runs), 5)
+            except RuntimeError as error:
+                found[name.lower()] = str(error).splitlines()[0][:200]
+        return found
+
+    def profile(self) -> list[dict[str, Any]]:
+        """The operations that take most of a batch's time, as torch's profiler counts them."""
+        from torch.profiler import ProfilerActivity, profile
+
+        encoder, batch = self._load(), [_noise(10, i) for i in range(1 if self.small else 12)]
+        encoder.encode(batch)
+        on_gpu = self.device.type == "cuda"
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as found:
+            self._seconds(lambda: encoder.encode(batch))
+        key = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+        events = sorted(found.key_averages(), key=lambda event: -getattr(event, key))[:15]
+        return [{"operation": one.key, "calls": one.count, "ms": round(getattr(one, key) / 1e3, 3)} for one in events]
+
     def compiled(self, rounds: int) -> dict[str, float]:
         """What --compile gains on batches of 10 s clips, and what it costs at the start."""
         batch = [_noise(10, i) for i in range(1 if self.small else 12)]
@@ -264,11 +348,10 @@ class GpuBench:
         best = min(self._seconds(lambda: [a @ a for _ in range(10)]) for _ in range(5)) / 10
         return 2 * n**3 / best / 1e12
 
-    def _load(self, *, compiled: bool = False) -> Any:
-        layers = tuple(range(self.info.n_layers))
-        return load_encoder(
-            self.info, layers=layers, device=str(self.device), compute_dtype="bfloat16", compiled=compiled
-        )
+    def _load(self, place: str | None = None, *, compiled: bool = False, dtype: str = "bfloat16") -> Any:
+        info = self.info if place is None else resolve_encoder(place)
+        layers = tuple(range(info.n_layers))
+        return load_encoder(info, layers=layers, device=str(self.device), compute_dtype=dtype, compiled=compiled)
 
     def _work(self) -> float:
         return sum(map(gflop, self.durations))
@@ -303,6 +386,15 @@ class GpuBench:
         if dtype not in cache:
             cache[dtype] = AutoModel.from_pretrained(self.info.location).eval().to(self.device, dtype)
         return cache[dtype]
+
+
+def _error(one: Any, other: Any) -> Any:
+    return np.linalg.norm(one - other, axis=-1) / np.linalg.norm(other, axis=-1)
+
+
+def _cosine(one: Any, other: Any) -> Any:
+    lengths = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    return (one * other).sum(-1) / lengths
 
 
 def _eights(waves: Sequence[Any]) -> list[Sequence[Any]]:

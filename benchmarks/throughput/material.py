@@ -16,12 +16,24 @@ SEED = 0
 RATE = 16_000
 
 
-def make_encoder(folder: Path) -> str:
-    """Write wav2vec2-base's architecture with random weights."""
+LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "conv_bias": True,
+}
+"""wav2vec2-large, as in XLS-R with 300 million parameters."""
+
+
+def make_encoder(folder: Path, **config: Any) -> str:
+    """Write wav2vec2-base's architecture, or another one, with random weights."""
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
     torch.manual_seed(SEED)
-    Wav2Vec2Model(Wav2Vec2Config(mask_time_prob=0.0)).save_pretrained(folder)
+    Wav2Vec2Model(Wav2Vec2Config(mask_time_prob=0.0, **config)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor().save_pretrained(folder)
     return str(folder)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedx.files import replace_file
 from embedx.versions import installed_versions
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -91,7 +92,8 @@ def write_result(
     folder = results_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    with replace_file(path) as file:
+        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return path
 
 

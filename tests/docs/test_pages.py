@@ -50,7 +50,7 @@ def test_the_first_tutorial_leaves_what_it_says(after_the_first_tutorial):
     left = {path.name for path in after_the_first_tutorial.iterdir()}
     assert left >= {"sample", "emb.h5", "results", "model", "labels.csv"}
     assert (after_the_first_tutorial / "results" / "report.html").is_file()
-    assert (after_the_first_tutorial / "model" / "README.md").is_file()
+    assert (after_the_first_tutorial / "model" / "model.json").is_file()
 
 
 @pytest.mark.slow
