@@ -22,7 +22,7 @@ from embedx.store.file import Clip, Rows, StoreFile, write_store_file
 from embedx.store.parts import PartsFolder, disk_errors
 from embedx.store.plan import Known, StorePlan, plan_work
 from embedx.store.publish import Index, publish_entries, read_index, root_text
-from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded, Failure
+from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded, Failure, require_short_texts, shorten_error
 from embedx.store.table import StoreTable, read_store
 
 __all__ = ["EmbeddingStore", "StorePlan", "StoreTable", "read_recipe", "read_store"]
@@ -157,7 +157,13 @@ class EmbeddingStore:
             All clips, whichever of them this process computes.
         retry_failed : bool
             Whether clips that failed are computed again although their file is the same.
+
+        Raises
+        ------
+        ManifestError
+            A text is longer than a store keeps.
         """
+        require_short_texts(manifest)
         index = Index() if self._overwrite else self._index()
         plan, self._known, self._gone = plan_work(manifest, index, root=self.root, retry_failed=retry_failed)
         return plan
@@ -190,6 +196,7 @@ class EmbeddingStore:
         StoreError
             Values that only the store's dtype cannot hold, or a disk that is full.
         """
+        require_short_texts(result.source for result in results)
         taken = [self._taken(result, environment) for result in results]
         self._buffer += taken
         self._buffered_bytes += sum(rows.embeddings.nbytes + rows.control.nbytes for _, rows in taken if rows)
@@ -202,7 +209,7 @@ class EmbeddingStore:
 
     def _taken(self, result: ClipResult, environment: Mapping[str, str]) -> tuple[Clip, Rows | None]:
         if isinstance(result, Failure):
-            error = f"{result.reason}: {result.message}"
+            error = shorten_error(f"{result.reason}: {result.message}")
             return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
         if not (np.isfinite(result.embeddings).all() and np.isfinite(result.control).all()):
             error = "non_finite: the encoder gave values that are not finite"
