@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from embedx.download.tables import Division
 
 from embedx.cli.download_options import add_arguments
-from embedx.cli.terminal import interrupted_means
+from embedx.cli.terminal import count, interrupted_means, printable, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -67,19 +67,20 @@ def _check(plan: LinkPlan, args: argparse.Namespace) -> int:
     from embedx.download.repair import is_stripped
 
     columns = f"links from {plan.columns['url']!r}, labels from {plan.columns.get('label')!r}"
-    print(f"{plan.place}: {len(plan.rows):,} rows; {columns}\n")
-    print(f"  {len(plan.damaged):>6,} damaged, never requested")
+    show(f"{plan.place}: {count(len(plan.rows), 'row')}; {columns}")
+    show()
+    show(f"  {len(plan.damaged):>6,} damaged, never requested")
     for cause, n in plan.causes.most_common():
-        print(f"    {n:>6,} {cause}: {DAMAGE_CAUSES[cause]}")
+        show(f"    {n:>6,} {cause}: {DAMAGE_CAUSES[cause]}")
     if is_stripped(plan):
-        print("           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': that address was")
-        print("           taken away with str.strip(), which eats the id's own letters too (not so removeprefix)")
-    print(f"  {len(plan.rows) - len(plan.damaged):>6,} whole")
-    print(f"  {plan.n_unique:>6,} unique ({plan.n_repeats:,} repeats)")
-    print(f"  {len(plan.conflicts):>6,} conflicts: one link, two labels ({_conflict_rule(args)})")
+        show("           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': that address was")
+        show("           taken away with str.strip(), which eats the id's own letters too (not so removeprefix)")
+    show(f"  {len(plan.rows) - len(plan.damaged):>6,} whole")
+    show(f"  {plan.n_unique:>6,} unique ({plan.n_repeats:,} repeats)")
+    show(f"  {len(plan.conflicts):>6,} conflicts: one link, two labels ({_conflict_rule(args)})")
     for conflict in plan.conflicts[:5]:
         rows = ", ".join(f"{row.label!r} in row {row.number}" for row in conflict.rows)
-        print(f"           {conflict.url}: {rows}")
+        show(f"           {conflict.url}: {rows}")
     _print_classes(plan)
     _print_surroundings(plan, args)
     return 3 if plan.damaged or plan.conflicts else 0
@@ -99,9 +100,10 @@ def _print_classes(plan: LinkPlan) -> None:
         "unique": Counter(row.label for row in unique.values()),
         "clips": Counter(ask.label for ask in plan.asks),
     }
-    print(f"\n  {'class':<20}" + "".join(f"{name:>9}" for name in counts))
+    show()
+    show(f"  {'class':<20}" + "".join(f"{name:>9}" for name in counts))
     for label, _ in counts["rows"].most_common(40):
-        print(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>9,}" for counter in counts.values()))
+        show(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>9,}" for counter in counts.values()))
 
 
 def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
@@ -110,11 +112,12 @@ def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
     n_clips = _n_wanted(plan, args)
     need = n_clips * (args.seconds or 300.0) * _BYTES_PER_SECOND
     free = free_bytes(args.output or ".")
-    print(f"\n  disk: at most {need / 1e9:.2f} GB for {n_clips:,} clips, {free / 1e9:.1f} GB free")
+    show()
+    show(f"  disk: at most {need / 1e9:.2f} GB for {count(n_clips, 'clip')}, {free / 1e9:.1f} GB free")
     if _has_youtube(plan):
         runtime = find_js_runtime()
         found = f"{runtime.name} {runtime.version} ({runtime.path})" if runtime else "none"
-        print(f"  JavaScript runtime: {found}{'' if runtime and has_solver() else f': {_NEEDS_RUNTIME}'}")
+        show(f"  JavaScript runtime: {found}{'' if runtime and has_solver() else f': {_NEEDS_RUNTIME}'}")
 
 
 def _has_youtube(plan: LinkPlan) -> bool:
@@ -132,7 +135,8 @@ def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
 
     for label, asks in draw_order(plan.asks, seed=args.seed).items():
         for ask in asks[: args.per_class]:
-            print("\t".join([ask.key, label or "", public_url(ask.url), str(ask.start), str(ask.seconds or "all")]))
+            fields = (ask.key, label or "", public_url(ask.url), str(ask.start), str(ask.seconds or "all"))
+            show("\t".join(map(printable, fields)))
     return 0
 
 
@@ -143,7 +147,7 @@ def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
     cookies = read_cookies(args.cookies) if args.cookies else None  # bad input is refused before anything is said
     runtime = find_js_runtime()
     if is_youtube and not (runtime and has_solver()):
-        print(f"embedx: warning: no JavaScript runtime with scripts: {_NEEDS_RUNTIME}", file=sys.stderr)
+        show(f"embedx: warning: no JavaScript runtime with scripts: {_NEEDS_RUNTIME}", file=sys.stderr)
     return FetchOptions(
         cookies=cookies,
         proxy=args.proxy,
@@ -196,17 +200,18 @@ def _print_report(report: DownloadReport) -> None:
     from embedx.download.status import STATUSES
 
     labels = sorted({label for counts in report.table.values() for label in counts})[:8]
-    print(f"{'status':<16}{'rows':>8}" + "".join(f"{(label or '(none)')[:14]:>15}" for label in labels))
+    show(f"{'status':<16}{'rows':>8}" + "".join(f"{(label or '(none)')[:14]:>15}" for label in labels))
     for word, counts in report.table.items():
         numbers = "".join(f"{counts.get(label, 0):>15,}" for label in labels)
-        print(f"{word:<16}{sum(counts.values()):>8,}{numbers}")
+        show(f"{word:<16}{sum(counts.values()):>8,}{numbers}")
     cost = f"{report.bytes_fetched / 1e6:.1f} MB fetched in {report.seconds:.0f} s"
-    print(f"\n{report.n_new:,} new clips, {cost} -> {report.output}/manifest.csv")
+    show()
+    show(f"{count(report.n_new, 'new clip')}, {cost} -> {report.output}/manifest.csv")
     for word in report.table:
         if STATUSES[word].advice:
-            print(f"  {word}: {STATUSES[word].advice}")
+            show(f"  {word}: {STATUSES[word].advice}")
     for host, word in report.stopped.items():
-        print(f"embedx: {host} was stopped ({word}): wait some hours, then run the same command again", file=sys.stderr)
+        show(f"embedx: {host} was stopped ({word}): wait some hours, then run the same command again", file=sys.stderr)
 
 
 def _exit_code(report: DownloadReport, *, is_drawn: bool) -> int:

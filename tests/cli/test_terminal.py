@@ -6,6 +6,7 @@ import json
 import pytest
 
 from embedx import cli
+from embedx.cli import parsing
 from embedx.cli.terminal import count, interrupted_means, printable, show
 from embedx.errors import EmbedxError, Interrupted
 
@@ -87,7 +88,7 @@ class _Command:
     ],
 )
 def test_an_interrupt_promises_nothing_but_what_the_command_says(monkeypatch, capsys, error, line):
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: _Command(error))
+    monkeypatch.setattr(parsing.importlib, "import_module", lambda name: _Command(error))
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == line
 
