@@ -82,7 +82,7 @@ def _check(plan: LinkPlan, args: argparse.Namespace) -> int:
         rows = ", ".join(f"{row.label!r} in row {row.number}" for row in conflict.rows)
         show(f"           {conflict.url}: {rows}")
     _print_classes(plan)
-    _print_surroundings(plan, args)
+    _print_environment(plan, args)
     return 3 if plan.damaged or plan.conflicts else 0
 
 
@@ -98,7 +98,7 @@ def _print_classes(plan: LinkPlan) -> None:
         "rows": Counter(row.label for row in plan.rows),
         "damaged": Counter(row.label for row in plan.damaged),
         "unique": Counter(row.label for row in unique.values()),
-        "clips": Counter(ask.label for ask in plan.asks),
+        "clips": Counter(request.label for request in plan.requests),
     }
     show()
     show(f"  {'class':<20}" + "".join(f"{name:>9}" for name in counts))
@@ -106,8 +106,8 @@ def _print_classes(plan: LinkPlan) -> None:
         show(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>9,}" for counter in counts.values()))
 
 
-def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
-    from embedx.download.surroundings import find_js_runtime, free_bytes, has_solver
+def _print_environment(plan: LinkPlan, args: argparse.Namespace) -> None:
+    from embedx.download.environment import find_js_runtime, free_bytes, has_solver
 
     n_clips = _n_wanted(plan, args)
     need = n_clips * (args.seconds or 300.0) * _BYTES_PER_SECOND
@@ -121,28 +121,34 @@ def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
 
 
 def _has_youtube(plan: LinkPlan) -> bool:
-    return any(ask.row.link.host == "www.youtube.com" for ask in plan.asks)
+    return any(request.row.link.host == "www.youtube.com" for request in plan.requests)
 
 
 def _n_wanted(plan: LinkPlan, args: argparse.Namespace) -> int:
-    counts = Counter(ask.label for ask in plan.asks)
+    counts = Counter(request.label for request in plan.requests)
     return sum(min(args.per_class or n, n) for n in counts.values())
 
 
 def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
-    from embedx.download.draw import draw_order
     from embedx.download.links import public_url
+    from embedx.download.sampling import draw_order
 
-    for label, asks in draw_order(plan.asks, seed=args.seed).items():
-        for ask in asks[: args.per_class]:
-            fields = (ask.key, label or "", public_url(ask.url), str(ask.start), str(ask.seconds or "all"))
+    for label, requests in draw_order(plan.requests, seed=args.seed).items():
+        for request in requests[: args.per_class]:
+            fields = (
+                request.key,
+                label or "",
+                public_url(request.url),
+                str(request.start),
+                str(request.seconds or "all"),
+            )
             show("\t".join(map(printable, fields)))
     return 0
 
 
 def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
+    from embedx.download.environment import find_js_runtime, has_solver, read_cookies
     from embedx.download.fetch import FetchOptions
-    from embedx.download.surroundings import find_js_runtime, has_solver, read_cookies
 
     cookies = read_cookies(args.cookies) if args.cookies else None  # bad input is refused before anything is said
     runtime = find_js_runtime()

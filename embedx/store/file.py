@@ -23,7 +23,7 @@ from embedx.errors import StoreFormatError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store import check
-from embedx.store.cost import settled
+from embedx.store.cost import merged
 from embedx.store.rows import CONTROL_DIM, FileStamp, shorten_error
 
 __all__ = ["CHUNK_ROWS", "Clip", "Rows", "StoreFile", "layer_crcs", "side_crcs", "write_store_file"]
@@ -113,7 +113,7 @@ def write_store_file(
         All rows in the order of the clips; blocks of a multiple of `CHUNK_ROWS` are fastest.
     """
     counts = np.array([clip.n_rows for clip in clips], np.int64)
-    environments, numbers = settled([clip.environment for clip in clips], counts)
+    environments, numbers = merged([clip.environment for clip in clips], counts)
     with h5py.File(target, "w") as file:
         for name, text in zip(check.TEXT_ATTRIBUTES, (recipe.fingerprint(), recipe.to_json(), root), strict=True):
             file.attrs[name] = np.bytes_(text.encode())

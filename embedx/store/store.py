@@ -17,7 +17,7 @@ from embedx.errors import ComputeDtypeWarning, ParameterError, StoreBusyError, S
 from embedx.files import sync_folder
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe
-from embedx.store.cost import priced
+from embedx.store.cost import with_cost
 from embedx.store.file import Clip, Rows, StoreFile, write_store_file
 from embedx.store.parts import PartsFolder, disk_errors
 from embedx.store.plan import Known, StorePlan, plan_work
@@ -210,12 +210,12 @@ class EmbeddingStore:
     def _taken(self, result: ClipResult, environment: Mapping[str, str]) -> tuple[Clip, Rows | None]:
         if isinstance(result, Failure):
             error = shorten_error(f"{result.reason}: {result.message}")
-            return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
+            return Clip(result.source, result.stamp, error, 0, with_cost(environment, None)), None
         if not (np.isfinite(result.embeddings).all() and np.isfinite(result.control).all()):
             error = "non_finite: the encoder gave values that are not finite"
-            return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
+            return Clip(result.source, result.stamp, error, 0, with_cost(environment, None)), None
         rows = self._rows(result)
-        made = priced(environment, result.seconds_per_row)
+        made = with_cost(environment, result.seconds_per_row)
         return Clip(result.source, result.stamp, None, len(rows.start), made), rows
 
     def _rows(self, result: Embedded) -> Rows:

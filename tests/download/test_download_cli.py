@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from embedx.download.draw import draw_order
 from embedx.download.plan import plan_links
+from embedx.download.sampling import draw_order
 from embedx.download.tables import Division
 from embedx.manifest import read_manifest
 
@@ -149,9 +149,10 @@ def test_per_class_ends_with_so_many_successes(site, files, write_csv, tmp_path,
         label: sum(counts.get(label, 0) for word, counts in report.table.items() if word != "not_needed")
         for label in "ab"
     }
-    order = draw_order(plan_links(csv, allow_private=True, seconds=1.0).asks)
+    order = draw_order(plan_links(csv, allow_private=True, seconds=1.0).requests)
     gone = {
-        label: [site.routes["/" + ask.url.rsplit("/", 1)[1]].always == 404 for ask in order[label]] for label in "ab"
+        label: [site.routes["/" + request.url.rsplit("/", 1)[1]].always == 404 for request in order[label]]
+        for label in "ab"
     }
     for label in "ab":  # the shortest beginning of the order that holds six successes
         prefix = gone[label][: n_tried[label]]

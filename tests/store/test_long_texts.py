@@ -27,8 +27,8 @@ def listed(*sources):
         (Source("a.wav", label="do\0g"), "the label of a.wav has a NUL character"),
     ],
 )
-def test_a_cell_too_long_for_a_store_is_refused_before_anything_is_computed(lab, tmp_path, source, message):
-    with EmbeddingStore(tmp_path / "emb.h5", lab.RECIPE, root=tmp_path) as store:
+def test_a_cell_too_long_for_a_store_is_refused_before_anything_is_computed(fixtures, tmp_path, source, message):
+    with EmbeddingStore(tmp_path / "emb.h5", fixtures.RECIPE, root=tmp_path) as store:
         with pytest.raises(ManifestError, match=message) as caught:
             store.plan(listed(Source("b.wav", label="dog"), source))
         with pytest.raises(ManifestError, match=message):
@@ -37,18 +37,18 @@ def test_a_cell_too_long_for_a_store_is_refused_before_anything_is_computed(lab,
     assert not (tmp_path / "emb.h5").exists()
 
 
-def test_what_just_fits_is_kept_whole(lab, tmp_path):
+def test_what_just_fits_is_kept_whole(fixtures, tmp_path):
     source = Source("d/" * 2046 + "a.wa", label="é" * 500, group="g" * 1000, split="s" * 1000)
-    with EmbeddingStore(tmp_path / "emb.h5", lab.RECIPE, root=tmp_path) as store:
+    with EmbeddingStore(tmp_path / "emb.h5", fixtures.RECIPE, root=tmp_path) as store:
         store.plan(listed(source))
         store.append([Failure(source, NO_STAMP, "decode", "not audio")], environment={})
         store.publish()
     assert read_store(tmp_path / "emb.h5").sources == (source,)
 
 
-def test_long_errors_take_no_room(lab, tmp_path):
+def test_long_errors_take_no_room(fixtures, tmp_path):
     sources = [Source(f"{i:04}.wav", label="dog") for i in range(1000)]
-    with EmbeddingStore(tmp_path / "emb.h5", lab.RECIPE, root=tmp_path) as store:
+    with EmbeddingStore(tmp_path / "emb.h5", fixtures.RECIPE, root=tmp_path) as store:
         store.append([Failure(s, NO_STAMP, "decode", "\n é" * 50_000) for s in sources], environment={})
         assert sum(len(clip.error) for clip, _ in store._buffer) < 200_000
         store.publish()
@@ -56,7 +56,7 @@ def test_long_errors_take_no_room(lab, tmp_path):
     assert max(len(error.encode()) for error in read_store(tmp_path / "emb.h5").errors) <= 200
 
 
-def test_a_file_with_a_wide_column_is_read_without_its_width_in_memory(lab, tmp_path):
+def test_a_file_with_a_wide_column_is_read_without_its_width_in_memory(fixtures, tmp_path):
     labels = ["x" * 100_000, *["dog"] * 1999]
     clips = [
         Clip(Source(f"{i:04}.wav", label=label), NO_STAMP, "decode: no", 0, "{}") for i, label in enumerate(labels)
@@ -65,7 +65,7 @@ def test_a_file_with_a_wide_column_is_read_without_its_width_in_memory(lab, tmp_
     tracemalloc.start()
     with open(place, "w+b") as target:
         write_store_file(
-            target, recipe=lab.RECIPE, root='{"absolute": "/", "relative": "."}', clips=clips, dim=0, blocks=()
+            target, recipe=fixtures.RECIPE, root='{"absolute": "/", "relative": "."}', clips=clips, dim=0, blocks=()
         )
     assert os.path.getsize(place) > 200_000_000
     with StoreFile(place) as file:
@@ -75,12 +75,12 @@ def test_a_file_with_a_wide_column_is_read_without_its_width_in_memory(lab, tmp_
     assert peak < 100_000_000
 
 
-def test_damage_far_down_a_wide_column_is_found(lab, tmp_path):
+def test_damage_far_down_a_wide_column_is_found(fixtures, tmp_path):
     clips = [Clip(Source(f"{i:04}.wav", label="x" * 9_000), NO_STAMP, "decode: no", 0, "{}") for i in range(4000)]
     place = tmp_path / "wide.h5"
     with open(place, "w+b") as target:
         write_store_file(
-            target, recipe=lab.RECIPE, root='{"absolute": "/", "relative": "."}', clips=clips, dim=0, blocks=()
+            target, recipe=fixtures.RECIPE, root='{"absolute": "/", "relative": "."}', clips=clips, dim=0, blocks=()
         )
     with open(place, "r+b") as file:
         at = file.read().rindex(b"xxxx")
