@@ -28,7 +28,7 @@ _NEEDS_RUNTIME = "YouTube needs one and yt-dlp's scripts for it, pip install 'em
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
     from embedx.download.tables import Division
-    from embedx.errors import ManifestError, ParameterError
+    from embedx.errors import ParameterError
 
     plan = _plan(args, {})
     if args.check:
@@ -37,8 +37,6 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(plan, args)
     if args.output is None:
         raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
-    if Path(args.output).exists() and not Path(args.output).is_dir():
-        raise ManifestError(f"{args.output} cannot be written: it is a file, not a folder. Give another folder")
     division = Division(args.group, args.valid_fraction, args.test_fraction, args.seed)
     options = _options(args, is_youtube=_has_youtube(plan))
     if args.repair_ids:
@@ -157,10 +155,10 @@ def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
     return FetchOptions(
         cookies=cookies,
         proxy=args.proxy,
-        timeout_seconds=args.timeout,
-        deadline_seconds=args.deadline,
+        timeout_seconds=args.timeout_seconds,
+        deadline_seconds=args.deadline_seconds,
         max_bytes=args.max_bytes,
-        max_duration_seconds=args.max_duration,
+        max_duration_seconds=args.max_duration_seconds,
         allow_private=args.allow_private,
         js_runtimes={runtime.name: {"path": runtime.path}} if runtime else {},
     )
@@ -172,30 +170,26 @@ def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> 
     from embedx.download.hosts import Hosts
     from embedx.download.repair import repair_rows
 
-    hosts = Hosts(pause_seconds=args.pause)
+    hosts = Hosts(pause_seconds=args.pause_seconds)
     with ProgressBar("repair", unit="ids") as bar:
         return repair_rows(plan, Path(args.output), search=Fetcher(options).search, hosts=hosts, progress=bar)
 
 
 def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions, division: Division) -> int:
-    from embedx import __version__
-    from embedx.audio.decode import decoder_versions
     from embedx.cli.progress import ProgressBar
-    from embedx.download.fetch import Fetcher, fetch_versions
+    from embedx.download.clips import download_plan
     from embedx.download.hosts import Hosts
-    from embedx.download.job import download
 
     with ProgressBar("download", unit="clips") as bar:
-        report = download(
+        report = download_plan(
             plan,
             args.output,
-            make_fetcher=lambda is_stopped: Fetcher(options, is_stopped=is_stopped),
+            options,
+            division=division,
+            hosts=Hosts(pause_seconds=args.pause_seconds),
             per_class=args.per_class,
             jobs=args.jobs,
-            hosts=Hosts(pause_seconds=args.pause),
             retry_status=args.retry_status,
-            division=division,
-            versions={"embedx": __version__, **fetch_versions(), **decoder_versions()},
             progress=bar,
         )
     _print_report(report)
@@ -217,7 +211,7 @@ def _print_report(report: DownloadReport) -> None:
         if STATUSES[word].advice:
             show(f"  {word}: {STATUSES[word].advice}")
     for host, word in report.stopped.items():
-        show(f"embedx: {host} was stopped ({word}): wait some hours, then run the same command again", file=sys.stderr)
+        show(f"embedx: {host} was stopped ({word}): wait a few hours, then run the same command again", file=sys.stderr)
 
 
 def _exit_code(report: DownloadReport, *, is_drawn: bool) -> int:

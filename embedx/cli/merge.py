@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         help="folder that the relative paths of all inputs are relative to, for stores made on other machines "
-        "(by default, paths go on naming the files they named)",
+        "(by default, every path keeps naming the same file)",
     )
     parser.add_argument(
         "--last-wins", action="store_true", help="where two stores hold different content for one path, take the later"

@@ -107,7 +107,7 @@ class Fetcher:
             raise StatusError("drm", "protected by DRM")
         limit, duration = self.options.max_duration_seconds, info.get("duration")
         if limit is not None and duration and duration > limit:
-            raise StatusError("too_long", f"{duration:g} s, allowed are {limit:g} s (--max-duration)")
+            raise StatusError("too_long", f"{duration:g} s, allowed are {limit:g} s (--max-duration-seconds)")
         if not info.get("url") and not info.get("fragments"):
             raise StatusError("no_audio", "no audio or video that yt-dlp can fetch")
         return info

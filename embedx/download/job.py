@@ -99,7 +99,7 @@ def download(
         From `plan_links`.
     output : path-like
         Folder for ``audio/``, ``journal.jsonl``, ``manifest.csv``, ``failures.csv``, ``summary.json``; a
-        folder of an earlier run is gone on with.
+        folder of an earlier run is resumed.
     make_fetcher : callable
         Given a function that says whether the run is being ended, returns one thread's ``Fetcher``.
     per_class : int, optional
@@ -165,10 +165,10 @@ class _Run:
             for label, requests in order.items()
         }
         done = Counter(request.label for request in self.tried if self.ledger.entries[request.key]["status"] == "ok")
-        self.n_before = done.total()
+        self.is_drawn = per_class is not None
+        self.n_before = done.total() if self.is_drawn else len(self.tried)
         wanted = {label: min(per_class or len(requests), len(requests)) for label, requests in order.items()}
         self.schedule = Schedule(todo, done, wanted, hosts=hosts, backoff_seconds=backoff_seconds)
-        self.is_drawn = per_class is not None
 
     def _is_settled(self, request: ClipRequest, retry_status: set[str]) -> bool:
         word = self.ledger.entries.get(request.key, {}).get("status")
@@ -186,6 +186,7 @@ class _Run:
     def work(self, jobs: int) -> None:
         """Fetch until nothing is left that could be."""
         running: dict[Future[Any], Task] = {}
+        self._tell()
         with ThreadPoolExecutor(jobs, thread_name_prefix="download") as pool:
             try:
                 while self.schedule.has_more() or running:
@@ -244,9 +245,8 @@ class _Run:
     def _tell(self) -> None:
         if self.progress is None:
             return
-        classes = list(self.schedule)
-        wanted = sum(one.wanted for one in classes) - self.n_before
-        done = self.n_new if self.is_drawn else self.counts.total()
+        wanted = sum(one.wanted for one in self.schedule)
+        done = self.n_before + (self.n_new if self.is_drawn else self.counts.total())
         self.progress(min(done, wanted), wanted, **self._facts())
 
     def _facts(self) -> dict[str, object]:

@@ -58,7 +58,7 @@ def repair_rows(
     plan : LinkPlan
         With damaged rows.
     folder : Path
-        ``repairs.jsonl`` in it is gone on with: no title is searched twice.
+        ``repairs.jsonl`` in it is resumed: no title is searched twice.
     search : callable
         Words to ids; may raise `StatusError`.
     hosts : Hosts, optional

@@ -33,7 +33,7 @@ COMMIT_BYTES = 1 << 26
 PUBLISH_BYTES = 1 << 30
 """With more than this pending, and more than is published, a commit publishes."""
 
-_ADVICE = "Go on with another file (--output), or begin anew (--overwrite)"
+_ADVICE = "Give another file (--output), or start again (--overwrite)"
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe | None:
@@ -66,7 +66,7 @@ class EmbeddingStore:
     root : path-like
         The folder that the sources' uris are relative to.
     overwrite : bool
-        Begin anew; what is there is deleted when the first results are committed.
+        Start again; what is there is deleted when the first results are committed.
 
     Raises
     ------
@@ -123,7 +123,7 @@ class EmbeddingStore:
         recorded.require_same(self.recipe, where=str(self.path), advice=_ADVICE)
         if recorded.compute_dtype != self.recipe.compute_dtype:
             warnings.warn(
-                f"{self.path} was begun in {recorded.compute_dtype} and goes on in {self.recipe.compute_dtype}: "
+                f"{self.path} was started in {recorded.compute_dtype} and is resumed in {self.recipe.compute_dtype}: "
                 "its rows agree within the tolerance of the coarser one only",
                 ComputeDtypeWarning,
                 stacklevel=4,
@@ -227,7 +227,7 @@ class EmbeddingStore:
         if not np.isfinite(stored).all():
             raise StoreError(
                 f"{result.source.id}: a value of {np.abs(result.embeddings).max():.3g} does not fit float16 (up to "
-                f"65504). Begin another store with --store-dtype float32"
+                f"65504). Start another store with --store-dtype float32"
             )
         return Rows.sealed(stored, result.control, result.start_seconds, result.end_seconds)
 

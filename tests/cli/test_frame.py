@@ -221,3 +221,16 @@ def test_bash_completes_commands_options_and_values(line, words):
 def test_every_shell_gets_its_words(shell, capsys):
     assert main(["completion", shell]) == 0
     assert "embedx" in capsys.readouterr().out
+
+
+def test_an_option_that_was_renamed_still_works_and_says_its_new_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["download", "none.csv", "out", "--pause", "9-3"]) == 2
+    assert "argument --pause: 9-3: the first number" in capsys.readouterr().err
+    assert main(["download", "none.csv", "out", "--pause", "1-2", "--max-duration", "60"]) == 2
+    warned, renamed, failed = capsys.readouterr().err.splitlines()
+    assert warned == "embedx: warning: --pause is now called --pause-seconds"
+    assert renamed == "embedx: warning: --max-duration is now called --max-duration-seconds"
+    assert "none.csv" in failed
+    assert main(["download", "--help"]) == 0
+    assert "--pause " not in capsys.readouterr().out

@@ -67,7 +67,7 @@ def test_without_the_option_this_machine_is_not_asked(site, files, write_csv, tm
         (["links.csv", "out", "--per-class", "0"], "--per-class"),
         (["links.csv", "out", "--retry-status", "unavailible"], "did you mean 'unavailable'"),
         (["links.csv", "out", "--max-bytes", "12X"], "--max-bytes"),
-        (["links.csv", "out", "--pause", "9-3"], "--pause"),
+        (["links.csv", "out", "--pause-seconds", "9-3"], "--pause-seconds"),
         (["links.csv", "links.csv"], "cannot be written"),
         (["links.csv", "out", "--valid-fraction", "0.6", "--test-fraction", "0.6"], "fraction"),
     ],
@@ -89,7 +89,7 @@ def test_a_mixed_list(site, files, write_csv, tmp_path, embedx_download):
         write_csv(rows), tmp_path / "out", "--allow-private", "--seconds", "2", "--valid-fraction", "0.5"
     )
     assert done.returncode == 3, done.stderr
-    for text in ("unavailable", "invalid_url", "gone: nothing to be done", "3 new clips"):
+    for text in ("unavailable", "invalid_url", "it is gone: nothing can be done", "3 new clips"):
         assert text in done.stdout
     assert "download: 4/4 clips" in done.stderr
     manifest = read_manifest(tmp_path / "out" / "manifest.csv")
@@ -121,7 +121,7 @@ def test_a_mixed_list(site, files, write_csv, tmp_path, embedx_download):
 
 def test_a_blocked_host_is_exit_code_4(site, write_csv, tmp_path, embedx_download):
     rows = [(site.add(f"/{i}.mp3", always=403), "a") for i in range(12)]
-    done = embedx_download(write_csv(rows), tmp_path / "out", "--allow-private", "--pause", "0")
+    done = embedx_download(write_csv(rows), tmp_path / "out", "--allow-private", "--pause-seconds", "0")
     assert done.returncode == 4
     assert "was stopped (forbidden)" in done.stderr
     assert "not_tried" in done.stdout

@@ -356,7 +356,7 @@ def test_another_recipe_is_refused_before_anything_is_written(
 
 def test_another_compute_dtype_warns_and_is_recorded(fixtures: ModuleType, manifest: Manifest, output: Path) -> None:
     fixtures.extract(output, manifest)
-    with pytest.warns(ComputeDtypeWarning, match="begun in float32 and goes on in bfloat16"):
+    with pytest.warns(ComputeDtypeWarning, match="started in float32 and is resumed in bfloat16"):
         assert (
             fixtures.extract(output, manifest, fixtures.RECIPE.replace(compute_dtype="bfloat16"), retry_failed=True) > 0
         )
