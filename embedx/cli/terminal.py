@@ -14,7 +14,18 @@ from typing import TextIO
 
 from embedx.errors import Interrupted, count
 
-__all__ = ["Talk", "count", "encodable", "interrupted_means", "log", "printable", "show", "talk", "talking"]
+__all__ = [
+    "Talk",
+    "count",
+    "encodable",
+    "interrupted_means",
+    "log",
+    "printable",
+    "show",
+    "show_lines",
+    "talk",
+    "talking",
+]
 
 
 @dataclass(slots=True)
@@ -120,6 +131,12 @@ def show(*words: object, file: TextIO | None = None, flush: bool = False) -> Non
     stream.write(encodable(line, getattr(stream, "encoding", None) or "utf-8") + "\n")
     if flush:
         stream.flush()
+
+
+def show_lines(text: str) -> None:
+    """Print a text of several lines, each as `show` does; names in it have had their own line breaks escaped."""
+    for line in text.split("\n"):
+        show(line)
 
 
 def encodable(line: str, encoding: str) -> str:
