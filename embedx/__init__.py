@@ -24,11 +24,14 @@ _HOME = {
     "Resources": "embedx.recipe",
     "Source": "embedx.manifest",
     "compare": "embedx.comparison",
+    "download_clips": "embedx.download.clips",
     "extract_embeddings": "embedx.extract.job",
     "fit_model": "embedx.model",
     "load_embeddings": "embedx.dataset",
+    "merge_stores": "embedx.store.tools",
     "read_manifest": "embedx.manifest",
     "tune": "embedx.tuning",
+    "verify_store": "embedx.store.tools",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -1,5 +1,7 @@
 """The public names: adding or removing one is a decision, so it shows here."""
 
+from pathlib import Path
+
 import embedx
 import embedx.testing
 
@@ -17,11 +19,14 @@ FACE = [
     "Source",
     "__version__",
     "compare",
+    "download_clips",
     "extract_embeddings",
     "fit_model",
     "load_embeddings",
+    "merge_stores",
     "read_manifest",
     "tune",
+    "verify_store",
 ]
 
 
@@ -45,3 +50,12 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_testing_names_exist():
     assert all(hasattr(embedx.testing, name) for name in embedx.testing.__all__)
+
+
+def test_a_function_is_not_hidden_by_a_room_of_its_name():
+    rooms = {path.stem for path in Path(embedx.__file__).parent.iterdir()}
+    assert not set(FACE) & rooms
+
+
+def test_type_checkers_are_told_that_there_are_types():
+    assert (Path(embedx.__file__).parent / "py.typed").is_file()

@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import importlib
 import os
+import platform
+import resource
+import shlex
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from embedx.cli.terminal import show
-from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, unknown_name
+from embedx.cli.outputs import require_output, require_outputs
+from embedx.cli.parsing import asks_for_help, build_parser
+from embedx.cli.terminal import log, show, talk, talking
+from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, ParameterError, unknown_name
 
 __all__ = ["entry", "main"]
 
@@ -31,17 +36,11 @@ COMMANDS = {
     "verify": "check every row of a store",
     "merge": "put several stores of one recipe into one",
     "export": "write a saved head as ONNX, for serving elsewhere",
+    "completion": "print what makes a shell complete commands and options",
 }
 """Name and one line of help; ``embedx/cli/NAME.py`` holds ``add_arguments(parser)`` and ``run(args) -> int``."""
 
 EXIT_DONE, EXIT_BUG, EXIT_BAD_INPUT, EXIT_SOME_FAILED, EXIT_BLOCKED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose error is one line that names the next step."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,17 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 2 bad input or usage; 3 done, but some sources failed; 4 a host blocked the download;
         130 interrupted; 1 our own bug.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        from embedx.cli.completion import complete
+
+        complete(COMMANDS)
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
+        for line in _overview():
+            show(line)
         return EXIT_DONE if words else EXIT_BAD_INPUT
     if words[0] in ("-V", "--version"):
         from embedx import __version__
 
-        print(f"embedx {__version__}")
+        show(f"embedx {__version__}")
         return EXIT_DONE
     if words[0] not in COMMANDS:
-        print(f"embedx: {unknown_name('command', words[0], COMMANDS)}", file=sys.stderr)
+        show(f"embedx: {unknown_name('command', words[0], COMMANDS)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return _run(words[0], words[1:])
 
@@ -86,34 +92,38 @@ def entry() -> NoReturn:
     sys.exit(code)
 
 
-def _overview() -> str:
+def _overview() -> list[str]:
     lines = [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: embedx COMMAND ...",
-            "",
-            "Labelled audio in, a classifier you can trust out.",
-            "",
-            *lines,
-            "",
-            "embedx COMMAND --help says more; every command takes --debug for a traceback.",
-        ]
-    )
+    return [
+        "usage: embedx COMMAND ...",
+        "",
+        "Labelled audio in, a classifier you can trust out.",
+        "",
+        *lines,
+        "",
+        "embedx help COMMAND says more. Every command takes --quiet, --verbose, --log-file FILE and --debug.",
+    ]
 
 
 def _run(command: str, words: Sequence[str]) -> int:
-    module = importlib.import_module(f"embedx.cli.{command}")
-    parser = _Parser(prog=f"embedx {command}", description=COMMANDS[command])
-    parser.add_argument(
-        "--debug", action="store_true", help="show the tracebacks of errors, those of its processes among them"
-    )
-    module.add_arguments(parser)
     try:
-        args = parser.parse_args(words)
+        module, parser = build_parser(command, COMMANDS[command])
+        args = parser.parse_words(["--help"] if asks_for_help(words) else words)
     except SystemExit as stop:
         return int(stop.code or 0)
-    with _debugging() if args.debug else contextlib.nullcontext():
-        return _guarded(module, args)
+    except KeyboardInterrupt:
+        show("embedx: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    try:
+        if args.log_file is not None:
+            require_output(args.log_file, "file", option="--log-file")
+        saying = talking(quiet=args.quiet, verbose=args.verbose, log_file=args.log_file)
+        with saying, _debugging() if args.debug else contextlib.nullcontext():
+            return _guarded(command, module, args, words)
+    except (ParameterError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        show(f"embedx: {why}" if why is error else f"embedx: --log-file {args.log_file}: {why}", file=sys.stderr)
+        return EXIT_BAD_INPUT
 
 
 @contextlib.contextmanager
@@ -130,9 +140,13 @@ def _debugging() -> Iterator[None]:
             os.environ["EMBEDX_DEBUG"] = before
 
 
-def _guarded(module: Any, args: argparse.Namespace) -> int:
+def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequence[str]) -> int:
     warnings.showwarning = _show_warning
+    started = time.monotonic()
     try:
+        log(shlex.join(["embedx", command, *words]))
+        _say_versions()
+        require_outputs(command, args)
         return int(module.run(args))
     except KeyboardInterrupt as stop:
         what_is_kept = str(stop) if isinstance(stop, Interrupted) else ""
@@ -141,26 +155,58 @@ def _guarded(module: Any, args: argparse.Namespace) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except EmbedxError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"embedx: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
     except Exception as error:
-        if args.debug:
-            traceback.print_exc()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(f"embedx: {error.strerror}: make room where the output goes, and run it again", file=sys.stderr)
-            return EXIT_BAD_INPUT
-        hint = "" if args.debug else "; run again with --debug and report the traceback"
-        print(
-            f"embedx: internal error, {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{hint}",
-            file=sys.stderr,
-        )
-        return EXIT_BUG
+        return _fail(error, is_debugging=args.debug)
+    finally:
+        _say_cost(command, time.monotonic() - started)
+
+
+def _fail(error: Exception, *, is_debugging: bool) -> int:
+    """Say what went wrong in one line; the log file gets the traceback of what nobody foresaw."""
+    if is_debugging:
+        for line in traceback.format_exc().splitlines():
+            show(line, file=sys.stderr)
+    if isinstance(error, EmbedxError):
+        show(f"embedx: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        show(f"embedx: {error.strerror}: make room where the output goes, and run it again", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    if not is_debugging:
+        log(traceback.format_exc())
+    hint = "" if is_debugging else "; run again with --debug and report the traceback"
+    text = str(error).splitlines()[0] if str(error) else ""
+    show(f"embedx: internal error, {type(error).__name__}: {text}{hint}", file=sys.stderr)
+    return EXIT_BUG
+
+
+def _say_versions() -> None:
+    """Say, when asked to say more, what is running."""
+    if talk.verbose:
+        from embedx import __version__
+        from embedx.versions import installed_versions
+
+        versions = installed_versions(("numpy", "torch", "transformers", "scikit-learn", "h5py", "av"))
+        words = ", ".join(f"{name} {version}" for name, version in versions.items())
+        show(f"embedx {__version__} on {platform.platform()}, {words}", file=sys.stderr)
+
+
+def _say_cost(command: str, seconds: float) -> None:
+    """Say, when asked to say more, what it took."""
+    if talk.verbose:
+        peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        text = f"{command} took {seconds:.1f} s and at most {peaks[0] / 1e3:,.0f} MB of memory"
+        with contextlib.suppress(OSError):
+            show(f"{text}, its largest child process {peaks[1] / 1e3:,.0f} MB", file=sys.stderr)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    if issubclass(category, EmbedxWarning):
-        with contextlib.suppress(OSError):  # a full disk under the log is no reason to stop
-            print(f"embedx: warning: {message}", file=sys.stderr)
+    own = issubclass(category, EmbedxWarning)
+    if not own and not talk.verbose:
+        return
+    line = f"embedx: warning: {message}" if own else f"{category.__name__}: {message}"
+    if talk.quiet:
+        log(line)
+        return
+    with contextlib.suppress(OSError):  # a full disk under the log is no reason to stop
+        show(line, file=sys.stderr)

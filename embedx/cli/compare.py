@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedx.cli.labels import read_labels
+from embedx.cli.terminal import show, show_lines
 from embedx.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             n_jobs=args.jobs,
             progress=progress,
         )
-    print(render_text(comparison))
+    show_lines(render_text(comparison))
     write_results(comparison, Path(args.output), next(iter(stores.values())))
     return 0
 
@@ -154,4 +155,4 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ParameterError(f"{folder}: cannot be written ({error.strerror}). Give another folder with -o") from error
-    print(f"wrote {', '.join(texts)} to {folder}")
+    show(f"wrote {', '.join(texts)} to {folder}")

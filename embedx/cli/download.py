@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from embedx.download.tables import Division
 
 from embedx.cli.download_options import add_arguments
-from embedx.cli.terminal import interrupted_means
+from embedx.cli.terminal import count, interrupted_means, printable, show
 
 __all__ = ["add_arguments", "run"]
 
@@ -28,7 +28,7 @@ _NEEDS_RUNTIME = "YouTube needs one and yt-dlp's scripts for it, pip install 'em
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
     from embedx.download.tables import Division
-    from embedx.errors import ManifestError, ParameterError
+    from embedx.errors import ParameterError
 
     plan = _plan(args, {})
     if args.check:
@@ -37,8 +37,6 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(plan, args)
     if args.output is None:
         raise ParameterError("name the folder for the clips: embedx download CSV FOLDER (or --check to look only)")
-    if Path(args.output).exists() and not Path(args.output).is_dir():
-        raise ManifestError(f"{args.output} cannot be written: it is a file, not a folder. Give another folder")
     division = Division(args.group, args.valid_fraction, args.test_fraction, args.seed)
     options = _options(args, is_youtube=_has_youtube(plan))
     if args.repair_ids:
@@ -67,21 +65,22 @@ def _check(plan: LinkPlan, args: argparse.Namespace) -> int:
     from embedx.download.repair import is_stripped
 
     columns = f"links from {plan.columns['url']!r}, labels from {plan.columns.get('label')!r}"
-    print(f"{plan.place}: {len(plan.rows):,} rows; {columns}\n")
-    print(f"  {len(plan.damaged):>6,} damaged, never requested")
+    show(f"{plan.place}: {count(len(plan.rows), 'row')}; {columns}")
+    show()
+    show(f"  {len(plan.damaged):>6,} damaged, never requested")
     for cause, n in plan.causes.most_common():
-        print(f"    {n:>6,} {cause}: {DAMAGE_CAUSES[cause]}")
+        show(f"    {n:>6,} {cause}: {DAMAGE_CAUSES[cause]}")
     if is_stripped(plan):
-        print("           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': that address was")
-        print("           taken away with str.strip(), which eats the id's own letters too (not so removeprefix)")
-    print(f"  {len(plan.rows) - len(plan.damaged):>6,} whole")
-    print(f"  {plan.n_unique:>6,} unique ({plan.n_repeats:,} repeats)")
-    print(f"  {len(plan.conflicts):>6,} conflicts: one link, two labels ({_conflict_rule(args)})")
+        show("           None begins or ends with a letter of 'https://www.youtube.com/watch?v=': that address was")
+        show("           taken away with str.strip(), which eats the id's own letters too (not so removeprefix)")
+    show(f"  {len(plan.rows) - len(plan.damaged):>6,} whole")
+    show(f"  {plan.n_unique:>6,} unique ({plan.n_repeats:,} repeats)")
+    show(f"  {len(plan.conflicts):>6,} conflicts: one link, two labels ({_conflict_rule(args)})")
     for conflict in plan.conflicts[:5]:
         rows = ", ".join(f"{row.label!r} in row {row.number}" for row in conflict.rows)
-        print(f"           {conflict.url}: {rows}")
+        show(f"           {conflict.url}: {rows}")
     _print_classes(plan)
-    _print_surroundings(plan, args)
+    _print_environment(plan, args)
     return 3 if plan.damaged or plan.conflicts else 0
 
 
@@ -97,60 +96,69 @@ def _print_classes(plan: LinkPlan) -> None:
         "rows": Counter(row.label for row in plan.rows),
         "damaged": Counter(row.label for row in plan.damaged),
         "unique": Counter(row.label for row in unique.values()),
-        "clips": Counter(ask.label for ask in plan.asks),
+        "clips": Counter(request.label for request in plan.requests),
     }
-    print(f"\n  {'class':<20}" + "".join(f"{name:>9}" for name in counts))
+    show()
+    show(f"  {'class':<20}" + "".join(f"{name:>9}" for name in counts))
     for label, _ in counts["rows"].most_common(40):
-        print(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>9,}" for counter in counts.values()))
+        show(f"  {label or '(none)':<20}" + "".join(f"{counter[label]:>9,}" for counter in counts.values()))
 
 
-def _print_surroundings(plan: LinkPlan, args: argparse.Namespace) -> None:
-    from embedx.download.surroundings import find_js_runtime, free_bytes, has_solver
+def _print_environment(plan: LinkPlan, args: argparse.Namespace) -> None:
+    from embedx.download.environment import find_js_runtime, free_bytes, has_solver
 
     n_clips = _n_wanted(plan, args)
     need = n_clips * (args.seconds or 300.0) * _BYTES_PER_SECOND
     free = free_bytes(args.output or ".")
-    print(f"\n  disk: at most {need / 1e9:.2f} GB for {n_clips:,} clips, {free / 1e9:.1f} GB free")
+    show()
+    show(f"  disk: at most {need / 1e9:.2f} GB for {count(n_clips, 'clip')}, {free / 1e9:.1f} GB free")
     if _has_youtube(plan):
         runtime = find_js_runtime()
         found = f"{runtime.name} {runtime.version} ({runtime.path})" if runtime else "none"
-        print(f"  JavaScript runtime: {found}{'' if runtime and has_solver() else f': {_NEEDS_RUNTIME}'}")
+        show(f"  JavaScript runtime: {found}{'' if runtime and has_solver() else f': {_NEEDS_RUNTIME}'}")
 
 
 def _has_youtube(plan: LinkPlan) -> bool:
-    return any(ask.row.link.host == "www.youtube.com" for ask in plan.asks)
+    return any(request.row.link.host == "www.youtube.com" for request in plan.requests)
 
 
 def _n_wanted(plan: LinkPlan, args: argparse.Namespace) -> int:
-    counts = Counter(ask.label for ask in plan.asks)
+    counts = Counter(request.label for request in plan.requests)
     return sum(min(args.per_class or n, n) for n in counts.values())
 
 
 def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
-    from embedx.download.draw import draw_order
     from embedx.download.links import public_url
+    from embedx.download.sampling import draw_order
 
-    for label, asks in draw_order(plan.asks, seed=args.seed).items():
-        for ask in asks[: args.per_class]:
-            print("\t".join([ask.key, label or "", public_url(ask.url), str(ask.start), str(ask.seconds or "all")]))
+    for label, requests in draw_order(plan.requests, seed=args.seed).items():
+        for request in requests[: args.per_class]:
+            fields = (
+                request.key,
+                label or "",
+                public_url(request.url),
+                str(request.start),
+                str(request.seconds or "all"),
+            )
+            show("\t".join(map(printable, fields)))
     return 0
 
 
 def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
+    from embedx.download.environment import find_js_runtime, has_solver, read_cookies
     from embedx.download.fetch import FetchOptions
-    from embedx.download.surroundings import find_js_runtime, has_solver, read_cookies
 
     cookies = read_cookies(args.cookies) if args.cookies else None  # bad input is refused before anything is said
     runtime = find_js_runtime()
     if is_youtube and not (runtime and has_solver()):
-        print(f"embedx: warning: no JavaScript runtime with scripts: {_NEEDS_RUNTIME}", file=sys.stderr)
+        show(f"embedx: warning: no JavaScript runtime with scripts: {_NEEDS_RUNTIME}", file=sys.stderr)
     return FetchOptions(
         cookies=cookies,
         proxy=args.proxy,
-        timeout_seconds=args.timeout,
-        deadline_seconds=args.deadline,
+        timeout_seconds=args.timeout_seconds,
+        deadline_seconds=args.deadline_seconds,
         max_bytes=args.max_bytes,
-        max_duration_seconds=args.max_duration,
+        max_duration_seconds=args.max_duration_seconds,
         allow_private=args.allow_private,
         js_runtimes={runtime.name: {"path": runtime.path}} if runtime else {},
     )
@@ -162,30 +170,26 @@ def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> 
     from embedx.download.hosts import Hosts
     from embedx.download.repair import repair_rows
 
-    hosts = Hosts(pause_seconds=args.pause)
+    hosts = Hosts(pause_seconds=args.pause_seconds)
     with ProgressBar("repair", unit="ids") as bar:
         return repair_rows(plan, Path(args.output), search=Fetcher(options).search, hosts=hosts, progress=bar)
 
 
 def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions, division: Division) -> int:
-    from embedx import __version__
-    from embedx.audio.decode import decoder_versions
     from embedx.cli.progress import ProgressBar
-    from embedx.download.fetch import Fetcher, fetch_versions
+    from embedx.download.clips import download_plan
     from embedx.download.hosts import Hosts
-    from embedx.download.job import download
 
     with ProgressBar("download", unit="clips") as bar:
-        report = download(
+        report = download_plan(
             plan,
             args.output,
-            make_fetcher=lambda is_stopped: Fetcher(options, is_stopped=is_stopped),
+            options,
+            division=division,
+            hosts=Hosts(pause_seconds=args.pause_seconds),
             per_class=args.per_class,
             jobs=args.jobs,
-            hosts=Hosts(pause_seconds=args.pause),
             retry_status=args.retry_status,
-            division=division,
-            versions={"embedx": __version__, **fetch_versions(), **decoder_versions()},
             progress=bar,
         )
     _print_report(report)
@@ -196,17 +200,18 @@ def _print_report(report: DownloadReport) -> None:
     from embedx.download.status import STATUSES
 
     labels = sorted({label for counts in report.table.values() for label in counts})[:8]
-    print(f"{'status':<16}{'rows':>8}" + "".join(f"{(label or '(none)')[:14]:>15}" for label in labels))
+    show(f"{'status':<16}{'rows':>8}" + "".join(f"{(label or '(none)')[:14]:>15}" for label in labels))
     for word, counts in report.table.items():
         numbers = "".join(f"{counts.get(label, 0):>15,}" for label in labels)
-        print(f"{word:<16}{sum(counts.values()):>8,}{numbers}")
+        show(f"{word:<16}{sum(counts.values()):>8,}{numbers}")
     cost = f"{report.bytes_fetched / 1e6:.1f} MB fetched in {report.seconds:.0f} s"
-    print(f"\n{report.n_new:,} new clips, {cost} -> {report.output}/manifest.csv")
+    show()
+    show(f"{count(report.n_new, 'new clip')}, {cost} -> {report.output}/manifest.csv")
     for word in report.table:
         if STATUSES[word].advice:
-            print(f"  {word}: {STATUSES[word].advice}")
+            show(f"  {word}: {STATUSES[word].advice}")
     for host, word in report.stopped.items():
-        print(f"embedx: {host} was stopped ({word}): wait some hours, then run the same command again", file=sys.stderr)
+        show(f"embedx: {host} was stopped ({word}): wait a few hours, then run the same command again", file=sys.stderr)
 
 
 def _exit_code(report: DownloadReport, *, is_drawn: bool) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from embedx.cli.parsing import add_renamed
+
 __all__ = ["add_arguments"]
 
 
@@ -13,11 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "csv", help="CSV with a column of links (URLs, bare YouTube ids, local files) and one of labels"
     )
-    parser.add_argument("output", nargs="?", help="folder for the clips; a folder of an earlier run is gone on with")
+    parser.add_argument("output", nargs="?", help="folder for the clips; an earlier run in it is resumed")
     look = parser.add_argument_group("look first")
-    look.add_argument("--check", action="store_true", help="report rows, classes, damage; request and write nothing")
-    look.add_argument("--dry-run", action="store_true", help="list what would be fetched; request and write nothing")
-    look.add_argument("--repair-ids", choices=("search",), help="look for cut YouTube ids by the rows' titles")
+    look.add_argument(
+        "--check", action="store_true", help="report rows, classes and damage; nothing is requested or written"
+    )
+    look.add_argument(
+        "--dry-run", action="store_true", help="list what would be fetched; nothing is requested or written"
+    )
+    look.add_argument(
+        "--repair-ids", choices=("search",), help="look up YouTube ids that were cut off, by the titles in their rows"
+    )
     _add_choice(parser.add_argument_group("what"))
     _add_limits(parser.add_argument_group("how"))
 
@@ -27,26 +35,43 @@ def _add_choice(group: Any) -> None:
     group.add_argument("--label-column", help="column of labels (guessed from the usual names)")
     group.add_argument("--seconds", type=_length, default=30.0, metavar="S", help="length of a clip or 'all' (30)")
     group.add_argument("--start", type=_start, default="middle", help="seconds, 'middle' or 'random' (middle)")
-    group.add_argument("--per-class", type=_count, metavar="N", help="N clips a class, drawn until N succeed")
-    group.add_argument("--clips-per-video", type=_count, default=1, metavar="K", help="K clips of a video (1)")
+    group.add_argument(
+        "--per-class", type=_count, metavar="N", help="N clips of each class, drawn at random until N succeed"
+    )
+    group.add_argument("--clips-per-video", type=_count, default=1, metavar="K", help="K clips from each video (1)")
     group.add_argument("--conflicts", choices=("drop", "first"), default="drop", help="links with two labels (drop)")
     group.add_argument(
-        "--group", choices=("video", "channel"), default="video", help="what splits must not cut (video)"
+        "--group", choices=("video", "channel"), default="video", help="what splits must keep together (video)"
     )
-    group.add_argument("--valid-fraction", type=_fraction, default=0.0, metavar="F", help="share for validation (0)")
-    group.add_argument("--test-fraction", type=_fraction, default=0.0, metavar="F", help="share for testing (0)")
-    group.add_argument("--seed", type=int, default=0, help="of the draw and the splits (0)")
+    group.add_argument(
+        "--valid-fraction", type=_fraction, default=0.0, metavar="F", help="share of the clips for validation (0)"
+    )
+    group.add_argument(
+        "--test-fraction", type=_fraction, default=0.0, metavar="F", help="share of the clips for testing (0)"
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the draw and the splits (0)")
     group.add_argument("--retry-status", type=_statuses, default=(), metavar="A,B", help="try these failures again")
 
 
 def _add_limits(group: Any) -> None:
-    group.add_argument("--jobs", type=_count, default=4, help="clips at a time, one of a host (4)")
-    group.add_argument("--pause", type=_pause, metavar="S[-S]", help="between clips of a host (YouTube 5-10 s, else 0)")
-    group.add_argument("--timeout", type=_positive, default=20.0, metavar="S", help="for a server's answer (20)")
-    group.add_argument("--deadline", type=_positive, default=300.0, metavar="S", help="for one try of a clip (300)")
-    group.add_argument("--max-bytes", type=_bytes, default=400 * 2**20, metavar="B", help="media of one clip (400M)")
-    group.add_argument("--max-duration", type=_positive, metavar="S", help="refuse longer sources")
-    group.add_argument("--cookies", metavar="FILE", help="Netscape cookie file; only read")
+    group.add_argument("--jobs", type=_count, default=4, help="clips fetched at a time, one per host (4)")
+    group.add_argument(
+        "--pause-seconds", type=_pause, metavar="S[-S]", help="pause between clips of one host (YouTube 5-10, else 0)"
+    )
+    group.add_argument(
+        "--timeout-seconds", type=_positive, default=20.0, metavar="S", help="how long to wait for a server (20)"
+    )
+    group.add_argument(
+        "--deadline-seconds", type=_positive, default=300.0, metavar="S", help="limit for one attempt at a clip (300)"
+    )
+    group.add_argument(
+        "--max-bytes", type=_bytes, default=400 * 2**20, metavar="B", help="most bytes to fetch for one clip (400M)"
+    )
+    group.add_argument("--max-duration-seconds", type=_positive, metavar="S", help="refuse longer sources")
+    for old, kind in (("--pause", _pause), ("--timeout", _positive), ("--deadline", _positive)):
+        add_renamed(group, old, f"{old}-seconds", type=kind)
+    add_renamed(group, "--max-duration", "--max-duration-seconds", type=_positive)
+    group.add_argument("--cookies", metavar="FILE", help="Netscape cookie file; it is only read")
     group.add_argument("--proxy", metavar="URL", help="proxy (default: the environment's)")
     group.add_argument("--allow-private", action="store_true", help="also reach this machine and private networks")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from embedx.cli.terminal import show
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -26,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
         "not checked: onnxruntime is not installed" if difference is None else f"largest difference {difference:.1e}"
     )
     taken = "log-mel statistics" if model.eats == "control" else "embeddings"
-    print(f"saved {args.onnx}: {model.n_features} columns of {taken} -> {len(model.classes)} classes ({checked})")
+    show(f"saved {args.onnx}: {model.n_features} columns of {taken} -> {len(model.classes)} classes ({checked})")
     return 0

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from embedx.cli.terminal import interrupted_means
+from embedx.cli.terminal import interrupted_means, show
 
 if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
@@ -186,9 +186,9 @@ def _read_sources(args: argparse.Namespace) -> Manifest:
         must_exist=not args.skip_missing,
     )
     if manifest.columns:
-        print("columns: " + ", ".join(f"{role} = {name!r}" for role, name in manifest.columns.items()))
+        show("columns: " + ", ".join(f"{role} = {name!r}" for role, name in manifest.columns.items()))
     if manifest.n_repeats:
-        print(f"{manifest.n_repeats} rows repeat an earlier clip and were left out")
+        show(f"{manifest.n_repeats} rows repeat an earlier clip and were left out")
     return _without_missing(manifest) if args.skip_missing else manifest
 
 
@@ -201,7 +201,7 @@ def _without_missing(manifest: Manifest) -> Manifest:
     if not there:
         raise ManifestError(f"none of the {len(manifest)} files is there (looked in {manifest.root})")
     if len(there) < len(manifest):
-        print(f"{len(manifest) - len(there)} of {len(manifest)} files are missing and were left out")
+        show(f"{len(manifest) - len(there)} of {len(manifest)} files are missing and were left out")
     return replace(manifest, sources=there)
 
 
@@ -209,19 +209,19 @@ def _print_report(report: ExtractReport) -> None:
     recipe, n_left = report.recipe, report.n_failed_before
     if report.n_computed or report.failures:
         speed = report.audio_seconds / max(report.seconds, 1e-9)
-        print(
+        show(
             f"{report.n_computed} clips ({report.audio_seconds:.0f} s of audio) embedded in {report.seconds:.1f} s "
             f"({speed:.1f}x real time), {report.n_done_before} done before"
         )
     else:
-        print(f"nothing to compute: all {report.n_done_before} clips were done before")
+        show(f"nothing to compute: all {report.n_done_before} clips were done before")
     layers = f"{len(recipe.layers)} layers" if len(recipe.layers) > 1 else f"layer {recipe.layers[0]}"
-    print(f"{report.output}: {recipe.encoder} ({recipe.revision[:12]}), {layers}, {recipe.pooling}")
+    show(f"{report.output}: {recipe.encoder} ({recipe.revision[:12]}), {layers}, {recipe.pooling}")
     if report.note:
-        print(f"note on {recipe.encoder}: {report.note}")
+        show(f"note on {recipe.encoder}: {report.note}")
     _print_failures(report)
     if n_left:
-        print(f"{n_left} clips failed in an earlier run (--retry-failed tries them again)")
+        show(f"{n_left} clips failed in an earlier run (--retry-failed tries them again)")
 
 
 def _told(failure: Failure) -> str:
@@ -234,10 +234,10 @@ def _told(failure: Failure) -> str:
 def _print_failures(report: ExtractReport) -> None:
     if not report.failures:
         return
-    print(f"{len(report.failures)} clips failed and have no rows:")
+    show(f"{len(report.failures)} clips failed and have no rows:")
     for reason, count in Counter(failure.reason for failure in report.failures).most_common():
         named = [failure for failure in report.failures if failure.reason == reason][:_MOST_NAMED]
         for failure in named:
-            print(f"  {reason:<12} {_told(failure)}")
+            show(f"  {reason:<12} {_told(failure)}")
         if count > len(named):
-            print(f"  {reason:<12} and {count - len(named)} more: embedx info {report.output} --failures")
+            show(f"  {reason:<12} and {count - len(named)} more: embedx info {report.output} --failures")

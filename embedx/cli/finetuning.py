@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedx.cli.terminal import show
+
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
 
@@ -133,7 +135,5 @@ def telling_how_to_resume(args: argparse.Namespace) -> Iterator[None]:
     except KeyboardInterrupt:
         place = Path(f"{Path(args.output)}.checkpoints")
         if args.head == "finetune" and any(place.glob("step-*")):
-            print(
-                f"embedx: its state is in {place}: the same command with --resume goes on from there", file=sys.stderr
-            )
+            show(f"embedx: its state is in {place}: the same command with --resume goes on from there", file=sys.stderr)
         raise

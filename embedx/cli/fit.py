@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from embedx.cli.finetuning import add_finetune_arguments, finetune_parameters, is_first_process, telling_how_to_resume
 from embedx.cli.learning import add_data_arguments, add_tuning_arguments, parse_parameters, read_parts, run_tuning
 from embedx.cli.progress import ProgressBar
+from embedx.cli.terminal import show
 
 if TYPE_CHECKING:
     from embedx.model import Model
@@ -54,20 +55,20 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder = model.save(args.output)
     _print_scores(model)
-    print(f"saved {folder}: {args.head} on {len(train)} clips, {len(model.classes)} classes")
+    show(f"saved {folder}: {args.head} on {len(train)} clips, {len(model.classes)} classes")
     return 0
 
 
 def _print_scores(model: Model) -> None:
     if "valid" in model.scores:
         columns = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
-        print(f"{model.scores['valid']['n_clips']} held-out clips  " + "  ".join(f"{name:>17}" for name in columns))
+        show(f"{model.scores['valid']['n_clips']} held-out clips  " + "  ".join(f"{name:>17}" for name in columns))
         for row, name in (("valid", model.head), ("majority", "majority baseline")):
-            print(f"  {name:<20}" + "  ".join(f"{model.scores[row][column]:>17.3f}" for column in columns))
+            show(f"  {name:<20}" + "  ".join(f"{model.scores[row][column]:>17.3f}" for column in columns))
     if "calibration" in model.scores:
         facts = model.scores["calibration"]
         how = f"temperature {facts['temperature']:.2f}" if facts["method"] == "temperature" else facts["method"]
-        print(
+        show(
             f"calibrated ({how}, {facts['n_clips']} held-out predictions): "
             f"log-loss {facts['log_loss_before']:.3f} -> {facts['log_loss_after']:.3f}, "
             f"calibration error {facts['ece_before']:.3f} -> {facts['ece_after']:.3f}"

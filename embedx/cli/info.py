@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedx.cli.terminal import show
+
 if TYPE_CHECKING:
     from embedx.store.tools import StoreInfo
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         info = store_info(args.path)
         lines = iter(f"{clip}\t{error}" for clip, error in info.failures) if args.failures else _lines(args.path, info)
     for line in lines:
-        print(_printable(line))
+        show(line)
     return 0
 
 
@@ -70,8 +72,3 @@ def _size(n_bytes: float) -> str:
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.4g} GB"
-
-
-def _printable(text: str) -> str:
-    """Show what a file from a stranger says without obeying it: no control characters but the tab."""
-    return "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in text)

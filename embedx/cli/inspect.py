@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from embedx.cli.labels import read_labels
+from embedx.cli.terminal import show
 
 __all__ = ["add_arguments", "run"]
 
@@ -29,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     from embedx.cli.progress import ProgressBar
     from embedx.dataset import load_embeddings
     from embedx.inspection import inspect_data
-    from embedx.report.tables import printable
 
     labels = read_labels(args)
     dataset = load_embeddings(args.store, labels=labels)
@@ -37,16 +37,16 @@ def run(args: argparse.Namespace) -> int:
         inspection = inspect_data(dataset, audio=not args.no_audio, seed=args.seed, progress=progress)
     marks = {"good": "ok ", "note": " . ", "bad": " ! "}
     for finding in inspection.findings:
-        print(printable(f"{marks[finding.level]} {finding.title}: {finding.text}"))
+        show(f"{marks[finding.level]} {finding.title}: {finding.text}")
         for item in finding.items[:SHOWN]:
-            print(printable(f"      {item}"))
+            show(f"      {item}")
         if len(finding.items) > SHOWN:
-            print(
+            show(
                 f"      and {len(finding.items) - SHOWN} more{'' if args.output else ' (all with -o inspection.json)'}"
             )
     if args.output:
         place = Path(args.output)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(json.dumps(inspection.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"wrote {place}")
+        show(f"wrote {place}")
     return 0

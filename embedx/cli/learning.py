@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import read_labels
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import interrupted_means
+from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import DatasetError, ParameterError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _predefined(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
     if not indices["train"]:
         raise DatasetError("the split names no clip 'train': there is nothing to learn from")
     if indices["test"]:
-        print(f"{len(indices['test'])} test clips are left alone (embedx compare judges on them)")
+        show(f"{len(indices['test'])} test clips are left alone (embedx compare judges on them)")
     return dataset.take(indices["train"]), dataset.take(indices["valid"]) if indices["valid"] else None
 
 
@@ -140,8 +140,8 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
     pruned = f", {tuned.n_pruned} given up early" if tuned.n_pruned else ""
     default = next((t["value"] for t in tuned.history if t["value"] is not None), None)
     against = "" if default is None else f" (defaults {default:.4f})"
-    print(f"tuned {args.head}: {tuned.n_trials} trials{pruned} in {tuned.seconds:.1f} s")
-    print(f"  inner {tuned.metric} {tuned.value:.4f}{against}: {shown_parameters(tuned.params, dataset)}")
+    show(f"tuned {args.head}: {tuned.n_trials} trials{pruned} in {tuned.seconds:.1f} s")
+    show(f"  inner {tuned.metric} {tuned.value:.4f}{against}: {shown_parameters(tuned.params, dataset)}")
     return tuned
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from embedx.cli.terminal import count, show
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -14,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         help="folder that the relative paths of all inputs are relative to, for stores made on other machines "
-        "(by default, paths go on naming the files they named)",
+        "(by default, every path keeps naming the same file)",
     )
     parser.add_argument(
         "--last-wins", action="store_true", help="where two stores hold different content for one path, take the later"
@@ -26,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
     from embedx.store.tools import merge_stores
 
     n = merge_stores(args.inputs, args.output, root=args.root, last_wins=args.last_wins)
-    print(f"{args.output}: {n:,} clips from {len(args.inputs)} stores")
+    show(f"{args.output}: {count(n, 'clip')} from {count(len(args.inputs), 'store')}")
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from embedx.cli.progress import ProgressBar
+from embedx.cli.terminal import show
 from embedx.errors import ManifestError, ParameterError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         predictions = model.predictions(manifest, resources=resources, progress=bar)
     _write(args, list(_rows(predictions, shown_below, args.proba)))
     if predictions.n_failed:
-        print(f"{predictions.n_failed} of {len(predictions)} clips failed: see column 'error'", file=sys.stderr)
+        show(f"{predictions.n_failed} of {len(predictions)} clips failed: see column 'error'", file=sys.stderr)
     return 3 if predictions.n_failed else 0
 
 
@@ -104,10 +105,10 @@ def _write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     if args.csv:
         with open(args.csv, "w", newline="", encoding="utf-8") as stream:
             _write_csv(rows, stream)
-        print(f"{len(rows)} rows written to {args.csv}", file=sys.stderr)
+        show(f"{len(rows)} rows written to {args.csv}", file=sys.stderr)
     if args.json:
         for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
+            show(json.dumps(row, ensure_ascii=False))
     elif not args.csv:
         _write_csv(rows, sys.stdout)
 

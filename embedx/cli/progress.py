@@ -11,6 +11,8 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
+from embedx.cli.terminal import log, printable, show, talk
+
 __all__ = ["ProgressBar"]
 
 
@@ -28,6 +30,8 @@ class ProgressBar:
     every_seconds : float
         Distance of plain lines when the stream is no terminal.
 
+    Rate and time left count from the first report: what an earlier run did is done, but was not done now.
+    With ``--quiet`` nothing is shown; a log file gets the plain lines, whatever the stream shows.
     A stream that is closed, full or whose reader is gone silences the bar; the work goes on.
     """
 
@@ -36,7 +40,8 @@ class ProgressBar:
         self.stream: TextIO | None = sys.stderr if stream is None else stream  # None: the process has no stderr
         self.every_seconds = every_seconds
         self._bar: Any = None
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._began: tuple[int, float] | None = None
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -50,35 +55,42 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int | None, **facts: object) -> None:
         """Report ``done`` of ``total``; ``facts`` are short values to show beside."""
-        if self.stream is None:
-            return
+        if self._began is None:
+            self._began = done, time.monotonic()
+        draws = self.stream is not None and not talk.quiet and self.stream.isatty()
         try:
-            show = self._draw if self.stream.isatty() else self._say
-            show(done, total, facts, self.stream)
+            if draws:
+                self._draw(done, total, facts)
+            self._say(done, total, facts, is_shown=self.stream is not None and not talk.quiet and not draws)
         except (OSError, ValueError):
             self.stream = None
 
-    def _draw(self, done: int, total: int | None, facts: dict[str, object], stream: TextIO) -> None:
+    def _draw(self, done: int, total: int | None, facts: dict[str, object]) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=self.title, unit=f" {self.unit}", total=total, file=stream, dynamic_ncols=True)
+            words: dict[str, Any] = {"desc": printable(self.title), "unit": f" {self.unit}", "dynamic_ncols": True}
+            self._bar = tqdm(total=total, initial=done, file=self.stream, **words)
         self._bar.total = total
-        self._bar.set_postfix({key: str(value) for key, value in facts.items()}, refresh=False)
+        self._bar.set_postfix({key: printable(str(value)) for key, value in facts.items()}, refresh=False)
         self._bar.update(done - self._bar.n)
 
-    def _say(self, done: int, total: int | None, facts: dict[str, object], stream: TextIO) -> None:
+    def _say(self, done: int, total: int | None, facts: dict[str, object], *, is_shown: bool) -> None:
         now = time.monotonic()
         finished = total is not None and done >= total
         if now - self._last < self.every_seconds and not finished:
             return
         self._last = now
-        elapsed = max(now - self._started, 1e-9)
-        rate = done / elapsed
-        left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 and not finished else ""
-        extra = "".join(f", {key} {value}" for key, value in facts.items())
-        print(
-            f"{self.title}: {done}/{total or '?'} {self.unit}, {rate:.1f} a second{left}{extra}",
-            file=stream,
-            flush=True,
-        )
+        line = f"{self.title}: {done}/{total or '?'} {self.unit}{self._speed(done, total, now)}"
+        line += "".join(f", {key} {value}" for key, value in facts.items())
+        if is_shown:
+            show(line, file=self.stream, flush=True)
+        else:
+            log(line)
+
+    def _speed(self, done: int, total: int | None, now: float) -> str:
+        first, began = self._began or (done, now)
+        if done <= first or now <= began:
+            return ""
+        rate = (done - first) / (now - began)
+        return f", {rate:.1f} a second" + (f", {(total - done) / rate:.0f} s left" if total and done < total else "")

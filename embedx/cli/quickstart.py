@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.progress import ProgressBar
+from embedx.cli.terminal import show, show_lines
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_sample()
-    print(f"The sample: {len(manifest)} clips of 5 s from ESC-10, four classes of 38 (licences: its clips.csv)\n")
+    show_lines(f"The sample: {len(manifest)} clips of 5 s from ESC-10, four classes of 38 (licences: its clips.csv)\n")
     dataset = _extract(manifest, folder / "embeddings.h5")
     best = _compare(dataset, folder / "results", args.seed)
     _save_and_predict(dataset, best, folder / "model", args.seed)
@@ -56,10 +57,10 @@ def _extract(manifest: Manifest, store: Path) -> Dataset:
         report = extract_embeddings(manifest, store, encoder="tiny", progress=progress)
     again = f" ({report.n_done_before} were there already)" if report.n_done_before else ""
     rate = f", {report.audio_seconds / report.seconds:.0f} x real time" if report.n_computed else ""
-    print(f"1. {report.n_clips} clips -> {store}{again}: {report.seconds:.1f} s{rate}")
+    show(f"1. {report.n_clips} clips -> {store}{again}: {report.seconds:.1f} s{rate}")
     note = resolve_encoder("tiny").note
     if note:
-        print(f"   Encoder 'tiny': {note}")
+        show(f"   Encoder 'tiny': {note}")
     return load_embeddings(store)
 
 
@@ -78,8 +79,8 @@ def _compare(dataset: Dataset, results: Path, seed: int) -> str:
             progress=progress,
         )
     write_results(comparison, results, dataset)
-    print("\n2. Five official folds; clips cut from one recording are never split between training and test.\n")
-    print(render_text(comparison))
+    show_lines("\n2. Five official folds; clips cut from one recording are never split between training and test.\n")
+    show_lines(render_text(comparison))
     return comparison.best.head
 
 
@@ -89,14 +90,16 @@ def _save_and_predict(dataset: Dataset, head: str, folder: Path, seed: int) -> N
     kept, shown = _keep_some_apart(dataset)
     fit_model(kept, head=head, seed=seed).save(folder)
     model = Model.load(folder)
-    print(f"\n3. The best head, {head}, fitted on {len(kept)} clips, saved to {folder}. Recordings it never heard:\n")
+    show_lines(
+        f"\n3. The best head, {head}, fitted on {len(kept)} clips, saved to {folder}. Recordings it never heard:\n"
+    )
     paths = [str(Path(dataset.root) / source.uri) for source in shown]
     predictions = _predictions(model, paths)
     for source, (label, share) in zip(shown, predictions, strict=True):
         verdict = "" if label == source.label else f"   (it is {source.label})"
-        print(f"   {Path(source.uri).name:34} {label:14} {100 * share:3.0f} %{verdict}")
+        show(f"   {Path(source.uri).name:34} {label:14} {100 * share:3.0f} %{verdict}")
     n_right = sum(label == source.label for source, (label, _) in zip(shown, predictions, strict=True))
-    print(f"   {n_right} of {len(shown)} are right; the table above says what to expect of many.")
+    show(f"   {n_right} of {len(shown)} are right; the table above says what to expect of many.")
 
 
 def _keep_some_apart(dataset: Dataset) -> tuple[Dataset, list[Source]]:
@@ -117,7 +120,7 @@ def _predictions(model: Any, paths: list[str]) -> list[tuple[str, float]]:
 
 
 def _say_what_next(folder: Path, seconds: float) -> None:
-    print(
+    show_lines(
         f"""
 Everything lies in {folder}/ ({seconds:.0f} s):
    embeddings.h5        the embeddings (plain h5py opens it)     embedx info {folder}/embeddings.h5

@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TextIO
 
-from embedx.errors import Interrupted
+from embedx.errors import Interrupted, count
 
-__all__ = ["count", "interrupted_means", "printable", "show"]
+__all__ = [
+    "Talk",
+    "count",
+    "encodable",
+    "interrupted_means",
+    "log",
+    "printable",
+    "show",
+    "show_lines",
+    "talk",
+    "talking",
+]
+
+
+@dataclass(slots=True)
+class Talk:
+    """How much a run says, and the open log file that has all of it."""
+
+    quiet: bool = False
+    verbose: bool = False
+    log: int | None = None
+
+
+talk = Talk()
+"""Of this process."""
+
+
+@contextmanager
+def talking(*, quiet: bool, verbose: bool, log_file: str | None) -> Iterator[None]:
+    """Say less or more within the block, and append every line with its time to a file.
+
+    Raises
+    ------
+    OSError
+        The log file cannot be opened. That it cannot be written later stops nothing.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    handle = None if log_file is None else os.open(log_file, flags, 0o666)
+    talk.quiet, talk.verbose, talk.log = quiet, verbose, handle
+    try:
+        yield
+    finally:
+        talk.quiet, talk.verbose, talk.log = False, False, None
+        if handle is not None:
+            with suppress(OSError):
+                os.close(handle)
+
+
+def log(text: str) -> None:
+    """Append a line, or several, to the log file if there is one."""
+    if talk.log is None:
+        return
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    lines = [f"{now} {printable(line, keep=chr(9))}" for line in text.split("\n") if line.strip()]
+    with suppress(OSError):  # a full disk under the log is no reason to stop
+        os.write(talk.log, "".join(f"{line}\n" for line in lines).encode())
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -66,15 +124,23 @@ def show(*words: object, file: TextIO | None = None, flush: bool = False) -> Non
     bad name: a\u001b[2J\n.wav
     """
     stream = sys.stdout if file is None else file
+    log(" ".join(map(str, words)).replace("\n", "\\n"))
     if stream is None:  # a process without that stream
         return
     line = printable(" ".join(map(str, words)), keep="\t")
-    stream.write(_encodable(line, getattr(stream, "encoding", None) or "utf-8") + "\n")
+    stream.write(encodable(line, getattr(stream, "encoding", None) or "utf-8") + "\n")
     if flush:
         stream.flush()
 
 
-def _encodable(line: str, encoding: str) -> str:
+def show_lines(text: str) -> None:
+    """Print a text of several lines, each as `show` does; names in it have had their own line breaks escaped."""
+    for line in text.split("\n"):
+        show(line)
+
+
+def encodable(line: str, encoding: str) -> str:
+    """Return a text as it is, with only those characters escaped that an encoding does not have."""
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
@@ -87,26 +153,6 @@ def _has(encoding: str, character: str) -> bool:
         return bool(character.encode(encoding))
     except UnicodeEncodeError:
         return False
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Say how many there are of something.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    noun : str
-        One of them.
-    plural : str, optional
-        Several of them, where an s does not do.
-
-    Examples
-    --------
-    >>> count(1, "clip"), count(1200, "clip"), count(2, "class", "classes")
-    ('1 clip', '1,200 clips', '2 classes')
-    """
-    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from embedx.cli.learning import add_data_arguments, add_tuning_arguments, read_parts, run_tuning
+from embedx.cli.terminal import show
 from embedx.errors import ParameterError
 
 __all__ = ["add_arguments", "run"]
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     sign = 1 if tuned.metric == "log_loss" else -1
     complete = [trial for trial in tuned.history if trial["state"] == "complete"]
     for trial in sorted(complete, key=lambda t: (sign * t["value"], t["number"]))[:5]:
-        print(f"  trial {trial['number']:>4}: {trial['value']:.4f}  {json.dumps(trial['params'])}")
+        show(f"  trial {trial['number']:>4}: {trial['value']:.4f}  {json.dumps(trial['params'])}")
     if args.json:
         record = {"head": args.head, "metric": tuned.metric, "value": tuned.value, "params": tuned.params}
         try:

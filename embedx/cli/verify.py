@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from embedx.cli.terminal import count, show
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -22,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
         merge_stores([args.path], args.path)
     problems = verify_store(args.path)
     for problem in problems:
-        print(problem)
+        show(problem)
     if problems:
         return 2
     info = store_info(args.path)
-    print(f"{args.path} is whole: {info.n_clips:,} clips, {info.n_rows:,} rows, every CRC matches")
+    show(f"{args.path} is whole: {count(info.n_clips, 'clip')}, {count(info.n_rows, 'row')}, every CRC matches")
     return 0

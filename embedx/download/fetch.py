@@ -24,11 +24,11 @@ from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportErr
 from yt_dlp.utils import GeoRestrictedError, UnsupportedError, YoutubeDLError
 
 from embedx.download.formats import choose_formats, is_plain, known_facts
-from embedx.download.guard import GuardedConnections, PrivateAddressError, Watch
 from embedx.download.limits import Deadline, Fetched, FetchOptions, count_progress, error_chain, wait_until
-from embedx.download.plan import Ask
+from embedx.download.plan import ClipRequest
 from embedx.download.reader import PAGE_BYTES, Budget, RangeReader
 from embedx.download.section import Section, cut_section
+from embedx.download.ssrf import GuardedConnections, PrivateAddressError, Watch
 from embedx.download.status import StatusError, classify_http, classify_message, clean_message, read_retry_after
 from embedx.manifest import AUDIO_SUFFIXES
 
@@ -59,15 +59,15 @@ class Fetcher:
         self._watch = Watch()
         self._ydl: Any = None
 
-    def fetch(self, ask: Ask) -> Fetched:
+    def fetch(self, request: ClipRequest) -> Fetched:
         """Return the seconds asked for, or raise `StatusError` with the status of the row."""
         budget = self._budget()
-        if ask.row.link.is_local:
-            return Fetched(self._cut(ask.url, ask, budget), {"extractor": "file", "bytes_fetched": 0})
+        if request.row.link.is_local:
+            return Fetched(self._cut(request.url, request, budget), {"extractor": "file", "bytes_fetched": 0})
         with Deadline(self._watch, budget):
-            info = self._checked(self._extract(ask.url))
+            info = self._checked(self._extract(request.url))
             part = self._fetch_part if is_plain(info) else self._fetch_whole
-            section = part(info, ask, budget)
+            section = part(info, request, budget)
         return Fetched(section, {**known_facts(info), "bytes_fetched": budget.n_bytes})
 
     def search(self, words: str, *, n_results: int = 10) -> list[str]:
@@ -107,12 +107,12 @@ class Fetcher:
             raise StatusError("drm", "protected by DRM")
         limit, duration = self.options.max_duration_seconds, info.get("duration")
         if limit is not None and duration and duration > limit:
-            raise StatusError("too_long", f"{duration:g} s, allowed are {limit:g} s (--max-duration)")
+            raise StatusError("too_long", f"{duration:g} s, allowed are {limit:g} s (--max-duration-seconds)")
         if not info.get("url") and not info.get("fragments"):
             raise StatusError("no_audio", "no audio or video that yt-dlp can fetch")
         return info
 
-    def _fetch_part(self, info: Mapping[str, Any], ask: Ask, budget: Budget) -> Section:
+    def _fetch_part(self, info: Mapping[str, Any], request: ClipRequest, budget: Budget) -> Section:
         """Read the section by ranges."""
         wait_until(info.get("available_at"), budget)
         reader = RangeReader(functools.partial(self._request, info), budget=budget)
@@ -120,7 +120,7 @@ class Fetcher:
             reader.open()
             if reader.head()[:512].lstrip().lower().startswith(_HTML):
                 raise StatusError("corrupt", "the server sent a web page labelled as media")
-            return self._cut(reader, ask, budget, info.get("duration"))
+            return self._cut(reader, request, budget, info.get("duration"))
         except StatusError as error:
             if reader.error is None or reader.error is error:
                 raise
@@ -128,7 +128,7 @@ class Fetcher:
         finally:
             reader.close()
 
-    def _fetch_whole(self, info: dict[str, Any], ask: Ask, budget: Budget) -> Section:
+    def _fetch_whole(self, info: dict[str, Any], request: ClipRequest, budget: Budget) -> Section:
         """Fetch all segments of a streaming format into a temporary folder, under the caps."""
         session = self._session()
         with tempfile.TemporaryDirectory(prefix="embedx-") as folder:
@@ -144,7 +144,7 @@ class Fetcher:
                 raise self._translated(error) from error
             if not done or not Path(path).exists():
                 raise StatusError("error", "yt-dlp could not fetch the segments of this stream")
-            return self._cut(path, ask, budget, info.get("duration"))
+            return self._cut(path, request, budget, info.get("duration"))
 
     def _segments(self, info: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Choose yt-dlp's own downloader, so that none of its helpers (ffmpeg, rtmpdump) opens connections."""
@@ -164,11 +164,11 @@ class Fetcher:
             raise StatusError("drm", "the segments are encrypted")
         return HlsFD, {**info, "protocol": "m3u8_native", "hls_media_playlist_data": text}
 
-    def _cut(self, file: Any, ask: Ask, budget: Budget, duration: float | None = None) -> Section:
+    def _cut(self, file: Any, request: ClipRequest, budget: Budget, duration: float | None = None) -> Section:
         section = cut_section(
             file,
-            start=ask.start_seconds,
-            seconds=ask.seconds,
+            start=request.start_seconds,
+            seconds=request.seconds,
             duration=duration,
             max_duration=self.options.max_duration_seconds,
             head=file.head() if isinstance(file, RangeReader) else b"",

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from embedx.download.draw import draw_order
 from embedx.download.hosts import Hosts
 from embedx.download.ledger import Ledger
 from embedx.download.links import public_url
-from embedx.download.plan import Ask, LinkPlan
+from embedx.download.plan import ClipRequest, LinkPlan
+from embedx.download.sampling import draw_order
 from embedx.download.schedule import Schedule, Task
 from embedx.download.section import SAMPLE_RATE, Section
 from embedx.download.status import STATUSES, StatusError, clean_message
@@ -31,7 +31,7 @@ _TICK_SECONDS = 0.05
 class FetchesClips(Protocol):
     """What a thread of the run works with; `embedx.download.fetch.Fetcher` is the real one."""
 
-    def fetch(self, ask: Ask) -> Any:
+    def fetch(self, request: ClipRequest) -> Any:
         """Return an object with ``section`` and ``facts``, or raise `StatusError`."""
 
     def abort(self) -> None:
@@ -91,7 +91,7 @@ def download(
     versions: Mapping[str, str] | None = None,
     progress: Callable[..., None] | None = None,
 ) -> DownloadReport:
-    """Fetch what a plan asks for into a folder that ``embedx extract`` reads as it is.
+    """Fetch what a plan requests for into a folder that ``embedx extract`` reads as it is.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def download(
         From `plan_links`.
     output : path-like
         Folder for ``audio/``, ``journal.jsonl``, ``manifest.csv``, ``failures.csv``, ``summary.json``; a
-        folder of an earlier run is gone on with.
+        folder of an earlier run is resumed.
     make_fetcher : callable
         Given a function that says whether the run is being ended, returns one thread's ``Fetcher``.
     per_class : int, optional
@@ -147,7 +147,7 @@ class _Run:
         self, plan: LinkPlan, ledger: Ledger, make_fetcher: Any, versions: Mapping[str, str], progress: Any
     ) -> None:
         self.plan, self.ledger, self.versions, self.progress = plan, ledger, dict(versions), progress
-        self.tried: list[Ask] = []
+        self.tried: list[ClipRequest] = []
         self.n_new = self.n_before = self.bytes_fetched = 0
         self.counts: Counter[str] = Counter()
         self._started = time.monotonic()
@@ -159,23 +159,24 @@ class _Run:
         self, per_class: int | None, retry_status: set[str], seed: int, hosts: Hosts, backoff_seconds: float
     ) -> None:
         """Sort out what earlier runs settled."""
-        order = draw_order(self.plan.asks, seed=seed)
+        order = draw_order(self.plan.requests, seed=seed)
         todo = {
-            label: [ask for ask in asks if not self._is_settled(ask, retry_status)] for label, asks in order.items()
+            label: [request for request in requests if not self._is_settled(request, retry_status)]
+            for label, requests in order.items()
         }
-        done = Counter(ask.label for ask in self.tried if self.ledger.entries[ask.key]["status"] == "ok")
-        self.n_before = done.total()
-        wanted = {label: min(per_class or len(asks), len(asks)) for label, asks in order.items()}
-        self.schedule = Schedule(todo, done, wanted, hosts=hosts, backoff_seconds=backoff_seconds)
+        done = Counter(request.label for request in self.tried if self.ledger.entries[request.key]["status"] == "ok")
         self.is_drawn = per_class is not None
+        self.n_before = done.total() if self.is_drawn else len(self.tried)
+        wanted = {label: min(per_class or len(requests), len(requests)) for label, requests in order.items()}
+        self.schedule = Schedule(todo, done, wanted, hosts=hosts, backoff_seconds=backoff_seconds)
 
-    def _is_settled(self, ask: Ask, retry_status: set[str]) -> bool:
-        word = self.ledger.entries.get(ask.key, {}).get("status")
+    def _is_settled(self, request: ClipRequest, retry_status: set[str]) -> bool:
+        word = self.ledger.entries.get(request.key, {}).get("status")
         if word is None or word not in STATUSES:
             return False
-        settled = self.ledger.is_done(ask.key) if word == "ok" else self._stays(word, retry_status)
+        settled = self.ledger.is_done(request.key) if word == "ok" else self._stays(word, retry_status)
         if settled:
-            self.tried.append(ask)
+            self.tried.append(request)
         return settled
 
     @staticmethod
@@ -185,11 +186,12 @@ class _Run:
     def work(self, jobs: int) -> None:
         """Fetch until nothing is left that could be."""
         running: dict[Future[Any], Task] = {}
+        self._tell()
         with ThreadPoolExecutor(jobs, thread_name_prefix="download") as pool:
             try:
                 while self.schedule.has_more() or running:
                     while len(running) < jobs and (task := self.schedule.next()) is not None:
-                        running[pool.submit(self._fetch, task.ask)] = task
+                        running[pool.submit(self._fetch, task.request)] = task
                     for future in self._wait(running):
                         self._settle(future, running.pop(future))
                     self._tell()
@@ -208,12 +210,12 @@ class _Run:
         for fetcher in self._fetchers:
             fetcher.abort()
 
-    def _fetch(self, ask: Ask) -> Any:
+    def _fetch(self, request: ClipRequest) -> Any:
         if not hasattr(self._local, "fetcher"):
             self._local.fetcher = self._make_fetcher(self._ended.is_set)
             self._fetchers.append(self._local.fetcher)
         try:
-            return self._local.fetcher.fetch(ask)
+            return self._local.fetcher.fetch(request)
         except StatusError:
             raise
         except Exception as error:  # one clip's surprise must not end a run of days
@@ -227,25 +229,24 @@ class _Run:
         if not self.schedule.finish(task, word, retry_after_seconds=getattr(error, "retry_after_seconds", None)):
             return
         self.counts[word] += 1
-        entry = {**_about(task.ask), "status": word, "attempts": task.n_attempts, "error": str(error or "")}
+        entry = {**_about(task.request), "status": word, "attempts": task.n_attempts, "error": str(error or "")}
         entry |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": self.versions}
         if error is not None:
             self.ledger.note({**entry, "http_status": getattr(error, "http_status", None)})
         else:
-            self._keep(task.ask, entry, future.result())
-        self.tried.append(task.ask)
+            self._keep(task.request, entry, future.result())
+        self.tried.append(task.request)
 
-    def _keep(self, ask: Ask, entry: dict[str, Any], fetched: Any) -> None:
-        self.ledger.keep(ask.key, fetched.section.samples, {**entry, **fetched.facts, **_heard(fetched.section)})
+    def _keep(self, request: ClipRequest, entry: dict[str, Any], fetched: Any) -> None:
+        self.ledger.keep(request.key, fetched.section.samples, {**entry, **fetched.facts, **_heard(fetched.section)})
         self.n_new += 1
         self.bytes_fetched += fetched.facts.get("bytes_fetched", 0)
 
     def _tell(self) -> None:
         if self.progress is None:
             return
-        classes = list(self.schedule)
-        wanted = sum(one.wanted for one in classes) - self.n_before
-        done = self.n_new if self.is_drawn else self.counts.total()
+        wanted = sum(one.wanted for one in self.schedule)
+        done = self.n_before + (self.n_new if self.is_drawn else self.counts.total())
         self.progress(min(done, wanted), wanted, **self._facts())
 
     def _facts(self) -> dict[str, object]:
@@ -274,16 +275,16 @@ class _Run:
         return DownloadReport(self.ledger.folder, table, wanted, stopped, self.n_new, self.bytes_fetched, seconds)
 
 
-def _about(ask: Ask) -> dict[str, Any]:
+def _about(request: ClipRequest) -> dict[str, Any]:
     return {
-        "key": ask.key,
-        "url": public_url(ask.url),
-        "row": ask.row.number,
-        "video": public_url(ask.row.link.video),
-        "label": ask.label,
-        "start_asked": ask.start,
-        "seconds_asked": ask.seconds,
-        "part": ask.part,
+        "key": request.key,
+        "url": public_url(request.url),
+        "row": request.row.number,
+        "video": public_url(request.row.link.video),
+        "label": request.label,
+        "start_asked": request.start,
+        "seconds_asked": request.seconds,
+        "part": request.part,
     }
 
 

@@ -147,7 +147,7 @@ class Ledger:
             yield
         except OSError as error:
             why = getattr(error, "strerror", None) or str(error)
-            text = f"{self.folder} cannot be written: {why}. What is settled is kept: make room and run again"
+            text = f"{self.folder} cannot be written: {why}. What was fetched is kept: make room and run again"
             raise StoreError(text) from error
 
     def _tidy(self) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedx.download.guard import Watch
 from embedx.download.reader import Budget
 from embedx.download.section import Section
+from embedx.download.ssrf import Watch
 from embedx.download.status import StatusError
 
 __all__ = ["Deadline", "FetchOptions", "Fetched", "count_progress", "error_chain", "wait_until"]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from embedx.download.rows import LinkRow, read_rows
 
-__all__ = ["PROCEDURE", "Ask", "Conflict", "LinkPlan", "plan_links"]
+__all__ = ["PROCEDURE", "ClipRequest", "Conflict", "LinkPlan", "plan_links"]
 
 PROCEDURE = "1"
 """Version of fetching and decoding: part of every key, so that a clip made differently has another name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ClipRequest:
     """One clip that is wanted.
 
     Parameters
@@ -95,7 +95,7 @@ class LinkPlan:
         Which column was read as what.
     rows : tuple of LinkRow
         All rows, damaged ones too.
-    asks : tuple of Ask
+    requests : tuple of ClipRequest
         Unique clips to fetch, in the order of the file.
     damaged : tuple of LinkRow
         Rows that can never be fetched; ``row.link.damage`` is the cause.
@@ -108,7 +108,7 @@ class LinkPlan:
     place: Path
     columns: Mapping[str, str]
     rows: tuple[LinkRow, ...]
-    asks: tuple[Ask, ...]
+    requests: tuple[ClipRequest, ...]
     damaged: tuple[LinkRow, ...]
     n_repeats: int
     conflicts: tuple[Conflict, ...]
@@ -168,26 +168,26 @@ def plan_links(
     whole = [row for row in rows if row.link.damage is None]
     first: dict[tuple[str, float | str, float | None], list[LinkRow]] = {}
     for row in whole:
-        first.setdefault(_ask(row, start, seconds).section, []).append(row)
+        first.setdefault(_request(row, start, seconds).section, []).append(row)
     found = tuple(conflict for same in first.values() if (conflict := _conflict(same)))
     left_out = {id(conflict.rows[0]) for conflict in found} if conflicts == "drop" else set()
     kept = [same[0] for same in first.values() if id(same[0]) not in left_out]
-    asks = tuple(ask for row in kept for ask in _parts(_ask(row, start, seconds), clips_per_video))
+    requests = tuple(request for row in kept for request in _parts(_request(row, start, seconds), clips_per_video))
     damaged = tuple(row for row in rows if row.link.damage is not None)
-    return LinkPlan(Path(location), columns, rows, asks, damaged, len(whole) - len(first), found)
+    return LinkPlan(Path(location), columns, rows, requests, damaged, len(whole) - len(first), found)
 
 
-def _ask(row: LinkRow, start: float | str, seconds: float | None) -> Ask:
+def _request(row: LinkRow, start: float | str, seconds: float | None) -> ClipRequest:
     if row.start is None and row.stop is None:
-        return Ask(row, start, seconds)
+        return ClipRequest(row, start, seconds)
     begin = row.start or 0.0
-    return Ask(row, begin, seconds if row.stop is None else row.stop - begin)
+    return ClipRequest(row, begin, seconds if row.stop is None else row.stop - begin)
 
 
-def _parts(ask: Ask, n_parts: int) -> list[Ask]:
-    if n_parts == 1 or not isinstance(ask.start, str):
-        return [ask]
-    return [Ask(ask.row, ask.start, ask.seconds, part, n_parts) for part in range(n_parts)]
+def _parts(request: ClipRequest, n_parts: int) -> list[ClipRequest]:
+    if n_parts == 1 or not isinstance(request.start, str):
+        return [request]
+    return [ClipRequest(request.row, request.start, request.seconds, part, n_parts) for part in range(n_parts)]
 
 
 def _conflict(same: Sequence[LinkRow]) -> Conflict | None:

@@ -68,7 +68,7 @@ class Budget:
         if self.is_stopped():
             raise StatusError("not_tried", "the run was ended")
         if time.monotonic() > self.deadline:
-            raise StatusError("network", "the deadline of one clip passed (--deadline)")
+            raise StatusError("network", "the deadline of one clip passed (--deadline-seconds)")
 
 
 class RangeReader:

@@ -58,7 +58,7 @@ def repair_rows(
     plan : LinkPlan
         With damaged rows.
     folder : Path
-        ``repairs.jsonl`` in it is gone on with: no title is searched twice.
+        ``repairs.jsonl`` in it is resumed: no title is searched twice.
     search : callable
         Words to ids; may raise `StatusError`.
     hosts : Hosts, optional
@@ -78,7 +78,7 @@ def repair_rows(
     found: dict[str, str] = {}
     try:
         for n, row in enumerate(rows, start=1):
-            entry = journal.entries.get(_key(row)) or _ask(row, journal, search, patience)
+            entry = journal.entries.get(_key(row)) or _search_once(row, journal, search, patience)
             if entry is None:
                 break
             if entry["id"]:
@@ -98,7 +98,7 @@ def _key(row: LinkRow) -> str:
     return hashlib.sha256(row.repair_key.encode()).hexdigest()[:16]
 
 
-def _ask(
+def _search_once(
     row: LinkRow, journal: Journal, search: Callable[[str], Sequence[str]], hosts: Hosts
 ) -> dict[str, object] | None:
     """Search once, politely; None when the site is not to be asked any more."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from embedx.download.hosts import Hosts
-from embedx.download.plan import Ask
+from embedx.download.plan import ClipRequest
 from embedx.download.status import STATUSES
 
 __all__ = ["Drawn", "Schedule", "Task"]
@@ -20,7 +20,7 @@ _WINDOW = 256
 class Task:
     """One clip under way: tries so far, when it may be tried again."""
 
-    ask: Ask
+    request: ClipRequest
     drawn: Drawn
     n_attempts: int = 0
     not_before: float = 0.0
@@ -37,7 +37,7 @@ class Drawn:
 
     label: str
     wanted: int
-    waiting: deque[Ask]
+    waiting: deque[ClipRequest]
     n_ok: int = 0
     n_started: int = 0
     active: list[Task] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Schedule:
 
     Parameters
     ----------
-    order : mapping of str to sequence of Ask
+    order : mapping of str to sequence of ClipRequest
         From `draw_order`, without what earlier runs settled.
     n_ok : mapping of str to int
         What earlier runs fetched.
@@ -69,7 +69,7 @@ class Schedule:
 
     def __init__(
         self,
-        order: Mapping[str | None, Sequence[Ask]],
+        order: Mapping[str | None, Sequence[ClipRequest]],
         n_ok: Mapping[str | None, int],
         wanted: Mapping[str | None, int],
         *,
@@ -78,7 +78,7 @@ class Schedule:
     ) -> None:
         self.hosts, self.backoff_seconds = hosts, backoff_seconds
         self.classes = [
-            Drawn(label or "", wanted[label], deque(asks), n_ok.get(label, 0)) for label, asks in order.items()
+            Drawn(label or "", wanted[label], deque(requests), n_ok.get(label, 0)) for label, requests in order.items()
         ]
 
     def next(self) -> Task | None:
@@ -122,4 +122,4 @@ class Schedule:
 
 
 def _host(task: Task) -> str:
-    return task.ask.row.link.host
+    return task.request.row.link.host

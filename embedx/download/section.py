@@ -181,7 +181,7 @@ def _cut(
         raise StatusError("no_audio", "the file holds no audio stream")
     length = _duration(container, stream) or duration
     if max_duration is not None and length is not None and length > max_duration:
-        raise StatusError("too_long", f"{length:.0f} s, allowed are {max_duration:g} s (--max-duration)")
+        raise StatusError("too_long", f"{length:.0f} s, allowed are {max_duration:g} s (--max-duration-seconds)")
     begin = start(length)
     if length is not None and begin >= length:
         raise StatusError("past_end", f"the section begins at {begin:g} s, the source ends at {length:.2f} s")

@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedx.download.draw import plan_splits
 from embedx.download.ledger import Ledger, write_table
 from embedx.download.links import DAMAGE_CAUSES, public_url
-from embedx.download.plan import Ask, Conflict, LinkPlan
+from embedx.download.plan import ClipRequest, Conflict, LinkPlan
 from embedx.download.rows import LinkRow
+from embedx.download.sampling import plan_splits
 from embedx.download.status import STATUSES, clean_message
 from embedx.errors import ParameterError
 from embedx.files import replace_file
@@ -65,13 +65,13 @@ class Division:
 
 
 def write_tables(
-    ledger: Ledger, plan: LinkPlan, tried: Sequence[Ask], *, division: Division, full: Collection[str] = ()
+    ledger: Ledger, plan: LinkPlan, tried: Sequence[ClipRequest], *, division: Division, full: Collection[str] = ()
 ) -> dict[str, dict[str, int]]:
     """Write ``manifest.csv``, ``failures.csv`` and ``summary.json``; return status to label to rows.
 
     Rows of a class in ``full`` that were not tried are not needed.
     """
-    entries = {ask.key: {**ledger.entries[ask.key], "label": ask.label} for ask in tried}
+    entries = {request.key: {**ledger.entries[request.key], "label": request.label} for request in tried}
     clips = sorted((entry for entry in entries.values() if entry["status"] == "ok"), key=lambda entry: entry["file"])
     write_table(ledger.folder / "manifest.csv", _MANIFEST, _manifest_rows(clips, division))
     failed = [_failure(entry) for entry in entries.values() if entry["status"] != "ok"]
@@ -117,7 +117,7 @@ def _damaged(row: LinkRow) -> Row:
 
 
 def _left_out(plan: LinkPlan) -> list[Conflict]:
-    asked = {ask.row.number for ask in plan.asks}
+    asked = {request.row.number for request in plan.requests}
     return [conflict for conflict in plan.conflicts if conflict.rows[0].number not in asked]
 
 
@@ -138,7 +138,7 @@ def _count(entries: dict[str, dict[str, Any]], plan: LinkPlan, full: Collection[
     counts = Counter((entry["status"], entry["label"] or "") for entry in entries.values())
     counts.update(("invalid_url", row.label or "") for row in plan.damaged)
     counts.update(("label_conflict", conflict.labels[0]) for conflict in _left_out(plan))
-    left = [ask.label or "" for ask in plan.asks if ask.key not in entries]
+    left = [request.label or "" for request in plan.requests if request.key not in entries]
     counts.update(("not_needed" if label in full else "not_tried", label) for label in left)
     order = list(STATUSES)
     table: dict[str, dict[str, int]] = {}

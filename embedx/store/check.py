@@ -163,6 +163,25 @@ def read_table(file: h5py.File, name: str) -> NDArray[Any]:
     return values
 
 
+def read_texts(file: h5py.File, name: str) -> list[str]:
+    """Return a column of texts that carries its CRC, however wide one long cell has made it."""
+    dataset, crc = file[name], 0
+    found: dict[bytes, str] = {}  # labels repeat: each is kept once
+    texts: list[str] = []
+    for rows in row_blocks(len(dataset), dataset.dtype.itemsize, 1 << 24):
+        values = dataset[rows]
+        crc = zlib.crc32(values.tobytes(), crc)
+        texts += [found.setdefault(value, value.decode()) for value in values.tolist()]
+    require(crc == int(dataset.attrs["crc32"]), f"/{name} does not match its CRC: it is damaged")
+    return texts
+
+
+def row_blocks(n: int, width: int, n_bytes: int) -> Iterator[slice]:
+    """Cut n rows of so many bytes into runs of about ``n_bytes``."""
+    step = max(1, n_bytes // width)
+    return (slice(at, min(at + step, n)) for at in range(0, n, step))
+
+
 def check_clips(numbers: dict[str, NDArray[Any]], environments: Sequence[str], clip: NDArray[np.int64]) -> None:
     """Refuse tables that contradict each other."""
     counts, status, chosen = numbers["rows"], numbers["status"], numbers["environment"]

@@ -10,17 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["priced", "seconds_per_row", "settled"]
+__all__ = ["merged", "seconds_per_row", "with_cost"]
 
 _KEY = "seconds_per_row"
 
 
-def priced(environment: Mapping[str, str], seconds: float | None) -> str:
+def with_cost(environment: Mapping[str, str], seconds: float | None) -> str:
     """Return an environment as a file records it, with what a row took.
 
     Examples
     --------
-    >>> priced({"device": "cpu"}, 0.25)
+    >>> with_cost({"device": "cpu"}, 0.25)
     '{"device": "cpu", "seconds_per_row": "0.25"}'
     """
     known = {} if seconds is None else {_KEY: f"{seconds:.6g}"}
@@ -43,7 +43,7 @@ class _Kind(NamedTuple):
     has_cost: bool
 
 
-def settled(environments: Sequence[str], n_rows: NDArray[np.int64]) -> tuple[list[str], NDArray[np.intp]]:
+def merged(environments: Sequence[str], n_rows: NDArray[np.int64]) -> tuple[list[str], NDArray[np.intp]]:
     """Return the environments of a file, and each clip's number among them.
 
     What differs in nothing but its cost becomes one with the mean cost of its rows: the sum over all rows
@@ -58,8 +58,8 @@ def settled(environments: Sequence[str], n_rows: NDArray[np.int64]) -> tuple[lis
 
     Examples
     --------
-    >>> texts = [priced({"device": "cpu"}, seconds) for seconds in (0.1, 0.4, None)]
-    >>> settled(texts, np.array([2, 1, 0]))[0]
+    >>> texts = [with_cost({"device": "cpu"}, seconds) for seconds in (0.1, 0.4, None)]
+    >>> merged(texts, np.array([2, 1, 0]))[0]
     ['{"device": "cpu", "seconds_per_row": "0.2"}']
     """
     texts, number = np.unique(np.array(environments, dtype=object), return_inverse=True)
@@ -82,4 +82,4 @@ def _kind(environment: str) -> _Kind:
 
 
 def _text(kind: _Kind, seconds: float, rows: float) -> str:
-    return priced(json.loads(kind.plain), seconds / max(rows, 1)) if kind.has_cost else kind.plain
+    return with_cost(json.loads(kind.plain), seconds / max(rows, 1)) if kind.has_cost else kind.plain

@@ -23,15 +23,16 @@ from embedx.errors import StoreFormatError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store import check
-from embedx.store.cost import settled
-from embedx.store.rows import CONTROL_DIM, FileStamp
+from embedx.store.cost import merged
+from embedx.store.rows import CONTROL_DIM, FileStamp, shorten_error
 
 __all__ = ["CHUNK_ROWS", "Clip", "Rows", "StoreFile", "layer_crcs", "side_crcs", "write_store_file"]
 
 CHUNK_ROWS = 64
 """Rows of one layer that lie together when there are several layers."""
 
-MAX_ERROR_BYTES = 200
+TEXT_BYTES = 1 << 24
+"""So much of a column of texts is in memory at a time: an older file may be wide for one long cell."""
 
 
 class Clip(NamedTuple):
@@ -112,14 +113,14 @@ def write_store_file(
         All rows in the order of the clips; blocks of a multiple of `CHUNK_ROWS` are fastest.
     """
     counts = np.array([clip.n_rows for clip in clips], np.int64)
-    environments, numbers = settled([clip.environment for clip in clips], counts)
+    environments, numbers = merged([clip.environment for clip in clips], counts)
     with h5py.File(target, "w") as file:
         for name, text in zip(check.TEXT_ATTRIBUTES, (recipe.fingerprint(), recipe.to_json(), root), strict=True):
             file.attrs[name] = np.bytes_(text.encode())
         file.attrs["embedx_schema"] = check.SCHEMA
         _write_rows(file, recipe, int(counts.sum()), dim, blocks)
         file["clip"] = np.repeat(np.arange(len(clips)), counts)
-        _write_table(file, "environments", _text_column(environments))
+        _write_texts(file, "environments", environments)
         _write_clips(file.create_group("clips"), clips, numbers)
 
 
@@ -152,7 +153,7 @@ def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: NDArray
     texts = {
         "id": [s.id for s in sources],
         "path": [s.uri for s in sources],
-        "error": [_shorten(clip.error or "") for clip in clips],
+        "error": [shorten_error(clip.error or "") for clip in clips],
         "label": [s.label or "" for s in sources],
         "group": [s.group or "" for s in sources],
         "split": [s.split or "" for s in sources],
@@ -160,24 +161,23 @@ def _write_clips(group: h5py.Group, clips: Sequence[Clip], environments: NDArray
     for name, dtype in check.CLIP_NUMBERS.items():
         _write_table(group, name, np.asarray(numbers[name], dtype))
     for name, text in texts.items():
-        _write_table(group, name, _text_column(text))
+        _write_texts(group, name, text)
 
 
 def _write_table(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
-    dtype = h5py.string_dtype("utf-8", values.dtype.itemsize) if values.dtype.kind == "S" else values.dtype
-    dataset = group.create_dataset(name, values.shape, dtype)
-    if values.size:
-        dataset[...] = values.astype(dtype)
+    dataset = group.create_dataset(name, data=values)
     dataset.attrs["crc32"] = np.uint32(zlib.crc32(values.tobytes()))
 
 
-def _text_column(texts: Sequence[str]) -> NDArray[np.bytes_]:
+def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
     encoded = [text.encode() for text in texts]
-    return np.array(encoded, f"S{max([1, *map(len, encoded)])}")
-
-
-def _shorten(text: str) -> str:
-    return " ".join(text.split()).encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
+    width, crc = max([1, *map(len, encoded)]), 0
+    dataset = group.create_dataset(name, (len(encoded),), h5py.string_dtype("utf-8", width))
+    for rows in check.row_blocks(len(encoded), width, TEXT_BYTES):
+        values = np.array(encoded[rows], dataset.dtype)
+        dataset[rows] = values
+        crc = zlib.crc32(values.tobytes(), crc)
+    dataset.attrs["crc32"] = np.uint32(crc)
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -209,6 +209,7 @@ class StoreFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with check.translated(path):
+            check.require(path.is_file() or not path.exists(), "it is no regular file")  # a pipe would wait for ever
             self._file = h5py.File(path, "r", locking=False)
             try:
                 self.recipe, self.root = check.read_attributes(self._file)
@@ -227,8 +228,8 @@ class StoreFile:
         """Return every clip, in the order of the rows."""
         with check.translated(self.path):
             numbers = {name: check.read_table(self._file, f"clips/{name}") for name in check.CLIP_NUMBERS}
-            texts = {name: _texts(self._file, f"clips/{name}") for name in check.CLIP_TEXTS if name != "id"}
-            environments = _texts(self._file, "environments")
+            texts = {name: check.read_texts(self._file, f"clips/{name}") for name in check.CLIP_TEXTS if name != "id"}
+            environments = check.read_texts(self._file, "environments")
             check.check_clips(numbers, environments, self._file["clip"][...])
             with _without_gc():
                 clips = list(_clips(numbers, texts, environments))
@@ -290,10 +291,6 @@ def _without_gc() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _texts(file: h5py.File, name: str) -> list[str]:
-    return [value.decode() for value in check.read_table(file, name).tolist()]
 
 
 def _clips(numbers: dict[str, NDArray[Any]], texts: dict[str, list[str]], environments: list[str]) -> Iterator[Clip]:

@@ -40,7 +40,7 @@ def disk_errors(store: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"{store} cannot be written: {error.strerror or error}. Everything up to the last commit, seconds ago, "
-            "is kept: mend the cause and run the same command again"
+            "is kept: remove the cause and run the same command again"
         ) from error
 
 

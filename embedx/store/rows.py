@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.errors import ManifestError
 from embedx.manifest import Source
 
-__all__ = ["CONTROL_DIM", "NO_STAMP", "ClipResult", "Embedded", "Failure", "FileStamp"]
+__all__ = [
+    "CONTROL_DIM",
+    "MAX_ERROR_BYTES",
+    "MAX_PATH_BYTES",
+    "MAX_TEXT_BYTES",
+    "NO_STAMP",
+    "ClipResult",
+    "Embedded",
+    "Failure",
+    "FileStamp",
+    "require_short_texts",
+    "shorten_error",
+]
+
+MAX_TEXT_BYTES, MAX_PATH_BYTES, MAX_ERROR_BYTES = 1_000, 4_096, 200
+"""What a label, a group or a split, a path, and an error may take in UTF-8: a file's columns are as wide as their
+longest cell, so one long cell would cost its length for every clip."""
 
 CONTROL_DIM = 128
 """Mean and standard deviation of 64 log-mel bands."""
@@ -89,3 +107,49 @@ class Failure:
 
 
 ClipResult = Embedded | Failure
+
+
+def require_short_texts(sources: Iterable[Source]) -> None:
+    """Refuse texts that a store does not keep: longer than it allows, no Unicode text, or with a NUL in them.
+
+    Raises
+    ------
+    ManifestError
+        Names the clip, what is wrong with which of its texts, and what is allowed.
+
+    Examples
+    --------
+    >>> require_short_texts([Source("a.wav", label="dog"), Source("b.wav", label="x" * 2000)])
+    Traceback (most recent call last):
+    embedx.errors.ManifestError: the label of b.wav has 2,000 bytes, a store keeps at most 1,000: shorten 'xxxxxxxx...'
+    """
+    sound: set[str | None] = {None}
+    for source in sources:
+        _require_short("path", source.uri, MAX_PATH_BYTES, source)
+        for role in ("label", "group", "split"):
+            text = getattr(source, role)
+            if text not in sound:
+                _require_short(role, text, MAX_TEXT_BYTES, source)
+                sound.add(text)
+
+
+def _require_short(role: str, text: str, most: int, source: Source) -> None:
+    whose = "a path" if role == "path" else f"the {role} of {_begin(source.id, 200)}"
+    try:
+        n_bytes = len(text.encode())
+    except UnicodeEncodeError:
+        raise ManifestError(f"{whose} is no Unicode text: correct {_begin(text)!r}") from None
+    if n_bytes > most:
+        raise ManifestError(f"{whose} has {n_bytes:,} bytes, a store keeps at most {most:,}: shorten {_begin(text)!r}")
+    if "\0" in text:
+        raise ManifestError(f"{whose} has a NUL character in it: correct {_begin(text)!r}")
+
+
+def _begin(text: str, most: int = 8) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shorten_error(text: str) -> str:
+    """Return the one line of an error that a store keeps."""
+    line = " ".join(text[: 16 * MAX_ERROR_BYTES].split())
+    return line.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore")

@@ -17,12 +17,12 @@ from embedx.errors import ComputeDtypeWarning, ParameterError, StoreBusyError, S
 from embedx.files import sync_folder
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe
-from embedx.store.cost import priced
+from embedx.store.cost import with_cost
 from embedx.store.file import Clip, Rows, StoreFile, write_store_file
 from embedx.store.parts import PartsFolder, disk_errors
 from embedx.store.plan import Known, StorePlan, plan_work
 from embedx.store.publish import Index, publish_entries, read_index, root_text
-from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded, Failure
+from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded, Failure, require_short_texts, shorten_error
 from embedx.store.table import StoreTable, read_store
 
 __all__ = ["EmbeddingStore", "StorePlan", "StoreTable", "read_recipe", "read_store"]
@@ -33,7 +33,7 @@ COMMIT_BYTES = 1 << 26
 PUBLISH_BYTES = 1 << 30
 """With more than this pending, and more than is published, a commit publishes."""
 
-_ADVICE = "Go on with another file (--output), or begin anew (--overwrite)"
+_ADVICE = "Give another file (--output), or start again (--overwrite)"
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe | None:
@@ -66,7 +66,7 @@ class EmbeddingStore:
     root : path-like
         The folder that the sources' uris are relative to.
     overwrite : bool
-        Begin anew; what is there is deleted when the first results are committed.
+        Start again; what is there is deleted when the first results are committed.
 
     Raises
     ------
@@ -123,7 +123,7 @@ class EmbeddingStore:
         recorded.require_same(self.recipe, where=str(self.path), advice=_ADVICE)
         if recorded.compute_dtype != self.recipe.compute_dtype:
             warnings.warn(
-                f"{self.path} was begun in {recorded.compute_dtype} and goes on in {self.recipe.compute_dtype}: "
+                f"{self.path} was started in {recorded.compute_dtype} and is resumed in {self.recipe.compute_dtype}: "
                 "its rows agree within the tolerance of the coarser one only",
                 ComputeDtypeWarning,
                 stacklevel=4,
@@ -157,7 +157,13 @@ class EmbeddingStore:
             All clips, whichever of them this process computes.
         retry_failed : bool
             Whether clips that failed are computed again although their file is the same.
+
+        Raises
+        ------
+        ManifestError
+            A text is longer than a store keeps.
         """
+        require_short_texts(manifest)
         index = Index() if self._overwrite else self._index()
         plan, self._known, self._gone = plan_work(manifest, index, root=self.root, retry_failed=retry_failed)
         return plan
@@ -190,6 +196,7 @@ class EmbeddingStore:
         StoreError
             Values that only the store's dtype cannot hold, or a disk that is full.
         """
+        require_short_texts(result.source for result in results)
         taken = [self._taken(result, environment) for result in results]
         self._buffer += taken
         self._buffered_bytes += sum(rows.embeddings.nbytes + rows.control.nbytes for _, rows in taken if rows)
@@ -202,13 +209,13 @@ class EmbeddingStore:
 
     def _taken(self, result: ClipResult, environment: Mapping[str, str]) -> tuple[Clip, Rows | None]:
         if isinstance(result, Failure):
-            error = f"{result.reason}: {result.message}"
-            return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
+            error = shorten_error(f"{result.reason}: {result.message}")
+            return Clip(result.source, result.stamp, error, 0, with_cost(environment, None)), None
         if not (np.isfinite(result.embeddings).all() and np.isfinite(result.control).all()):
             error = "non_finite: the encoder gave values that are not finite"
-            return Clip(result.source, result.stamp, error, 0, priced(environment, None)), None
+            return Clip(result.source, result.stamp, error, 0, with_cost(environment, None)), None
         rows = self._rows(result)
-        made = priced(environment, result.seconds_per_row)
+        made = with_cost(environment, result.seconds_per_row)
         return Clip(result.source, result.stamp, None, len(rows.start), made), rows
 
     def _rows(self, result: Embedded) -> Rows:
@@ -220,7 +227,7 @@ class EmbeddingStore:
         if not np.isfinite(stored).all():
             raise StoreError(
                 f"{result.source.id}: a value of {np.abs(result.embeddings).max():.3g} does not fit float16 (up to "
-                f"65504). Begin another store with --store-dtype float32"
+                f"65504). Start another store with --store-dtype float32"
             )
         return Rows.sealed(stored, result.control, result.start_seconds, result.end_seconds)
 

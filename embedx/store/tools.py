@@ -91,7 +91,24 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
 
 
 def verify_store(path: str | os.PathLike[str]) -> list[str]:
-    """Read all of a store and its parts, and return every problem as one line; none when it is whole."""
+    """Read all of a store, and what is committed beside it, and say everything that is wrong with it.
+
+    Parameters
+    ----------
+    path : path-like
+        What ``embedx extract`` wrote.
+
+    Returns
+    -------
+    list of str
+        A line for each problem: rows that do not match their CRC, values that are not finite, a file that is
+        missing or no store. None when it is whole. To drop damaged rows, merge the store into itself.
+
+    Examples
+    --------
+    >>> verify_store("nowhere.h5")
+    ['/...nowhere.h5 does not exist']
+    """
     place = Path(os.path.realpath(path))
     parts = PartsFolder(place)
     problems = [f"{part} {problem}" for part in parts.parts() if (problem := part_problem(part))]

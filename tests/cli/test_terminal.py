@@ -1,11 +1,14 @@
 """What strangers wrote reaches the terminal readable and powerless; Ctrl-C promises what is true and no more."""
 
+import ast
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from embedx import cli
+from embedx.cli import parsing
 from embedx.cli.terminal import count, interrupted_means, printable, show
 from embedx.errors import EmbedxError, Interrupted
 
@@ -87,7 +90,7 @@ class _Command:
     ],
 )
 def test_an_interrupt_promises_nothing_but_what_the_command_says(monkeypatch, capsys, error, line):
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: _Command(error))
+    monkeypatch.setattr(parsing.importlib, "import_module", lambda name: _Command(error))
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == line
 
@@ -100,3 +103,10 @@ def test_the_innermost_truth_is_told():
 def test_whoever_catches_errors_does_not_catch_an_interrupt():
     assert not issubclass(Interrupted, Exception)
     assert not issubclass(Interrupted, EmbedxError)
+
+
+@pytest.mark.parametrize("path", sorted(Path(cli.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_everything_is_printed_through_one_door(path):
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}
+    assert "traceback.print_exc" not in {ast.unparse(call) for call in calls if isinstance(call, ast.Attribute)}

@@ -14,7 +14,7 @@ from embedx.download.fetch import Fetcher, FetchOptions
 from embedx.download.hosts import Hosts
 from embedx.download.job import download
 from embedx.download.links import read_link
-from embedx.download.plan import Ask, plan_links
+from embedx.download.plan import ClipRequest, plan_links
 from embedx.download.rows import LinkRow
 from embedx.download.tables import Division
 
@@ -68,22 +68,22 @@ def site():
 
 
 @pytest.fixture
-def ask():
-    """``ask(url, start=..., seconds=...)`` -> Ask."""
+def make_request():
+    """``make_request(url, start=..., seconds=...)`` -> ClipRequest."""
 
     def make(url, *, start="middle", seconds=4.0, label="a", row=2):
-        return Ask(LinkRow(row, read_link(str(url), allow_private=True), label), start, seconds)
+        return ClipRequest(LinkRow(row, read_link(str(url), allow_private=True), label), start, seconds)
 
     return make
 
 
 @pytest.fixture
-def fetch(ask):
+def fetch(make_request):
     """``fetch(url, start=..., seconds=..., option=...)`` -> Fetched, with the real Fetcher."""
 
     def run(url, *, start="middle", seconds=4.0, **options):
         options = {"allow_private": True, "timeout_seconds": 2.0, **options}
-        return Fetcher(FetchOptions(**options)).fetch(ask(url, start=start, seconds=seconds))
+        return Fetcher(FetchOptions(**options)).fetch(make_request(url, start=start, seconds=seconds))
 
     return run
 

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from embedx.download.draw import draw_order, plan_splits
 from embedx.download.hosts import Hosts
 from embedx.download.links import is_private_host, public_url, read_link
 from embedx.download.plan import plan_links
 from embedx.download.repair import explains, is_stripped, repair_rows
+from embedx.download.sampling import draw_order, plan_splits
 from embedx.download.status import StatusError
 from embedx.errors import ManifestError
 
@@ -97,7 +97,7 @@ def test_multi_line_cells_bom_and_damage(write_csv):
     rows = [(GOOD, 'a\nlong, "quoted"\ntext', "a"), ("#NAME?", "x", "a"), ("short", "y", "b"), ("", "z", "b")]
     csv = write_csv(rows, header=("link", "description", "category"), prefix="\ufeff")
     plan = plan_links(csv)
-    assert (len(plan.rows), len(plan.damaged), len(plan.asks)) == (4, 3, 1)
+    assert (len(plan.rows), len(plan.damaged), len(plan.requests)) == (4, 3, 1)
     assert plan.columns == {"url": "link", "label": "category"}
     assert plan.causes == {"spreadsheet_error": 1, "too_short": 1, "empty": 1}
     assert [row.number for row in plan.damaged] == [3, 4, 5]
@@ -107,7 +107,7 @@ def test_semicolons_and_named_columns(tmp_path):
     path = tmp_path / "l.csv"
     path.write_text(f"where;what\n{GOOD};dog\n")
     plan = plan_links(path, url_column="where", label_column="what")
-    assert [(ask.url, ask.label) for ask in plan.asks] == [(WATCH, "dog")]
+    assert [(request.url, request.label) for request in plan.requests] == [(WATCH, "dog")]
     with pytest.raises(ManifestError, match="did you mean 'where'"):
         plan_links(path, url_column="wher")
     with pytest.raises(ManifestError, match="--url-column"):
@@ -137,18 +137,20 @@ def test_repeats_and_conflicts(write_csv):
     rows = [(GOOD, "a"), (f"https://youtu.be/{GOOD}", "a"), (other, "a"), (other, "b")]
     csv = write_csv(rows)
     plan = plan_links(csv)
-    assert (plan.n_unique, plan.n_repeats, len(plan.conflicts), len(plan.asks)) == (2, 2, 1, 1)
+    assert (plan.n_unique, plan.n_repeats, len(plan.conflicts), len(plan.requests)) == (2, 2, 1, 1)
     assert plan.conflicts[0].labels == ("a", "b")
     kept = plan_links(csv, conflicts="first")
-    assert [ask.label for ask in kept.asks] == ["a", "a"]
+    assert [request.label for request in kept.requests] == ["a", "a"]
 
 
 def test_sections_of_rows_and_several_clips(write_csv):
     rows = [(GOOD, "a", "10", "15"), (GOOD, "b", "30", "35"), ("9bZkp7q19f0", "b", "", "")]
     plan = plan_links(write_csv(rows, header=("link", "label", "start", "end")), clips_per_video=3, seconds=4.0)
-    assert [(ask.start, ask.seconds) for ask in plan.asks] == [(10.0, 5.0), (30.0, 5.0)] + [("middle", 4.0)] * 3
-    assert len({ask.key for ask in plan.asks}) == 5
-    assert [ask.start_seconds(60.0) for ask in plan.asks] == [10.0, 30.0, 8.0, 28.0, 48.0]
+    assert [(request.start, request.seconds) for request in plan.requests] == [(10.0, 5.0), (30.0, 5.0)] + [
+        ("middle", 4.0)
+    ] * 3
+    assert len({request.key for request in plan.requests}) == 5
+    assert [request.start_seconds(60.0) for request in plan.requests] == [10.0, 30.0, 8.0, 28.0, 48.0]
     assert not plan.conflicts
 
 
@@ -160,10 +162,10 @@ def test_sections_that_are_none(cell, write_csv):
 
 def test_random_starts_lie_inside_and_stay(write_csv):
     plan = plan_links(write_csv([(GOOD, "a")]), start="random", seconds=30.0)
-    start = plan.asks[0].start_seconds(100.0)
+    start = plan.requests[0].start_seconds(100.0)
     assert 0 <= start <= 70
-    assert plan_links(plan.place, start="random", seconds=30.0).asks[0].start_seconds(100.0) == start
-    assert plan.asks[0].start_seconds(10.0) == 0
+    assert plan_links(plan.place, start="random", seconds=30.0).requests[0].start_seconds(100.0) == start
+    assert plan.requests[0].start_seconds(10.0) == 0
 
 
 def ids(n, seed=0):
@@ -177,11 +179,13 @@ def ids(n, seed=0):
 def test_the_draw_is_seeded_and_does_not_shift(write_csv):
     names = ids(50)
     plan = plan_links(write_csv([(name, "ab"[i % 2]) for i, name in enumerate(names)]))
-    order = draw_order(plan.asks, seed=1)
-    assert order == draw_order(reversed(plan.asks), seed=1)
-    assert [ask.url for ask in order["a"]] != [ask.url for ask in draw_order(plan.asks, seed=2)["a"]]
-    fewer = draw_order(plan.asks[:30], seed=1)["a"]
-    assert fewer == [ask for ask in order["a"] if ask in fewer]
+    order = draw_order(plan.requests, seed=1)
+    assert order == draw_order(reversed(plan.requests), seed=1)
+    assert [request.url for request in order["a"]] != [
+        request.url for request in draw_order(plan.requests, seed=2)["a"]
+    ]
+    fewer = draw_order(plan.requests[:30], seed=1)["a"]
+    assert fewer == [request for request in order["a"] if request in fewer]
 
 
 def test_splits_share_no_video():
@@ -221,8 +225,8 @@ def test_cut_ids_are_found_only_where_the_damage_is_explained(write_csv, tmp_pat
     again = repair_rows(plan, tmp_path / "out", search=search, hosts=Hosts(pause_seconds=(0, 0)))
     assert (again, asked) == (found, ["one", "two", "three"])
     repaired = plan_links(csv, repairs=found)
-    assert repaired.asks[0].url == "https://www.youtube.com/watch?v=wJLZlCZ0hac"
-    assert repaired.asks[0].row.link.text == "JLZlCZ0"
+    assert repaired.requests[0].url == "https://www.youtube.com/watch?v=wJLZlCZ0hac"
+    assert repaired.requests[0].row.link.text == "JLZlCZ0"
 
 
 def test_a_search_that_is_blocked_ends(write_csv, tmp_path):
@@ -252,5 +256,5 @@ def test_the_list_that_the_project_grew_from(shared_data):
     assert (len(plan.rows), len(plan.damaged), plan.n_unique, plan.n_repeats) == (3599, 1497, 2040, 62)
     assert plan.causes == {"too_short": 1434, "spreadsheet_error": 63}
     assert len(plan.conflicts) == 5
-    assert len(plan.asks) == 2035
+    assert len(plan.requests) == 2035
     assert is_stripped(plan)

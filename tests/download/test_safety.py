@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from yt_dlp.extractor.common import InfoExtractor
 
-from embedx.download import guard
+from embedx.download import ssrf
 from embedx.download.status import StatusError
 
 pytestmark = pytest.mark.download
@@ -80,8 +80,8 @@ def test_a_redirect_to_elsewhere_is_refused(site, files, fetch, monkeypatch):
     """The first host counts as public here; where it sends us does not."""
     secret = site.add("/secret", text=b"the machine's own secrets")
     url = site.add("/a.mp3", redirect=secret.replace("127.0.0.1", "localhost"))
-    private = guard.is_private_host
-    monkeypatch.setattr(guard, "is_private_host", lambda host: host != "127.0.0.1" and private(host))
+    private = ssrf.is_private_host
+    monkeypatch.setattr(ssrf, "is_private_host", lambda host: host != "127.0.0.1" and private(host))
     with pytest.raises(StatusError) as caught:
         fetch(url, allow_private=False)
     assert caught.value.reason == "invalid_url"
@@ -129,7 +129,7 @@ def test_playlists_do_not_open_files(text, site, tmp_path, fetch, files):
 
 
 def test_pages_that_unpack_to_too_much_are_refused(site, fetch, monkeypatch):
-    monkeypatch.setattr(guard, "_MAX_PAGE_BYTES", 2**20)
+    monkeypatch.setattr(ssrf, "_MAX_PAGE_BYTES", 2**20)
     bomb = gzip.compress(bytes(50 * 2**20))
     url = site.add("/page", text=bomb, headers={"Content-Encoding": "gzip"})
     with pytest.raises(StatusError):

@@ -12,14 +12,14 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def lab() -> ModuleType:
+def fixtures() -> ModuleType:
     """The shared helpers; they lie beside the fault driver, which is a script."""
-    place = Path(__file__).with_name("lab.py")
-    spec = importlib.util.spec_from_file_location("store_lab", place)
+    place = Path(__file__).with_name("fixtures.py")
+    spec = importlib.util.spec_from_file_location("store_fixtures", place)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["store_lab"] = module
+    sys.modules["store_fixtures"] = module
     spec.loader.exec_module(module)
     return module
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lab
+import fixtures
 
 from embedx.errors import StoreError
 
@@ -56,35 +56,35 @@ class Steps:
 
 def prepare(folder: Path) -> tuple[Path, Path, dict[str, bytes]]:
     audio, begun = folder / "audio", folder / "begun"
-    manifest = lab.make_manifest(audio, 12)
+    manifest = fixtures.make_manifest(audio, 12)
     half = type(manifest)(manifest.sources[:5], manifest.root)
     begun.mkdir()
     (audio / "cat/002.wav").write_bytes(b"before the change")
     os.rename(audio / "cat/004.wav", audio / "cat/old.wav")
     moved = type(manifest).from_paths(["cat/old.wav"], labels=["cat"], groups=["4"], root=audio)
     sources = tuple(s for s in half.sources if s.uri != "cat/004.wav") + moved.sources
-    lab.extract(begun / "emb.h5", type(manifest)(sources, manifest.root))
+    fixtures.extract(begun / "emb.h5", type(manifest)(sources, manifest.root))
     os.rename(audio / "cat/old.wav", audio / "cat/004.wav")
-    lab.make_audio(audio, ["cat/002.wav"])
+    fixtures.make_audio(audio, ["cat/002.wav"])
     reference = folder / "reference"
     reference.mkdir()
     for name in sorted(os.listdir(audio)):  # one time for all, whatever was rewritten above
         for path in (audio / name).iterdir():
             os.utime(path, ns=(10**18, 10**18))
-    lab.extract(reference / "emb.h5", manifest)
-    return audio, begun, lab.contents(reference / "emb.h5")
+    fixtures.extract(reference / "emb.h5", manifest)
+    return audio, begun, fixtures.contents(reference / "emb.h5")
 
 
 def check(store: Path, audio: Path, reported: list[str], reference: dict[str, bytes]) -> list[str]:
     """Resume after a fault; return what is wrong."""
-    manifest = lab.load_manifest(audio)
+    manifest = fixtures.load_manifest(audio)
     again: list[str] = []
-    lab.extract(store, manifest, report=lambda sources: again.extend(s.uri for s in sources))
+    fixtures.extract(store, manifest, report=lambda sources: again.extend(s.uri for s in sources))
     wrong = [f"{uri} was reported and computed again" for uri in again if uri in reported]
-    found = lab.contents(store)
+    found = fixtures.contents(store)
     wrong += [f"/{name} differs" for name in reference if found.get(name) != reference[name]]
-    wrong += [f"left over: {name}" for name in lab.leftovers(store)]
-    if lab.extract(store, manifest):
+    wrong += [f"left over: {name}" for name in fixtures.leftovers(store)]
+    if fixtures.extract(store, manifest):
         wrong.append("a further run computed something")
     return wrong
 
@@ -92,7 +92,7 @@ def check(store: Path, audio: Path, reported: list[str], reference: dict[str, by
 def count_steps(folder: Path, begun: Path, audio: Path) -> int:
     trial = fresh(folder, begun)
     with Steps(lambda n, name, do, args: do(*args)) as steps:
-        lab.extract(trial / "emb.h5", lab.load_manifest(audio))
+        fixtures.extract(trial / "emb.h5", fixtures.load_manifest(audio))
     return steps.n
 
 
@@ -121,8 +121,10 @@ def killed_run(store: Path, audio: Path, step: int, torn: bool, log: Path) -> bo
     child = os.fork()
     if child == 0:
         with open(log, "a", buffering=1) as file, Steps(at):
-            lab.extract(
-                store, lab.load_manifest(audio), report=lambda sources: file.writelines(f"{s.uri}\n" for s in sources)
+            fixtures.extract(
+                store,
+                fixtures.load_manifest(audio),
+                report=lambda sources: file.writelines(f"{s.uri}\n" for s in sources),
             )
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -172,7 +174,9 @@ def disk_full_run(store: Path, audio: Path, step: int, reported: list[str], wron
 
     try:
         with Steps(at):
-            lab.extract(store, lab.load_manifest(audio), report=lambda sources: reported.extend(s.uri for s in sources))
+            fixtures.extract(
+                store, fixtures.load_manifest(audio), report=lambda sources: reported.extend(s.uri for s in sources)
+            )
     except StoreError as error:
         if "No space left" not in str(error):
             wrong.append(f"step {step}: unclear message: {error}")
@@ -286,9 +290,9 @@ def power(folder: Path, points: int, seed: int) -> dict[str, Any]:
     shutil.copytree(begun, work)
     journal = Journal(work)
     with Steps(journal.at):
-        lab.extract(
+        fixtures.extract(
             work / "emb.h5",
-            lab.load_manifest(audio),
+            fixtures.load_manifest(audio),
             report=lambda sources: journal.events.append(("report", [s.uri for s in sources])),
         )
     every = [(k, luck) for k in range(len(journal.events) + 1) for luck in (None, 1, 2)]

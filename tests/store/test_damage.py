@@ -18,19 +18,19 @@ from embedx.store.tools import merge_stores, store_info, verify_store
 
 
 @pytest.fixture
-def manifest(lab: ModuleType, tmp_path: Path) -> Manifest:
-    return lab.make_manifest(tmp_path / "audio")
+def manifest(fixtures: ModuleType, tmp_path: Path) -> Manifest:
+    return fixtures.make_manifest(tmp_path / "audio")
 
 
 @pytest.fixture
-def store(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> Path:
-    lab.extract(tmp_path / "emb.h5", manifest)
+def store(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> Path:
+    fixtures.extract(tmp_path / "emb.h5", manifest)
     return tmp_path / "emb.h5"
 
 
 @pytest.fixture
-def pending(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> Path:
-    lab.extract(tmp_path / "pending.h5", manifest, publish=False)
+def pending(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> Path:
+    fixtures.extract(tmp_path / "pending.h5", manifest, publish=False)
     return tmp_path / "pending.h5"
 
 
@@ -48,9 +48,9 @@ def damage_row(path: Path, name: str, row: int = 3) -> None:
 
 @pytest.mark.parametrize("name", ["embeddings", "control", "start", "end", "crc32"])
 def test_a_damaged_row_is_found_named_and_computed_again(
-    lab: ModuleType, manifest: Manifest, store: Path, name: str
+    fixtures: ModuleType, manifest: Manifest, store: Path, name: str
 ) -> None:
-    before = lab.contents(store)
+    before = fixtures.contents(store)
     damage_row(store, name)
     with h5py.File(store) as file:
         clip = file["clips/id"][int(file["clip"][3])].decode()
@@ -61,21 +61,21 @@ def test_a_damaged_row_is_found_named_and_computed_again(
         merge_stores([store], store)
     assert verify_store(store) == []
     assert len(read_store(store).sources) == len(manifest) - 1
-    assert lab.extract(store, manifest) == 1
-    assert lab.contents(store) == before
+    assert fixtures.extract(store, manifest) == 1
+    assert fixtures.contents(store) == before
 
 
-def test_damage_is_never_carried_into_the_next_file(lab: ModuleType, manifest: Manifest, store: Path) -> None:
-    before = lab.contents(store)
+def test_damage_is_never_carried_into_the_next_file(fixtures: ModuleType, manifest: Manifest, store: Path) -> None:
+    before = fixtures.contents(store)
     damage_row(store, "embeddings", 0)
     damage_row(store, "control", -1)
     with pytest.warns(EmbedxWarning, match="2 clips are damaged"):
-        lab.extract(store, Manifest((*manifest.sources, *manifest.from_paths(["new.wav"]).sources), manifest.root))
-    assert lab.extract(store, manifest) == 2
+        fixtures.extract(store, Manifest((*manifest.sources, *manifest.from_paths(["new.wav"]).sources), manifest.root))
+    assert fixtures.extract(store, manifest) == 2
     found = read_store(store)
     assert verify_store(store) == []
     assert len(found.sources) == len(manifest) + 1
-    assert before["embeddings"] == lab.contents(store)["embeddings"]
+    assert before["embeddings"] == fixtures.contents(store)["embeddings"]
 
 
 def test_damage_of_one_layer_does_not_hide_the_others(store: Path) -> None:
@@ -96,8 +96,8 @@ def test_a_damaged_table_of_clips_is_refused(store: Path, name: str) -> None:
     assert verify_store(store)
 
 
-def test_flipped_bits_anywhere_are_refused_or_harmless(lab: ModuleType, store: Path) -> None:
-    before = lab.contents(store)
+def test_flipped_bits_anywhere_are_refused_or_harmless(fixtures: ModuleType, store: Path) -> None:
+    before = fixtures.contents(store)
     whole = read_store(store)
     data, rng = store.read_bytes(), random.Random(0)
     n_refused = 0
@@ -118,7 +118,7 @@ def test_flipped_bits_anywhere_are_refused_or_harmless(lab: ModuleType, store: P
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty", "longer"])
 def test_a_bad_part_is_set_aside_and_its_clips_computed_again(
-    lab: ModuleType, manifest: Manifest, store: Path, pending: Path, how: str
+    fixtures: ModuleType, manifest: Manifest, store: Path, pending: Path, how: str
 ) -> None:
     part = sorted(Path(f"{pending}.parts").glob("*.h5"))[1]
     data = part.read_bytes()
@@ -128,33 +128,33 @@ def test_a_bad_part_is_set_aside_and_its_clips_computed_again(
         part.write_bytes({"cut": data[:-100], "empty": b"", "longer": data + b"x"}[how])
     assert len([p for p in verify_store(pending) if part.name in p]) >= 1
     with pytest.warns(EmbedxWarning, match="set aside"):
-        assert lab.extract(pending, manifest) == 3
-    assert lab.contents(pending) == lab.contents(store)
-    assert lab.leftovers(pending) == sorted(["identity.json", "lock", f"{part.name}.bad"])
+        assert fixtures.extract(pending, manifest) == 3
+    assert fixtures.contents(pending) == fixtures.contents(store)
+    assert fixtures.leftovers(pending) == sorted(["identity.json", "lock", f"{part.name}.bad"])
 
 
-def test_a_foreign_part_is_never_mixed_in(lab: ModuleType, manifest: Manifest, store: Path, pending: Path) -> None:
+def test_a_foreign_part_is_never_mixed_in(fixtures: ModuleType, manifest: Manifest, store: Path, pending: Path) -> None:
     other = pending.with_name("other.h5")
-    lab.extract(other, manifest, lab.RECIPE.replace(encoder="other"), publish=False)
+    fixtures.extract(other, manifest, fixtures.RECIPE.replace(encoder="other"), publish=False)
     foreign = sorted(Path(f"{other}.parts").glob("*.h5"))[0]
     shutil.copy(foreign, Path(f"{pending}.parts"))
     with pytest.warns(EmbedxWarning, match="made by another recipe"):
-        assert lab.extract(pending, manifest) == 0
-    assert lab.contents(pending) == lab.contents(store)
+        assert fixtures.extract(pending, manifest) == 0
+    assert fixtures.contents(pending) == fixtures.contents(store)
 
 
-def test_a_part_from_a_stranger_is_never_mixed_in(lab: ModuleType, manifest: Manifest, pending: Path) -> None:
+def test_a_part_from_a_stranger_is_never_mixed_in(fixtures: ModuleType, manifest: Manifest, pending: Path) -> None:
     import zlib
 
     data = b"\x89HDF\r\n\x1a\n" + bytes(4000)
     name = f"{10**18:020d}-{'a' * 32}-{len(data)}-{zlib.crc32(data):08x}.h5"
     (Path(f"{pending}.parts") / name).write_bytes(data)
     with pytest.warns(EmbedxWarning, match="no embedx store"):
-        assert lab.extract(pending, manifest) == 0
+        assert fixtures.extract(pending, manifest) == 0
 
 
-def test_other_files_in_the_folder_are_left_alone(lab: ModuleType, manifest: Manifest, pending: Path) -> None:
+def test_other_files_in_the_folder_are_left_alone(fixtures: ModuleType, manifest: Manifest, pending: Path) -> None:
     (Path(f"{pending}.parts") / "notes.txt").write_text("mine")
-    assert lab.extract(pending, manifest) == 0
-    assert "notes.txt" in lab.leftovers(pending)
-    assert lab.extract(pending, manifest) == 0
+    assert fixtures.extract(pending, manifest) == 0
+    assert "notes.txt" in fixtures.leftovers(pending)
+    assert fixtures.extract(pending, manifest) == 0

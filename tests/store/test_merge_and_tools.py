@@ -19,8 +19,8 @@ from embedx.store.tools import merge_stores, store_info, verify_store
 
 
 @pytest.fixture
-def manifest(lab: ModuleType, tmp_path: Path) -> Manifest:
-    return lab.make_manifest(tmp_path / "audio")
+def manifest(fixtures: ModuleType, tmp_path: Path) -> Manifest:
+    return fixtures.make_manifest(tmp_path / "audio")
 
 
 def embedx(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -33,42 +33,42 @@ def embedx(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 # -- merge -----------------------------------------------------------------------------------------
 
 
-def test_shards_merge_into_what_one_run_gives(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
-    lab.extract(tmp_path / "whole.h5", manifest)
+def test_shards_merge_into_what_one_run_gives(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
+    fixtures.extract(tmp_path / "whole.h5", manifest)
     inputs = [tmp_path / f"{i}.h5" for i in range(3)]
     for i, path in enumerate(inputs):
-        lab.extract(path, manifest, shard=(i, 3), publish=i != 1)
+        fixtures.extract(path, manifest, shard=(i, 3), publish=i != 1)
     assert merge_stores(inputs, tmp_path / "merged.h5") == len(manifest)
-    assert lab.contents(tmp_path / "merged.h5") == lab.contents(tmp_path / "whole.h5")
-    assert lab.extract(tmp_path / "merged.h5", manifest) == 0
-    assert lab.leftovers(tmp_path / "merged.h5") == []
+    assert fixtures.contents(tmp_path / "merged.h5") == fixtures.contents(tmp_path / "whole.h5")
+    assert fixtures.extract(tmp_path / "merged.h5", manifest) == 0
+    assert fixtures.leftovers(tmp_path / "merged.h5") == []
 
 
-def test_another_recipe_is_not_merged(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
-    lab.extract(tmp_path / "a.h5", manifest)
-    lab.extract(tmp_path / "b.h5", manifest, lab.RECIPE.replace(pooling="mean+std"))
+def test_another_recipe_is_not_merged(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
+    fixtures.extract(tmp_path / "a.h5", manifest)
+    fixtures.extract(tmp_path / "b.h5", manifest, fixtures.RECIPE.replace(pooling="mean+std"))
     with pytest.raises(RecipeMismatchError, match="pooling: recorded 'mean', asked 'mean\\+std'"):
         merge_stores([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "c.h5")
     assert not list(tmp_path.glob("c.h5*"))
 
 
-def test_stores_of_different_folders_keep_their_files(lab: ModuleType, tmp_path: Path) -> None:
+def test_stores_of_different_folders_keep_their_files(fixtures: ModuleType, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        lab.extract(tmp_path / f"{name}.h5", lab.make_manifest(tmp_path / name, 4))
+        fixtures.extract(tmp_path / f"{name}.h5", fixtures.make_manifest(tmp_path / name, 4))
     merge_stores([tmp_path / "one.h5", tmp_path / "two.h5"], tmp_path / "both.h5")
     table = read_store(tmp_path / "both.h5")
     assert table.root == tmp_path
     assert all((table.root / s.uri).is_file() for s in table.sources)
     assert len(table.sources) == 8
-    assert lab.extract(tmp_path / "both.h5", lab.load_manifest(tmp_path)) == 0
+    assert fixtures.extract(tmp_path / "both.h5", fixtures.load_manifest(tmp_path)) == 0
 
 
-def test_contradicting_stores_are_refused_unless_told(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
+def test_contradicting_stores_are_refused_unless_told(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in ("a.h5", "b.h5", "c.h5"))
-    lab.extract(a, manifest)
+    fixtures.extract(a, manifest)
     for source in manifest:
         (manifest.root / source.uri).write_bytes(source.uri.encode() + b" changed")
-    lab.extract(b, manifest)
+    fixtures.extract(b, manifest)
     with pytest.raises(StoreError, match=r"different content.*--last-wins"):
         merge_stores([a, b], c)
     merge_stores([a, b], c, last_wins=True)
@@ -77,10 +77,10 @@ def test_contradicting_stores_are_refused_unless_told(lab: ModuleType, manifest:
     assert (kept.hashes[good] == wanted.hashes[good]).all()
 
 
-def test_a_failure_never_replaces_rows(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
+def test_a_failure_never_replaces_rows(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in ("a.h5", "b.h5", "c.h5"))
-    lab.extract(a, manifest)
-    with EmbeddingStore(b, lab.RECIPE, root=manifest.root) as store:
+    fixtures.extract(a, manifest)
+    with EmbeddingStore(b, fixtures.RECIPE, root=manifest.root) as store:
         store.append([Failure(s, NO_STAMP, "missing", "gone") for s in manifest], environment={})
         store.publish()
     for inputs in ([a, b], [b, a]):
@@ -89,33 +89,33 @@ def test_a_failure_never_replaces_rows(lab: ModuleType, manifest: Manifest, tmp_
         c.unlink()
 
 
-def test_output_that_exists(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
+def test_output_that_exists(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
     few = Manifest(manifest.sources[:3], manifest.root)
-    lab.extract(tmp_path / "a.h5", few)
-    lab.extract(tmp_path / "b.h5", manifest)
+    fixtures.extract(tmp_path / "a.h5", few)
+    fixtures.extract(tmp_path / "b.h5", manifest)
     with pytest.raises(StoreError, match="exists"):
         merge_stores([tmp_path / "a.h5"], tmp_path / "b.h5")
     assert merge_stores([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "a.h5") == len(manifest)
-    assert lab.contents(tmp_path / "a.h5") == lab.contents(tmp_path / "b.h5")
+    assert fixtures.contents(tmp_path / "a.h5") == fixtures.contents(tmp_path / "b.h5")
 
 
-def test_stores_of_other_machines_with_a_root_given(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
-    lab.extract(tmp_path / "whole.h5", manifest)
+def test_stores_of_other_machines_with_a_root_given(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
+    fixtures.extract(tmp_path / "whole.h5", manifest)
     for i in range(2):
         os.rename(manifest.root, tmp_path / f"node{i}")
-        lab.extract(tmp_path / f"{i}.h5", Manifest(manifest.sources, tmp_path / f"node{i}"), shard=(i, 2))
+        fixtures.extract(tmp_path / f"{i}.h5", Manifest(manifest.sources, tmp_path / f"node{i}"), shard=(i, 2))
         os.rename(tmp_path / f"node{i}", manifest.root)
     merge_stores([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "c.h5", root=manifest.root)
-    assert lab.contents(tmp_path / "c.h5") == lab.contents(tmp_path / "whole.h5")
+    assert fixtures.contents(tmp_path / "c.h5") == fixtures.contents(tmp_path / "whole.h5")
 
 
 # -- the command line ------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def store(lab: ModuleType, manifest: Manifest, tmp_path: Path) -> Path:
+def store(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> Path:
     sources = (*manifest.sources, Source("zz/\x1b[31mred.wav"))
-    lab.extract(tmp_path / "emb.h5", Manifest(sources, manifest.root))
+    fixtures.extract(tmp_path / "emb.h5", Manifest(sources, manifest.root))
     return tmp_path / "emb.h5"
 
 
@@ -132,7 +132,7 @@ def test_info(
         "1  missing",
         "6  dog",
         "1  (none)",
-        "made by         13  by lab",
+        "made by         13  by fixtures",
         "window_seconds=10.0",
         str(manifest.root),
     ):
@@ -147,14 +147,14 @@ def test_info_failures(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_info_says_what_is_pending(
-    lab: ModuleType,
+    fixtures: ModuleType,
     manifest: Manifest,
     store: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = tuple(replace(s, start_seconds=1.0) for s in manifest)
-    lab.extract(store, Manifest(other, manifest.root), publish=False)
+    fixtures.extract(store, Manifest(other, manifest.root), publish=False)
     assert embedx(monkeypatch, "info", store) == 0
     assert "pending   4 parts" in capsys.readouterr().out
 
@@ -178,7 +178,7 @@ def test_no_store(
 
 
 def test_verify_and_repair(
-    lab: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fixtures: ModuleType, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import h5py
 
@@ -194,14 +194,14 @@ def test_verify_and_repair(
 
 
 def test_merge_command(
-    lab: ModuleType,
+    fixtures: ModuleType,
     manifest: Manifest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for i in range(2):
-        lab.extract(tmp_path / f"{i}.h5", manifest, shard=(i, 2))
+        fixtures.extract(tmp_path / f"{i}.h5", manifest, shard=(i, 2))
     assert embedx(monkeypatch, "merge", tmp_path / "0.h5", tmp_path / "1.h5", "-o", tmp_path / "c.h5") == 0
     assert "12 clips from 2 stores" in capsys.readouterr().out
     assert embedx(monkeypatch, "merge", tmp_path / "0.h5", "-o", tmp_path / "c.h5") == 2

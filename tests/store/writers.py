@@ -1,4 +1,4 @@
-"""One process of test_store_crowd.py: ``write I N``, ``publish`` or ``read`` until told to stop."""
+"""One process of test_concurrency.py: ``write I N``, ``publish`` or ``read`` until told to stop."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import sys
 import time
 from pathlib import Path
 
+import fixtures
 import h5py
-import lab
 
 from embedx.errors import StoreBusyError
 from embedx.store.store import EmbeddingStore
 
 
 def write(store: Path, audio: Path, i: int, n: int) -> None:
-    lab.extract(store, lab.load_manifest(audio), shard=(i, n), publish=False)
+    fixtures.extract(store, fixtures.load_manifest(audio), shard=(i, n), publish=False)
 
 
 def publish(store: Path, audio: Path, stop: Path) -> None:
     n = 0
     while not stop.exists():
-        with EmbeddingStore(store, lab.RECIPE, root=audio) as handle:
+        with EmbeddingStore(store, fixtures.RECIPE, root=audio) as handle:
             try:
                 handle.publish(wait_seconds=0)
                 n += 1
@@ -31,7 +31,7 @@ def publish(store: Path, audio: Path, stop: Path) -> None:
 
 
 def read(store: Path, stop: Path) -> None:
-    """Read as a stranger to embedx would; whatever is there is whole and never shrinks."""
+    """Read as a program without embedx would; whatever is there is whole and never shrinks."""
     n_reads, n_clips = 0, 0
     while not stop.exists():
         if store.exists():

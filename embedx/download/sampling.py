@@ -6,31 +6,37 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
-from embedx.download.plan import Ask
+from embedx.download.plan import ClipRequest
 
 __all__ = ["draw_order", "plan_splits"]
 
 
-def draw_order(asks: Iterable[Ask], *, seed: int = 0) -> dict[str | None, list[Ask]]:
+def draw_order(requests: Iterable[ClipRequest], *, seed: int = 0) -> dict[str | None, list[ClipRequest]]:
     """Return each class's clips in a seeded order that does not change when rows are added.
 
     Parameters
     ----------
-    asks : iterable of Ask
+    requests : iterable of ClipRequest
         Clips of all classes.
     seed : int
         Another seed, another order.
 
     Returns
     -------
-    dict of str to list of Ask
+    dict of str to list of ClipRequest
         By label; the clips of one video stand together.
     """
-    order: dict[str | None, list[Ask]] = {}
-    for ask in sorted(
-        asks, key=lambda ask: (_rank(seed, "draw", ask.row.link.video), ask.url, str(ask.start), ask.part)
+    order: dict[str | None, list[ClipRequest]] = {}
+    for request in sorted(
+        requests,
+        key=lambda request: (
+            _rank(seed, "draw", request.row.link.video),
+            request.url,
+            str(request.start),
+            request.part,
+        ),
     ):
-        order.setdefault(ask.label, []).append(ask)
+        order.setdefault(request.label, []).append(request)
     return order
 
 

@@ -94,7 +94,9 @@ def extract(
         for unit in list(units(manifest))[shard[0] :: shard[1]]:
             work = [source for source in unit if source.key in todo]
             if work:
-                store.append([result_of(source, manifest.root, recipe) for source in work], environment={"by": "lab"})
+                store.append(
+                    [result_of(source, manifest.root, recipe) for source in work], environment={"by": "fixtures"}
+                )
                 assert store.commit() == len(work)
                 report(work)
                 n += len(work)

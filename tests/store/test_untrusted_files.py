@@ -1,4 +1,4 @@
-"""Files from strangers: each attack is built, and refused before its data is read."""
+"""Untrusted files: each attack is built, and refused before its data is read."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def a_table_without_shape(file: h5py.File, secret: Path) -> None:
 
 
 @pytest.fixture
-def victim(lab: ModuleType, tmp_path: Path) -> Path:
-    lab.extract(tmp_path / "emb.h5", lab.make_manifest(tmp_path / "audio"))
+def victim(fixtures: ModuleType, tmp_path: Path) -> Path:
+    fixtures.extract(tmp_path / "emb.h5", fixtures.make_manifest(tmp_path / "audio"))
     return tmp_path / "emb.h5"
 
 
@@ -204,13 +204,13 @@ def secret(tmp_path: Path) -> Path:
     return tmp_path / "secret.h5"
 
 
-def assert_refused(lab: ModuleType, path: Path) -> None:
+def assert_refused(fixtures: ModuleType, path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for use in (
         read_store,
         read_recipe,
         store_info,
-        lambda p: EmbeddingStore(p, lab.RECIPE, root=p.parent).plan(Manifest((), p.parent)),
+        lambda p: EmbeddingStore(p, fixtures.RECIPE, root=p.parent).plan(Manifest((), p.parent)),
         lambda p: merge_stores([p], p.with_name("merged.h5")),
     ):
         with pytest.raises(StoreFormatError, match=r"emb\.h5 is no embedx store or a damaged one") as caught:
@@ -222,10 +222,10 @@ def assert_refused(lab: ModuleType, path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused(lab: ModuleType, victim: Path, secret: Path, name: str) -> None:
+def test_an_attack_is_refused(fixtures: ModuleType, victim: Path, secret: Path, name: str) -> None:
     with h5py.File(victim, "r+") as file:
         ATTACKS[name](file, secret)
-    assert_refused(lab, victim)
+    assert_refused(fixtures, victim)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_tables_that_contradict_each_other_are_refused(victim: Path, name: str, 
         read_store(victim)
 
 
-def test_a_recipe_of_a_gigabyte(lab: ModuleType, victim: Path) -> None:
+def test_a_recipe_of_a_gigabyte(fixtures: ModuleType, victim: Path) -> None:
     """Through dense attribute storage, the only one that takes more than 64 kB; sparse, so it costs no disk."""
     with h5py.File(victim, "r") as file:
         kept = dict(file.attrs)
@@ -261,25 +261,25 @@ def test_a_recipe_of_a_gigabyte(lab: ModuleType, victim: Path) -> None:
             file.attrs[name] = value
         del file.attrs["embedx_recipe"]
         file.attrs.create("embedx_recipe", np.bytes_(b"x" * (1 << 26)))
-    assert_refused(lab, victim)
+    assert_refused(fixtures, victim)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"RIFF....WAVE", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(4000), os.urandom(5000)]
 )
-def test_no_hdf5_at_all(lab: ModuleType, tmp_path: Path, content: bytes) -> None:
+def test_no_hdf5_at_all(fixtures: ModuleType, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "emb.h5").write_bytes(content)
-    assert_refused(lab, tmp_path / "emb.h5")
+    assert_refused(fixtures, tmp_path / "emb.h5")
 
 
-def test_hdf5_of_somebody_else(lab: ModuleType, tmp_path: Path) -> None:
+def test_hdf5_of_somebody_else(fixtures: ModuleType, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "emb.h5", "w") as file:
         file["embeddings"] = np.zeros((3, 2, 4))
-    assert_refused(lab, tmp_path / "emb.h5")
+    assert_refused(fixtures, tmp_path / "emb.h5")
 
 
-def test_an_identity_from_a_stranger(lab: ModuleType, tmp_path: Path) -> None:
-    lab.extract(tmp_path / "emb.h5", lab.make_manifest(tmp_path / "audio"), publish=False)
+def test_an_identity_from_a_stranger(fixtures: ModuleType, tmp_path: Path) -> None:
+    fixtures.extract(tmp_path / "emb.h5", fixtures.make_manifest(tmp_path / "audio"), publish=False)
     for text in ("", "[]", '{"recipe": 7}', "[" * 50000):
         (tmp_path / "emb.h5.parts/identity.json").write_text(text)
         with pytest.raises(StoreFormatError, match=r"identity\.json is damaged"):

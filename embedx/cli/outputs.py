@@ -1,0 +1,114 @@
+"""Outputs that cannot be written are refused before any computing, by every command in the same words."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import stat
+from pathlib import Path
+
+from embedx.errors import ParameterError
+
+__all__ = ["require_output", "require_outputs"]
+
+_OUTPUTS = {
+    "quickstart": ("output", "-o", "folder"),
+    "download": ("output", "the output", "folder"),
+    "extract": ("output", "-o", "store"),
+    "inspect": ("output", "-o", "file"),
+    "compare": ("output", "-o", "folder"),
+    "tune": ("json", "--json", "file"),
+    "fit": ("output", "-o", "folder"),
+    "predict": ("csv", "--csv", "file"),
+    "merge": ("output", "-o", "store"),
+    "export": ("onnx", "--onnx", "file"),
+}
+"""Where the commands write: the attribute of the arguments, its name for people, and what is made there."""
+
+_ROOM = {"store": ".parts", "folder": ".checkpoints", "file": ""}
+"""What is added to a name for what lies beside it."""
+
+
+def require_outputs(command: str, args: argparse.Namespace) -> None:
+    """Refuse what a command is told to write to, where nothing can be written.
+
+    Raises
+    ------
+    ParameterError
+        What, where and why.
+    """
+    attribute, option, kind = _OUTPUTS.get(command, ("", "", ""))
+    place = getattr(args, attribute, None)
+    if place is not None and not getattr(args, "check", False) and not getattr(args, "dry_run", False):
+        require_output(place, kind, option=option)
+
+
+def require_output(place: str | os.PathLike[str], kind: str, *, option: str) -> None:
+    """Refuse a place where a file, a store or a folder cannot be written; nothing is created.
+
+    A file may also be standard output or the pipe of a shell (``/dev/stdout``, ``>(gzip)``).
+
+    Parameters
+    ----------
+    place : path-like
+        Where it shall go. Folders that are missing above it are made later.
+    kind : {"file", "store", "folder"}
+        What shall be there.
+    option : str
+        What named the place.
+
+    Raises
+    ------
+    ParameterError
+        What, where and why.
+    """
+    text = os.fspath(place)
+    if not text or "\0" in text:
+        raise ParameterError(f"{option} is empty or has a NUL character in it: name a {_word(kind)}")
+    why = _why_not(Path(text), kind)
+    if why:
+        raise ParameterError(f"{option} {text} cannot be written: {why}. Give another {_word(kind)}")
+
+
+def _word(kind: str) -> str:
+    return "folder" if kind == "folder" else "file"
+
+
+def _why_not(place: Path, kind: str) -> str | None:
+    if max(len(os.fsencode(name)) for name in (*place.parts, f"{place.name}{_ROOM[kind]}")) > 255:
+        return "a name of it is too long"
+    try:
+        mode = os.stat(place).st_mode
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            return error.strerror
+        return _why_not_made(Path(os.path.realpath(place)).parent)
+    return _why_not_replaced(place, mode, kind)
+
+
+def _why_not_made(folder: Path) -> str | None:
+    """Say why nothing can be made in a folder, which may be missing itself."""
+    above = folder
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        return f"{above} is a file, not a folder"
+    return None if os.access(above, os.W_OK | os.X_OK) else f"no permission to write in {above}"
+
+
+def _why_not_replaced(place: Path, mode: int, kind: str) -> str | None:
+    if kind == "folder":
+        if not stat.S_ISDIR(mode):
+            return "it is a file, not a folder"
+        return None if os.access(place, os.W_OK | os.X_OK) else "no permission to write in it"
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
+    if stat.S_ISREG(mode):
+        return _why_not_made(Path(os.path.realpath(place)).parent)
+    is_shells = str(place).startswith(("/dev/", "/proc/self/"))
+    return None if kind == "file" and is_shells and not stat.S_ISBLK(mode) else f"it is a {_special(mode)}, not a file"
+
+
+def _special(mode: int) -> str:
+    return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
