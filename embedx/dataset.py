@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.errors import DatasetError, SkippedSourcesWarning
+from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
 from embedx.manifest import Manifest, Source, read_manifest, with_labels
 from embedx.pooling import pool_windows
@@ -91,15 +91,38 @@ class Dataset:
 
     @property
     def groups(self) -> NDArray[np.str_] | None:
-        """Groups (n,), or None when no clip has one; a clip without a group is a group of its own."""
-        if all(source.group is None for source in self.sources):
+        """What must not be cut apart (n,): the one rule for all that sets clips aside.
+
+        A clip's group is what its source names, else its file: segments of one file, and copies of its bytes, are one
+        group (that of the file's other clips, where they name a single one). None when no group is named and no
+        file is there twice.
+        """
+        files = self._files()
+        named = [source.group for source in self.sources]
+        if len(set(files)) == len(files) and not any(named):
             return None
-        return np.array([f"clip:{s.id}" if s.group is None else s.group for s in self.sources])
+        of_file: dict[str, set[str]] = {}
+        for file, group in zip(files, named, strict=True):
+            if group is not None:
+                of_file.setdefault(file, set()).add(group)
+        alone = {file: next(iter(groups)) for file, groups in of_file.items() if len(groups) == 1}
+        return np.array([alone.get(f, f) if group is None else group for f, group in zip(files, named, strict=True)])
+
+    def _files(self) -> list[str]:
+        """Return the file of each clip, by one uri for all files of the same bytes."""
+        names: dict[str, str] = {}
+        by_content: dict[bytes, str] = {}
+        for source, digest in zip(self.sources, self.hashes, strict=True):
+            content = bytes(digest)
+            first = by_content.setdefault(content, source.uri) if any(content) else source.uri
+            names.setdefault(source.uri, first)
+        return [names[source.uri] for source in self.sources]
 
     @property
     def split(self) -> NDArray[np.str_] | None:
-        """Predefined parts or folds (n,), or None unless every clip has one."""
-        return self._column("split")
+        """Predefined parts or folds (n,), an empty text where a clip has none; None when no clip has one."""
+        values = [source.split or "" for source in self.sources]
+        return np.array(values) if any(values) else None
 
     def _column(self, name: str) -> NDArray[np.str_] | None:
         values = [getattr(source, name) for source in self.sources]
@@ -174,6 +197,16 @@ class Dataset:
                 f"{changed[0]}: extract again, so that all heads learn from the same audio"
             )
         return self
+
+    def describe_missing_groups(self) -> str:
+        """Say how many clips have no group although others have one; empty when there is nothing to say."""
+        n = sum(source.group is None for source in self.sources)
+        if not 0 < n < len(self):
+            return ""
+        return (
+            f"{n} of {len(self)} clips have no group: only segments and copies of one file are kept together there. "
+            "If a speaker or recording is behind them, name it in the group column"
+        )
 
     def labelled(self) -> Dataset:
         """Return the clips that have a label, with a warning when some have none.
@@ -261,7 +294,7 @@ def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
         The encoder that training begins from, and which part of a file is used.
     """
     digests = {source.uri: hash_file(manifest.path_of(source)) for source in manifest}
-    return Dataset(
+    dataset = Dataset(
         X=np.zeros((len(manifest), 0), dtype=np.float32),
         control=np.zeros((len(manifest), CONTROL_DIM), dtype=np.float32),
         sources=tuple(manifest),
@@ -270,6 +303,9 @@ def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
         seconds=np.zeros(len(manifest)),
         hashes=np.stack([np.frombuffer(digests[source.uri], dtype=np.uint8) for source in manifest]),
     )
+    if told := dataset.describe_missing_groups():
+        warnings.warn(told, EmbedxWarning, stacklevel=2)
+    return dataset
 
 
 def load_embeddings(
@@ -325,7 +361,10 @@ def load_embeddings(
         hashes=table.hashes[order],
         embedding_seconds=table.embedding_seconds[order],
     )
-    return dataset if labels is None else _relabelled(dataset, labels)
+    dataset = dataset if labels is None else _relabelled(dataset, labels)
+    if told := dataset.describe_missing_groups():
+        warnings.warn(told, EmbedxWarning, stacklevel=2)
+    return dataset
 
 
 def build_dataset(results: Iterable[ClipResult], *, recipe: Recipe, root: str | PathLike[str]) -> Dataset:

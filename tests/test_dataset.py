@@ -1,5 +1,6 @@
 """One order for everything, slices without audio, and one line for labels that nothing can be learned from."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,9 +93,38 @@ def test_moments_are_those_of_the_whole_clip():
     np.testing.assert_allclose(control[0], expected, rtol=1e-5)
 
 
-def test_a_clip_without_a_group_is_a_group_of_its_own():
-    assert dataset_of(["a", "b"]).groups is None
-    assert dataset_of(["a", "b", "b"], ["g", None, None]).groups.tolist() == ["g", "clip:1.wav", "clip:2.wav"]
+def with_files(rows):
+    """A dataset of (file, group, byte of its content) rows; segments of one file in turn."""
+    results = [embedded(f"clip{i}", "a") for i in range(len(rows))]
+    dataset = build_dataset(results, recipe=RECIPE, root="/data")
+    sources = tuple(Source(uri, group=group, start_seconds=float(i)) for i, (uri, group, _) in enumerate(rows))
+    hashes = np.array([[content] * 32 for _, _, content in rows], dtype=np.uint8)
+    return replace(dataset, sources=sources, hashes=hashes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        ([("a", None, 1), ("b", None, 2)], None),
+        ([("a", "g", 1), ("b", None, 2), ("c", None, 3)], ["g", "b", "c"]),
+        ([("a", None, 1), ("a", None, 1), ("b", None, 2)], ["a", "a", "b"]),
+        ([("a", None, 1), ("copy", None, 1), ("b", None, 2)], ["a", "a", "b"]),
+        ([("a", None, 0), ("b", None, 0), ("a", None, 0)], ["a", "b", "a"]),  # contents unknown
+        ([("a", "g", 1), ("a", None, 1), ("copy", None, 1)], ["g", "g", "g"]),
+        ([("a", "g", 1), ("a", "h", 1), ("a", None, 1)], ["g", "h", "a"]),  # two speakers in one file stay apart
+        ([("copy", None, 1), ("a", "g", 1), ("b", "h", 2)], ["g", "g", "h"]),
+    ],
+)
+def test_a_group_is_the_named_one_else_the_file(rows, groups):
+    found = with_files(rows).groups
+    assert (None if found is None else found.tolist()) == groups
+
+
+def test_missing_groups_are_counted():
+    told = dataset_of(["a", "b", "b"], ["g", None, None]).describe_missing_groups()
+    assert told.startswith("2 of 3 clips have no group")
+    assert not dataset_of(["a", "b"]).describe_missing_groups()
+    assert not dataset_of(["a", "b"], ["g", "h"]).describe_missing_groups()
 
 
 def test_clips_without_a_label_are_left_out_and_said():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import read_labels
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import interrupted_means, show
-from embedx.errors import DatasetError, ParameterError
+from embedx.cli.terminal import show
+from embedx.errors import DatasetError, EmbedxWarning, ParameterError
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
+    from embedx.evaluation.splits import Parts
     from embedx.tuning import Tuned
 
 __all__ = ["add_data_arguments", "add_tuning_arguments", "parse_parameters", "read_parts", "run_tuning", "shown_layer"]
@@ -59,12 +61,13 @@ def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
     dataset = _read_dataset(args).labelled()
     if args.per_class:
         dataset = dataset.balanced(args.per_class, seed=args.seed)
-    if args.valid_fraction is not None:
-        from embedx.evaluation.splits import holdout
+    if args.valid_fraction is None:
+        return _predefined(dataset)
+    from embedx.evaluation.splits import holdout
 
-        train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
-        return dataset.take(train), dataset.take(valid)
-    return _predefined(dataset)
+    dataset = _without_test_part(dataset)
+    train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+    return dataset.take(train), dataset.take(valid)
 
 
 def _read_dataset(args: argparse.Namespace) -> Dataset:
@@ -89,18 +92,41 @@ def _layers(text: str | None) -> list[int] | None:
 
 
 def _predefined(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
-    """Cut by the stored split if it names a training part; test clips are left alone."""
-    names = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"}
-    names |= dict.fromkeys(("valid", "validation", "val", "dev"), "valid")
-    if dataset.split is None or not {str(name).lower() for name in dataset.split} <= set(names):
-        return dataset, None
-    parts = [names[str(name).lower()] for name in dataset.split]
-    indices = {part: [i for i, own in enumerate(parts) if own == part] for part in ("train", "valid", "test")}
-    if not indices["train"]:
+    """Cut by the stored split if it names parts; test clips are left alone, folds are all learned from."""
+    parts = None if dataset.split is None else _announced(dataset.split)
+    if parts is None or parts.folds:
+        return dataset if parts is None else dataset.take(parts.placed), None
+    if not len(parts.train):
         raise DatasetError("the split names no clip 'train': there is nothing to learn from")
-    if indices["test"]:
-        show(f"{len(indices['test'])} test clips are left alone (embedx compare judges on them)")
-    return dataset.take(indices["train"]), dataset.take(indices["valid"]) if indices["valid"] else None
+    _warn_of_shared_groups(dataset, parts)
+    return dataset.take(parts.train), dataset.take(parts.valid) if len(parts.valid) else None
+
+
+def _without_test_part(dataset: Dataset) -> Dataset:
+    if dataset.split is None:
+        return dataset
+    parts = _announced(dataset.split)
+    kept = sorted({*parts.placed.tolist()} - {*parts.test.tolist()})
+    if not kept:
+        raise DatasetError("the split names test clips only: there is nothing to learn from")
+    return dataset.take(kept)
+
+
+def _announced(split: Any) -> Parts:
+    from embedx.evaluation.splits import read_split
+
+    parts = read_split(split)
+    if len(parts.test):
+        show(f"{len(parts.test)} test clips are left alone (embedx compare judges on them)")
+    return parts
+
+
+def _warn_of_shared_groups(dataset: Dataset, parts: Parts) -> None:
+    from embedx.evaluation.splits import Fold, describe_shared_groups
+
+    folds = [Fold("valid", parts.train, parts.valid), Fold("test", parts.train, parts.test)]
+    for told in describe_shared_groups(folds, dataset.groups):
+        warnings.warn(told, EmbedxWarning, stacklevel=2)
 
 
 def parse_parameters(pairs: list[str]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, ParameterError
-from embedx.evaluation.splits import Fold, holdout, plan_folds
+from embedx.evaluation.splits import Fold, holdout, plan_folds, read_split
 
-__all__ = ["align_stores", "choose_groups", "plan_cut"]
+__all__ = ["align_stores", "choose_groups", "only_placed", "plan_cut"]
 
 
 def align_stores(dataset: Dataset | Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -52,30 +52,28 @@ def _require_same_labels(stores: Mapping[str, Dataset]) -> None:
                 )
 
 
-def choose_groups(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
-    """Return what must not be cut apart, and what is to be said about it.
+def only_placed(stores: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """Return the clips that have a value in the predefined split, with a warning when some have none."""
+    split = next(iter(stores.values())).split
+    if split is None:
+        return dict(stores)
+    placed = read_split(split).placed
+    return {name: one.take(placed).require_learnable() for name, one in stores.items()}
 
-    Groups are those of the clips; without any, segments of one file; groups of one clip are no groups.
+
+def choose_groups(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
+    """Return what must not be cut apart (`Dataset.groups`), and what is to be said about it.
+
+    Groups of one clip are no groups: None then.
     """
-    groups: NDArray[Any] | None = dataset.groups
-    notes: list[str] = []
-    if groups is None:
-        uris = np.array([source.uri for source in dataset.sources])
-        if len(np.unique(uris)) == len(uris):
-            return None, _same_files(dataset)
-        groups = uris
-        notes.append("no groups were given: segments of one file are kept together")
-    if len(np.unique(groups)) == len(groups):
+    groups = dataset.groups
+    if all(source.group is None for source in dataset.sources):
+        notes = [] if groups is None else ["no groups were given: segments and copies of one file are kept together"]
+    else:
+        notes = [told for told in [dataset.describe_missing_groups()] if told]
+    if groups is not None and len(np.unique(groups)) == len(groups):
         return None, [*notes, "every clip is a group of its own: clips are treated as independent"]
     return groups, notes
-
-
-def _same_files(dataset: Dataset) -> list[str]:
-    _, counts = np.unique(dataset.hashes, axis=0, return_counts=True)
-    extra = int((counts - 1).sum())
-    if not extra or not dataset.hashes.any():
-        return []
-    return [f"{extra} clips are exact copies of others and may be learned from and tested on: see `embedx inspect`"]
 
 
 def plan_cut(
@@ -125,7 +123,7 @@ def _cut(
     if folds == "split":
         if dataset.split is None:
             raise DatasetError(
-                "the folds were to come from a column, but not every clip has a value there: "
+                "the folds were to come from a column, but not every clip has a value there (none has): "
                 "give --labels CSV with the column, or a number of folds"
             )
         if repeats > 1:

@@ -14,7 +14,7 @@ from embedx.comparison.curves import draw_curves
 from embedx.comparison.facts import gather_facts
 from embedx.comparison.fitting import Contender, FoldFit, fit_fold
 from embedx.comparison.judge import Judged, describe_group_scores, judge, test_rows
-from embedx.comparison.plan import align_stores, choose_groups, plan_cut
+from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
 from embedx.comparison.result import Comparison, FoldScore, Row
 from embedx.comparison.verdict import describe_baseline, write_verdict
 from embedx.dataset import Dataset
@@ -83,6 +83,8 @@ def compare(
         An unknown head, or a number out of range.
     """
     stores = align_stores(dataset)
+    if folds == "split" and valid_fraction is None:
+        stores = only_placed(stores)
     if any(as_spec(head).eats == "sources" for head in heads):
         stores = {name: one.require_audio() for name, one in stores.items()}
     first = next(iter(stores.values()))

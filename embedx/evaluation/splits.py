@@ -12,12 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from embedx.errors import DatasetError, ParameterError
+from embedx.evaluation.holdouts import holdout, stratified_holdout
+from embedx.evaluation.split_names import Parts, read_split
 
-__all__ = ["Fold", "describe_problems", "holdout", "plan_folds"]
-
-_TEST_NAMES = ("test", "testing", "eval", "evaluation")
-_VALID_NAMES = ("valid", "validation", "val", "dev", "development")
-_TRAIN_NAMES = ("train", "training", *_VALID_NAMES)
+__all__ = [
+    "Fold",
+    "Parts",
+    "describe_problems",
+    "describe_shared_groups",
+    "holdout",
+    "plan_folds",
+    "read_split",
+    "stratified_holdout",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +65,8 @@ def plan_folds(
     groups : array-like of shape (n,), optional
         What must not be cut apart: speaker, video, source recording.
     split : array-like of shape (n,), optional
-        Predefined parts. Names such as ``train``, ``valid``, ``test`` give one fold (valid is learned from
-        when there is a test part); any other names give a fold each.
+        Predefined parts, see `read_split`: ``train``, ``valid`` and ``test`` give one fold (valid is learned from
+        when there is a test part); folds give one each. Clips without a value are in none.
     n_folds : int
         Folds of one repetition, at least 2. Ignored with ``split``.
     n_repeats : int
@@ -129,27 +136,20 @@ def _cut(
 
 
 def _split_folds(split: NDArray[Any]) -> tuple[Fold, ...]:
-    names = sorted({str(name) for name in split}, key=_natural)
+    parts = read_split(split)
+    names = sorted({str(split[i]) for i in parts.placed})
     if len(names) < 2:
-        raise DatasetError(f"every clip is in the part {names[0]!r}: a predefined split needs at least two parts")
-    texts = np.array([str(name) for name in split])
-    lower = np.array([name.lower() for name in texts])
-    if np.isin(lower, _TRAIN_NAMES + _TEST_NAMES).all():
-        return (_named_fold(lower),)
-    return tuple(Fold(name, np.flatnonzero(texts != name), np.flatnonzero(texts == name)) for name in names)
-
-
-def _named_fold(lower: NDArray[Any]) -> Fold:
-    is_test = np.isin(lower, _TEST_NAMES)
-    if not is_test.any():
-        is_test = np.isin(lower, _VALID_NAMES)
-    if is_test.all() or not is_test.any():
-        raise DatasetError("the predefined split has no part to learn from or none to be judged on")
-    return Fold(str(lower[is_test][0]), np.flatnonzero(~is_test), np.flatnonzero(is_test))
-
-
-def _natural(name: str) -> tuple[int, int, str]:
-    return (0, int(name), name) if name.isascii() and name.isdigit() else (1, 0, name)
+        told = f"every clip is in the part {names[0]!r}" if names else "no clip has a value in the split"
+        raise DatasetError(f"{told}: a predefined split needs at least two parts")
+    if parts.folds:
+        return tuple(Fold(name, np.setdiff1d(parts.placed, test), test) for name, test in parts.folds.items())
+    test = parts.test if len(parts.test) else parts.valid
+    train = np.setdiff1d(parts.placed, test)
+    if not len(train) or not len(test):
+        raise DatasetError(
+            f"the predefined split has no part to learn from or none to be judged on: its parts are {', '.join(names)}"
+        )
+    return (Fold(str(split[test[0]]).lower(), train, test),)
 
 
 def describe_problems(folds: Sequence[Fold], y: ArrayLike, *, groups: ArrayLike | None = None) -> tuple[str, ...]:
@@ -183,9 +183,7 @@ def describe_problems(folds: Sequence[Fold], y: ArrayLike, *, groups: ArrayLike 
     few = [f"{str(name)!r} ({count})" for name, count in zip(names, counts, strict=True) if 1 < per_repeat > count]
     if few:
         notes.insert(0, f"fewer clips than the {per_repeat} folds: class {', '.join(few)}")
-    if groups is not None:
-        notes += _group_problems(folds, np.asarray(groups))
-    return tuple(notes)
+    return (*notes, *describe_shared_groups(folds, groups))
 
 
 def _class_problems(folds: Sequence[Fold], labels: NDArray[Any]) -> list[str]:
@@ -198,83 +196,15 @@ def _class_problems(folds: Sequence[Fold], labels: NDArray[Any]) -> list[str]:
     return notes
 
 
-def _group_problems(folds: Sequence[Fold], groups: NDArray[Any]) -> list[str]:
-    leaks = [(fold.name, np.intersect1d(groups[fold.train], groups[fold.test])) for fold in folds]
-    spanning = sorted({str(group) for _, shared in leaks for group in shared})
+def describe_shared_groups(folds: Sequence[Fold], groups: ArrayLike | None) -> list[str]:
+    """Say which groups are on both sides of a cut; empty when none is."""
+    if groups is None:
+        return []
+    names = np.asarray(groups)
+    shared = (np.intersect1d(names[fold.train], names[fold.test]) for fold in folds)
+    spanning = sorted({str(group) for some in shared for group in some})
     if not spanning:
         return []
     shown = ", ".join(repr(group) for group in spanning[:3]) + (", ..." if len(spanning) > 3 else "")
-    return [
-        f"{len(spanning)} groups are both learned from and tested on ({shown}): "
-        "scores are too good by what a group shares"
-    ]
-
-
-def holdout(
-    y: ArrayLike, groups: ArrayLike | None = None, fraction: float = 0.2, seed: int = 0
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Set a part of the training clips aside, for early stopping, calibration or selection.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Labels.
-    groups : array-like of shape (n,), optional
-        What must not be cut apart.
-    fraction : float
-        About how much is set aside, between 0 and 1.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    train, valid : ndarray of int
-        Indices, ascending. Every class stays in ``train`` as long as its clips are in at least two groups.
-
-    Raises
-    ------
-    DatasetError
-        Fewer than two clips or groups.
-    ParameterError
-        ``fraction`` is not between 0 and 1.
-
-    Examples
-    --------
-    >>> train, valid = holdout(["a", "b"] * 10, fraction=0.2)
-    >>> len(train), len(valid)
-    (16, 4)
-    """
-    if not 0 < fraction < 1:
-        raise ParameterError(f"fraction is {fraction}: it must lie between 0 and 1")
-    labels = np.asarray(y)
-    names = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if len(np.unique(names)) < 2:
-        raise DatasetError("a part cannot be set aside: there is a single clip or group. Add clips of other groups")
-    valid = _draw_groups(labels, names, fraction, np.random.default_rng(seed))
-    return np.flatnonzero(~valid), np.flatnonzero(valid)
-
-
-def _draw_groups(
-    labels: NDArray[Any], names: NDArray[np.intp], fraction: float, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Move whole groups aside, class by class, never the last group of a class."""
-    classes = np.unique(labels, return_inverse=True)[1]
-    counts = np.zeros((names.max() + 1, classes.max() + 1), dtype=np.intp)
-    np.add.at(counts, (names, classes), 1)
-    wanted = fraction * counts.sum(0)
-    left, aside = counts.sum(0), np.zeros(counts.shape[1])
-    taken = np.zeros(len(counts), dtype=bool)
-    for group in rng.permutation(len(counts)):
-        has = counts[group] > 0
-        helps = (aside + counts[group] / 2 <= wanted)[has].all()
-        if helps and (left - counts[group] > 0)[has].all():
-            taken[group], left, aside = True, left - counts[group], aside + counts[group]
-    if not taken.any():
-        taken[_smallest_spare(counts, rng)] = True
-    return taken[names]
-
-
-def _smallest_spare(counts: NDArray[np.intp], rng: np.random.Generator) -> int:
-    """Return the group that costs the training part the least: no class lost if possible, then the smallest."""
-    lost = ((counts.sum(0) - counts) == 0).sum(1)
-    return int(np.lexsort((rng.random(len(counts)), counts.sum(1), lost))[0])
+    are = "1 group is" if len(spanning) == 1 else f"{len(spanning)} groups are"
+    return [f"{are} both learned from and tested on ({shown}): scores are too good by what a group shares"]

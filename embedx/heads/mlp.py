@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from embedx.checks import require_choice, require_number
 from embedx.errors import ParameterError
+from embedx.evaluation.splits import stratified_holdout
 
 __all__ = ["MLPClassifier", "forward"]
 
@@ -144,7 +144,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             weight = weight * by_class[codes]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        train, valid = _hold_out(codes, groups, self.validation_fraction, seed)
+        train, valid = stratified_holdout(codes, groups, self.validation_fraction, seed)
         self._train(X, codes, weight, train, valid, seed, on_epoch)
         return self
 
@@ -206,25 +206,6 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         require_number("MLPClassifier learning_rate", self.learning_rate, 0, open_low=True)
         require_number("MLPClassifier weight_decay", self.weight_decay, 0)
         require_choice("MLPClassifier norm", self.norm, ("none", "batch", "layer"))
-
-
-def _hold_out(
-    codes: NDArray[np.intp], groups: Any, fraction: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return indices to train on and to stop by; the second is empty when no fair split exists."""
-    everything = np.arange(len(codes))
-    nothing = everything[:0]
-    n_folds = round(1 / fraction) if fraction > 0 else 0
-    most = np.bincount(codes).min() if groups is None else len(np.unique(groups))
-    n_folds = min(n_folds, int(most))
-    if n_folds < 2:
-        return everything, nothing
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds = kind(n_folds, shuffle=True, random_state=seed).split(codes, codes, groups)
-    for train, valid in folds:
-        if len(np.unique(codes[train])) == len(np.unique(codes[valid])) == codes.max() + 1:
-            return train, valid
-    return everything, nothing
 
 
 def forward(weights: dict[str, NDArray[Any]], X: NDArray[Any]) -> NDArray[Any]:

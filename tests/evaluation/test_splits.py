@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedx.errors import DatasetError, ParameterError
-from embedx.evaluation.splits import describe_problems, holdout, plan_folds
+from embedx.errors import DatasetError, ParameterError, SkippedSourcesWarning
+from embedx.evaluation.splits import describe_problems, holdout, plan_folds, read_split
 
 
 @settings(max_examples=40, deadline=None)
@@ -45,7 +45,10 @@ def test_named_parts_make_one_fold_and_other_names_a_fold_each():
 def test_a_group_that_spans_predefined_folds_is_said():
     y, groups = list("aabb"), ["g", "h", "g", "i"]
     folds = plan_folds(y, groups=groups, split=[1, 1, 2, 2])
-    assert any("learned from and tested on ('g')" in note for note in describe_problems(folds, y, groups=groups))
+    assert any(
+        "1 group is both learned from and tested on ('g')" in note
+        for note in describe_problems(folds, y, groups=groups)
+    )
     assert folds[0].test.tolist() == [0, 1]  # said, not mended
 
 
@@ -72,6 +75,59 @@ def test_what_cannot_be_cut_is_refused_in_one_line(kwargs, error, word):
     with pytest.raises(error, match=word) as caught:
         plan_folds(["a", "b"] * 4, **kwargs)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "valid", "test"),
+    [
+        ("train valid test", [0], [1], [2]),
+        ("Training VAL evaluation", [0], [1], [2]),
+        ("train dev eval", [0], [1], [2]),
+        ("development evaluation", [0], [], [1]),
+        ("dev validation test", [0], [1], [2]),
+        ("train-clean-100 dev-clean test-other", [0], [1], [2]),
+        ("balanced_train eval", [0], [], [1]),
+        ("train hold-out", [0], [], [1]),
+        (" train TEST ", [0], [], [1]),
+        ("test", [], [], [0]),
+    ],
+)
+def test_the_usual_names_of_parts_are_read(names, train, valid, test):
+    parts = read_split(names.split())
+    assert (parts.train.tolist(), parts.valid.tolist(), parts.test.tolist()) == (train, valid, test)
+    assert not parts.folds
+
+
+@pytest.mark.parametrize("names", ["1 2 10", "fold1 fold2", "a b c", "kitchen office", "east west north", "rain wind"])
+def test_other_names_are_folds(names):
+    parts = read_split(names.split())
+    assert set(parts.folds) == set(names.split())
+    assert len(parts.train) == len(parts.test) == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "unknown"),
+    [
+        ("train train tset", "'tset' (1 of 3 clips)"),
+        ("train test other", "'other'"),
+        ("1 2 3 test", "'1' (1 of 4 clips), '2'"),
+        ("trian tset", "'trian' (1 of 2 clips), 'tset'"),
+        ("trainset testset", "'testset' (1 of 2 clips), 'trainset'"),
+        ("train test train_test", "'train_test'"),
+    ],
+)
+def test_names_that_mean_nothing_beside_parts_are_refused_with_the_known_ones(names, unknown):
+    with pytest.raises(DatasetError, match="Known parts are train, training; valid") as caught:
+        read_split(names.split())
+    assert unknown in str(caught.value)
+    assert "--split-column" in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [["train", "", "test", None], [1, None, 2, "nan"]])
+def test_a_clip_without_a_value_is_in_no_part_and_counted(names):
+    with pytest.warns(SkippedSourcesWarning, match="2 of 4 clips have no value in the split"):
+        (*_, fold) = plan_folds(list("abab"), split=np.array(names, dtype=object))
+    assert sorted([*fold.train, *fold.test]) == [0, 2]
 
 
 @settings(max_examples=40, deadline=None)

@@ -112,10 +112,10 @@ def test_best_weights_are_restored(plain, tones):
 
 
 def _held_out_loss(classifier, tones):
-    from embedx.heads.finetune.targets import hold_out
+    from embedx.evaluation.splits import stratified_holdout
 
     codes = np.searchsorted(classifier.classes_, tones[1])
-    _, held_out = hold_out(codes, None, 0.25, 0)
+    _, held_out = stratified_holdout(codes, None, 0.25, 0)
     proba = classifier.predict_proba([tones[0][i] for i in held_out])
     return float(-np.log(proba[np.arange(len(held_out)), codes[held_out]]).mean())
 

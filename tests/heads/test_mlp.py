@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from embedx.errors import ParameterError
+from embedx.evaluation.splits import stratified_holdout
 from embedx.heads.catalog import make_head
-from embedx.heads.mlp import MLPClassifier, _hold_out, forward
+from embedx.heads.mlp import MLPClassifier, forward
 from embedx.heads.training import Settings, _arrays, _Network
 
 
@@ -25,7 +26,7 @@ def noise(n=80, dim=30):
 
 def held_out_loss(head, X, y, groups=None):
     seed = int(np.random.RandomState(head.random_state).randint(2**31 - 1))
-    _, valid = _hold_out(y, groups, head.validation_fraction, seed)
+    _, valid = stratified_holdout(y, groups, head.validation_fraction, seed)
     proba = head.predict_proba(X[valid])
     return -np.log(proba[np.arange(len(valid)), y[valid]]).mean()
 
@@ -68,7 +69,7 @@ def test_the_held_out_part_keeps_groups_whole():
     y = np.arange(120) % 2
     groups = np.repeat(np.arange(20), 6)
     for seed in range(10):
-        train, valid = _hold_out(y, groups, 0.15, seed)
+        train, valid = stratified_holdout(y, groups, 0.15, seed)
         assert len(valid) > 0
         assert not set(groups[train]) & set(groups[valid])
         assert sorted([*train, *valid]) == list(range(120))

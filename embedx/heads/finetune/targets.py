@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from embedx.errors import DatasetError
+from embedx.evaluation.splits import stratified_holdout
 from embedx.heads.finetune.clips import as_sources
 from embedx.heads.finetune.settings import Settings
 from embedx.manifest import Source
 
-__all__ = ["Targets", "hold_out", "read_targets"]
+__all__ = ["Targets", "read_targets"]
 
 _FEWEST_FOLDS = 3
 """Never hold out more than a third: with two speakers that would be one of them."""
@@ -83,47 +83,7 @@ def read_targets(X: Any, y: Any, sample_weight: Any, groups: Any, settings: Sett
     if settings.class_weight is not None:
         weights = weights * compute_class_weight(settings.class_weight, classes=classes, y=labels)[codes]
     shares = (np.eye(len(classes))[codes] * weights[:, None]).astype(np.float32)
-    train, held_out = hold_out(codes, groups, settings.validation_fraction, settings.seed)
+    train, held_out = stratified_holdout(
+        codes, groups, settings.validation_fraction, settings.seed, fewest_folds=_FEWEST_FOLDS
+    )
     return Targets(sources=tuple(sources), classes=classes, shares=shares, train=train, held_out=held_out)
-
-
-def hold_out(
-    codes: NDArray[np.intp], groups: Any, fraction: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Set a stratified part aside, groups together.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n,), int
-        Classes.
-    groups : array-like of shape (n,), optional
-        What must not be cut apart.
-    fraction : float
-        About how much is set aside; 0 is nothing.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    train, held_out : ndarray of int
-        The second is empty when no part of at most a third leaves every class on both sides.
-
-    Examples
-    --------
-    >>> train, held_out = hold_out(np.repeat([0, 1], 10), None, 0.2, 0)
-    >>> len(train), len(held_out)
-    (16, 4)
-    """
-    everything = np.arange(len(codes))
-    names = everything if groups is None else np.asarray(groups)
-    least = min(np.bincount(codes).min(), len(np.unique(names)))
-    n_folds = min(round(1 / fraction) if fraction else 0, int(least))
-    if n_folds < _FEWEST_FOLDS:
-        return everything, everything[:0]
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    for train, held_out in kind(n_folds, shuffle=True, random_state=seed).split(
-        codes, codes, None if groups is None else names
-    ):
-        if len(np.unique(codes[train])) == len(np.unique(codes[held_out])) == codes.max() + 1:
-            return train, held_out
-    return everything, everything[:0]
