@@ -427,6 +427,12 @@ def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dat
     root = Path(dataset.root)
     located = [replace(source, uri=str(root / source.uri)) for source in dataset.sources]
     found = with_labels(located, absolute)
+    if all(source.label is None for source in manifest):
+        read = ", ".join(f"{role} = {column!r}" for role, column in manifest.columns.items())
+        raise DatasetError(
+            f"the labels hold no label: no column was read as one{f' (read: {read})' if read else ''}. "
+            "Name it with --label-column NAME"
+        )
     if all(source.label is None for source in found):
         raise DatasetError(
             f"the labels name none of the {len(dataset)} clips (first clip: {located[0].uri}, "

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import read_labels
 from embedx.cli.terminal import show, show_lines
-from embedx.errors import ParameterError
+from embedx.errors import EmbedxWarning, Interrupted, ParameterError, count
+from embedx.files import replace_file
 
 if TYPE_CHECKING:
     from embedx.comparison import Comparison
@@ -50,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     require_folder(Path(args.output))
     stores = _read(args)
     heads = [name.strip() for name in args.heads.split(",") if name.strip()]
-    with ProgressBar("compare", unit="fits") as progress:
+    fits = Path(f"{Path(args.output)}.fits")
+    with _telling_what_is_kept(fits), ProgressBar("compare", unit="fits") as progress:
         comparison = compare(
             stores if len(stores) > 1 else next(iter(stores.values())),
             heads,
@@ -62,11 +68,23 @@ def run(args: argparse.Namespace) -> int:
             curves=not args.no_curves,
             seed=args.seed,
             n_jobs=args.jobs,
+            keep=fits,
             progress=progress,
         )
     show_lines(render_text(comparison))
     write_results(comparison, Path(args.output), next(iter(stores.values())))
+    shutil.rmtree(fits, ignore_errors=True)
     return 0
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        n = len(list(folder.glob("*.npz")))
+        told = f"{count(n, 'finished fit')} kept in {folder}: run the same command again to go on"
+        raise Interrupted(told if n else "no fit was finished") from stop
 
 
 def _require_folds(args: argparse.Namespace) -> None:
@@ -137,22 +155,43 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
     dataset : Dataset, optional
         The compared clips: with them the page has a map, players and a look at the data.
     """
-    from embedx.inspection import inspect_data
     from embedx.report.html import render_html
     from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
-    findings = [] if dataset is None else inspect_data(dataset.labelled()).to_dict()["findings"]
     texts = {
         "comparison.json": render_json(comparison),
         "comparison.md": render_markdown(comparison),
         "comparison.csv": render_csv(comparison),
         "predictions.csv": render_predictions(comparison),
-        "report.html": render_html(comparison, dataset, findings=findings, page_folder=folder),
+        "report.html": render_html(comparison, dataset, page_folder=folder),
     }
+    _write(folder, texts)
+    show(f"wrote {', '.join(texts)} to {folder}")
+    if dataset is not None:
+        findings = _look_at_the_data(dataset, folder)
+        _write(folder, {"report.html": render_html(comparison, dataset, findings=findings, page_folder=folder)})
+
+
+def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+    """Inspect for the report, whose numbers are on disk by then and stay there whatever happens here."""
+    from embedx.inspection import inspect_data
+
+    try:
+        return list(inspect_data(dataset.labelled()).to_dict()["findings"])
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"the results are in {folder}; only the look at the data is missing there") from stop
+    except MemoryError:
+        warnings.warn(
+            f"too little memory to look at the data: {folder}/report.html is without it", EmbedxWarning, stacklevel=2
+        )
+        return []
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            with replace_file(folder / name) as file:
+                file.write(text)
     except OSError as error:
         raise ParameterError(f"{folder}: cannot be written ({error.strerror}). Give another folder with -o") from error
-    show(f"wrote {', '.join(texts)} to {folder}")

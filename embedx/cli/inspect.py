@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embedx.cli.labels import read_labels
 from embedx.cli.terminal import show
+from embedx.files import replace_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         place = Path(args.output)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(inspection.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with replace_file(place) as file:
+            file.write(json.dumps(inspection.to_dict(), indent=1, ensure_ascii=False) + "\n")
         show(f"wrote {place}")
     return 0

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from embedx.dataset import Dataset
-from embedx.evaluation.splits import Fold
+from embedx.evaluation.splits import Fold, lone_classes
 from embedx.versions import installed_versions
 
-__all__ = ["data_hash", "gather_facts"]
+__all__ = ["PACKAGES", "data_hash", "gather_facts"]
 
-_PACKAGES = ("embedx", "numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "optuna", "joblib")
+PACKAGES = ("embedx", "numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "optuna", "joblib")
 
 
 def data_hash(dataset: Dataset) -> str:
@@ -45,6 +45,7 @@ def gather_facts(
         "embedding_seconds": _embedding_seconds(stores),
         "n_clips": len(first),
         "n_groups": None if first.groups is None else len(np.unique(first.groups)),
+        "lone_classes": lone_classes(np.asarray(first.y), first.groups),
         "class_counts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
         "audio_seconds": float(first.seconds.sum()),
         "data_sha256": data_hash(first),
@@ -54,7 +55,7 @@ def gather_facts(
             {"name": fold.name, "repeat": fold.repeat, "n_train": len(fold.train), "n_test": len(fold.test)}
             for fold in cuts
         ],
-        "versions": installed_versions(_PACKAGES),
+        "versions": installed_versions(PACKAGES),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.comparison.result import Test
+from embedx.comparison.result import ALPHA, Test
 from embedx.evaluation import metrics, statistics
 from embedx.evaluation.statistics import MIN_GROUPS, Interval
 
@@ -222,6 +223,9 @@ def test_rows(
     for family in dict.fromkeys(family for family, _, _ in pairs):
         members = [i for i, pair in enumerate(pairs) if pair[0] == family]
         adjusted |= dict(zip(members, statistics.holm([raw[i]["p_value"] for i in members]), strict=True))
+        for i in members:
+            sides = 1 if family == "baseline" else 2
+            raw[i]["n_needed"] = math.floor(math.log2(len(members) * sides / ALPHA)) + 1  # m sides / 2**n < 5 %
     return tuple(Test(a=a, b=b, family=family, p_holm=adjusted[i], **raw[i]) for i, (family, a, b) in enumerate(pairs))
 
 
@@ -256,6 +260,7 @@ def _test_pair(
         "difference": float(differences.mean()),
         "interval": _difference_interval(differences, units, seed),
         "p_value": p_value,
+        "n_units": len(np.unique(units)),
         "method": f"{method}, {'one-sided' if better else 'two-sided'}, conditional on the fitted folds",
     }
 

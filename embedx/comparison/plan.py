@@ -9,8 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, ParameterError
-from embedx.evaluation.splits import Fold, holdout, plan_folds, read_split
+from embedx.errors import DatasetError, ParameterError, count
+from embedx.evaluation.splits import (
+    UNKNOWN_GROUPS,
+    Fold,
+    describe_lone_classes,
+    holdout,
+    lone_classes,
+    plan_folds,
+    read_split,
+)
 
 __all__ = ["align_stores", "choose_groups", "only_placed", "plan_cut"]
 
@@ -68,7 +76,8 @@ def choose_groups(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
     """
     groups = dataset.groups
     if all(source.group is None for source in dataset.sources):
-        notes = [] if groups is None else ["no groups were given: segments and copies of one file are kept together"]
+        together = [] if groups is None else ["no groups were given: segments and copies of one file are kept together"]
+        notes = [*together, UNKNOWN_GROUPS]
     else:
         notes = [told for told in [dataset.describe_missing_groups()] if told]
     if groups is not None and len(np.unique(groups)) == len(groups):
@@ -98,9 +107,10 @@ def plan_cut(
     cuts = _cut(dataset, labels, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
     for fold in cuts:
         if len(np.unique(labels[fold.train])) < 2:
+            lone = describe_lone_classes(lone_classes(labels, groups), len(np.unique(labels)))
+            way_on = f". {lone}" if lone else ": ask for other folds or add clips of other classes (in other groups)"
             raise DatasetError(
-                f"fold {fold.name} would learn from {len(fold.train)} clips of a single class: ask for other folds or "
-                "add clips of other classes (in other groups)"
+                f"fold {fold.name} would learn from {count(len(fold.train), 'clip')} of a single class{way_on}"
             )
     return cuts
 

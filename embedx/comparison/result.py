@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from embedx.evaluation.statistics import Interval
 from embedx.manifest import Source
 
-__all__ = ["SCHEMA_VERSION", "Comparison", "FoldScore", "Kind", "Row", "Test"]
+__all__ = ["ALPHA", "SCHEMA_VERSION", "Comparison", "FoldScore", "Kind", "Row", "Test", "best_row"]
 
 SCHEMA_VERSION = 1
 """Version of `Comparison.to_dict`, raised when a field changes its meaning or goes."""
+
+ALPHA = 0.05
+"""Corrected p-values below it are called real."""
 
 Kind = Literal["baseline", "control", "head", "tuned", "auto"]
 
@@ -115,6 +118,12 @@ class Row:
         return max(known, default=None)
 
 
+def best_row(rows: Sequence[Row]) -> Row:
+    """Return the head with the best accuracy, log-loss deciding ties; a control only where there is no head."""
+    heads = [row for row in rows if row.kind in ("head", "tuned")]
+    return max(heads or rows, key=lambda row: (row.scores["accuracy"], -row.scores["log_loss"]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
     """Whether one row is better than another by more than chance, in accuracy.
@@ -133,6 +142,10 @@ class Test:
         As tested, and corrected for the family (Holm 1979).
     method : str
         The test in words.
+    n_units : int
+        Groups (or clips) that the test flips.
+    n_needed : int
+        How many of them a real difference needs at least: with fewer, no corrected p-value can fall below 5 %.
     """
 
     __test__ = False
@@ -145,11 +158,18 @@ class Test:
     p_value: float
     p_holm: float
     method: str
+    n_units: int = 0
+    n_needed: int = 0
 
     @property
     def is_real(self) -> bool:
         """Whether the difference is more than chance at 5 %, corrected."""
-        return self.p_holm < 0.05
+        return self.p_holm < ALPHA
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether there are groups (or clips) enough for any difference to be called real."""
+        return self.n_units >= self.n_needed
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -162,6 +182,8 @@ class Comparison:
         The baseline, the log-mel control, then heads, then ``auto``.
     tests : tuple of Test
         Families one after another.
+    headline : str
+        The verdict in one line.
     verdict : tuple of str
         Sentences for people.
     notes : tuple of str
@@ -186,6 +208,7 @@ class Comparison:
 
     rows: tuple[Row, ...]
     tests: tuple[Test, ...]
+    headline: str
     verdict: tuple[str, ...]
     notes: tuple[str, ...]
     classes: tuple[str, ...]
@@ -208,8 +231,7 @@ class Comparison:
     @property
     def best(self) -> Row:
         """The head with the best accuracy, log-loss deciding ties; never a control and never ``auto``."""
-        heads = [row for row in self.rows if row.kind in ("head", "tuned")]
-        return max(heads or self.rows, key=lambda row: (row.scores["accuracy"], -row.scores["log_loss"]))
+        return best_row(self.rows)
 
     def test(self, a: str, b: str) -> Test | None:
         """Return the test of two rows, None when they were not tested."""
@@ -219,6 +241,7 @@ class Comparison:
         """Return everything but the predictions as plain values for JSON (``schema_version`` first)."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "headline": self.headline,
             "best": self.best.name,
             "verdict": list(self.verdict),
             "notes": list(self.notes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import joblib
@@ -14,9 +15,10 @@ from embedx.comparison.curves import draw_curves
 from embedx.comparison.facts import gather_facts
 from embedx.comparison.fitting import Contender, FoldFit, fit_fold
 from embedx.comparison.judge import Judged, describe_group_scores, judge, test_rows
+from embedx.comparison.kept import KeptFits
 from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
 from embedx.comparison.result import Comparison, FoldScore, Row
-from embedx.comparison.verdict import describe_baseline, write_verdict
+from embedx.comparison.verdict import describe_baseline, write_headline, write_verdict
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import METRICS, score
 from embedx.evaluation.splits import Fold, describe_problems
@@ -40,6 +42,7 @@ def compare(
     curves: bool = True,
     seed: int = 0,
     n_jobs: int = 1,
+    keep: str | PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Learn which head to trust, on folds that never leak, against guessing and against log-mel.
@@ -67,6 +70,8 @@ def compare(
         Seed of everything.
     n_jobs : int
         Processes (-1 for all cores); each computes with one thread. Scores do not depend on it.
+    keep : path-like, optional
+        Folder that keeps every finished fit: the same call goes on with them after a kill. Remove it when done.
     progress : callable, optional
         Called as ``progress(done, total, row=..., fold=...)``.
 
@@ -93,7 +98,7 @@ def compare(
     table = table_contenders(stores, heads, n_trials=n_trials, auto=auto)
     probe = probe_of(heads) if curves else None
     contenders = [*table, *curve_contenders(stores, probe)]
-    fits = _fit_all(contenders, stores, cuts, seed=seed, n_jobs=n_jobs, progress=progress)
+    fits = _fit_all(contenders, stores, cuts, seed=seed, n_jobs=n_jobs, kept=KeptFits(keep, stores), progress=progress)
     judged, proba = _judge_all(contenders, fits, first, cuts, groups, seed)
     correct = {contender.name: judged[contender.name].correct for contender in table}
     labels = np.asarray(first.y)
@@ -116,7 +121,7 @@ def compare(
         ),
     }
     parts["notes"] += describe_baseline(parts["rows"], parts["tests"])
-    return Comparison(verdict=write_verdict(**parts), **parts)
+    return Comparison(headline=write_headline(**parts), verdict=write_verdict(**parts), **parts)
 
 
 def _fit_all(
@@ -126,22 +131,27 @@ def _fit_all(
     *,
     seed: int,
     n_jobs: int,
+    kept: KeptFits,
     progress: Progress | None,
 ) -> dict[str, list[FoldFit]]:
     classes = np.unique(np.asarray(next(iter(stores.values())).y))
     jobs = [(contender, fold) for contender in contenders for fold in cuts]
+    places = [kept.place(contender, fold, seed + fold.repeat) for contender, fold in jobs]
+    ready = {i: fit for i, place in enumerate(places) if (fit := kept.read(place)) is not None}
+    rest = [i for i in range(len(jobs)) if i not in ready]
     tasks = (
         joblib.delayed(fit_fold)(contender, stores[contender.store], fold, classes, seed=seed + fold.repeat)
-        for contender, fold in jobs
+        for contender, fold in (jobs[i] for i in rest)
     )
-    fits: dict[str, list[FoldFit]] = {contender.name: [] for contender in contenders}
     with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         results = joblib.Parallel(return_as="generator")(tasks)
-        for done, ((contender, fold), fit) in enumerate(zip(jobs, results, strict=True), start=1):
-            fits[contender.name].append(fit)
+        for i, fit in zip(rest, results, strict=True):
+            kept.write(places[i], fit)
+            ready[i] = fit
             if progress is not None:
-                progress(done, len(jobs), row=" ".join(filter(None, contender.name.split("|"))), fold=fold.name)
-    return fits
+                contender, fold = jobs[i]
+                progress(len(ready), len(jobs), row=" ".join(filter(None, contender.name.split("|"))), fold=fold.name)
+    return {c.name: [ready[i] for i, (owner, _) in enumerate(jobs) if owner is c] for c in contenders}
 
 
 def _judge_all(

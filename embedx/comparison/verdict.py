@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embedx.comparison.result import Row, Test
+from embedx.comparison.result import Row, Test, best_row
+from embedx.errors import count
+from embedx.evaluation.splits import describe_lone_classes
 
-__all__ = ["describe_baseline", "write_verdict"]
+__all__ = ["describe_baseline", "write_headline", "write_verdict"]
 
 SHOWN_PAIRS = 6
 """Differences between heads that are told one by one."""
@@ -24,7 +26,12 @@ def write_verdict(
         As in `embedx.comparison.Comparison`.
     """
     titles = {row.name: row.title for row in rows}
-    sentences = [f(rows, tests, titles) for f in (_beats_guessing, _beats_logmel)]
+    lone, n_classes = _lone(facts)
+    unjudged = describe_lone_classes(lone, n_classes)
+    if unjudged and n_classes - len(lone) < 2:
+        return (f"{unjudged}.",)
+    sentences = [f"{unjudged}." if unjudged else ""]
+    sentences += [f(rows, tests, titles) for f in (_beats_guessing, _beats_logmel)]
     sentences.append(_among_heads(tests, titles))
     sentences += [_collapsed(row) for row in rows if row.collapsed is not None and row.kind != "baseline"]
     sentences += [*_price_of_picking(rows), _tuning(rows, tests), _finetuning(rows, tests, facts)]
@@ -32,6 +39,46 @@ def write_verdict(
         sentences += [*_more_data(curves), *_layers(curves)]
     sentences.append(_between_stores(rows, tests, facts))
     return tuple(sentence for sentence in sentences if sentence)
+
+
+def write_headline(*, rows: Sequence[Row], tests: Sequence[Test], facts: Mapping[str, Any], **_: Any) -> str:
+    """Return the verdict in one line; a head is named only where no control does as well.
+
+    Parameters
+    ----------
+    rows, tests, facts
+        As in `embedx.comparison.Comparison`.
+    """
+    lone, n_classes = _lone(facts)
+    if lone and n_classes - len(lone) < 2:
+        name, group = next(iter(lone.items()))
+        return f"Cannot be judged: every clip of {name!r} is of one group ({group!r})"
+    best, control = best_row(rows), next((row for row in rows if row.kind == "control"), None)
+    test = next((test for test in tests if test.family == "baseline" and test.a == best.name), None)
+    if test is None or not test.is_real:
+        told = _cannot_tell([test]) if test is not None else ""
+        return told or "No head is better than guessing by more than chance"
+    title = best.title[:1].upper() + best.title[1:]
+    said = f"{title} tells {n_classes} classes apart with {best.scores['accuracy']:.1%} accuracy"
+    if control is None or control.scores["accuracy"] < best.scores["accuracy"]:
+        return said
+    return (
+        f"No head is better than log-mel statistics: {control.scores['accuracy']:.1%} accuracy, "
+        f"{best.title} {best.scores['accuracy']:.1%}"
+    )
+
+
+def _lone(facts: Mapping[str, Any]) -> tuple[Mapping[str, str], int]:
+    return facts.get("lone_classes") or {}, len(facts.get("class_counts") or ())
+
+
+def _cannot_tell(family: Sequence[Test]) -> str:
+    """Say that no test of a family could come out, whatever the heads do, and how many groups that would need."""
+    if not family or any(test.is_real or test.can_be_told for test in family):
+        return ""
+    test = min(family, key=lambda one: one.n_needed - one.n_units)
+    unit = "group" if "groups" in test.method else "clip"
+    return f"Cannot be told from {count(test.n_units, unit)}: {test.n_needed} or more are needed"
 
 
 def describe_baseline(rows: Sequence[Row], tests: Sequence[Test]) -> tuple[str, ...]:
@@ -68,6 +115,9 @@ def _beats_guessing(rows: Sequence[Row], tests: Sequence[Test], titles: Mapping[
     guess = f"the most frequent class ({_guess(rows, family[0]):.1%})"
     real = sorted((test for test in family if test.is_real), key=lambda test: -test.difference)
     others = [titles[test.a] for test in family if not test.is_real]
+    if not real and (told := _cannot_tell(family)):
+        most = max(family, key=lambda test: test.difference)
+        return f"Better than guessing? {told}. The most over {guess} is {_list([most], titles)}."
     if not real:
         return f"Better than guessing? No: nothing beats {guess} by more than chance."
     if len(real) > 2 and not others:
@@ -86,6 +136,8 @@ def _beats_logmel(rows: Sequence[Row], tests: Sequence[Test], titles: Mapping[st
     worse = sorted((test for test in family if test.is_real and test.difference < 0), key=lambda one: one.difference)
     if not better and not worse:
         best = max(family, key=lambda test: test.difference)
+        if told := _cannot_tell(family):
+            return f"Better than log-mel statistics ({alone:.1%})? {told}. The most is {_list([best], titles)}."
         return (
             f"Better than log-mel statistics ({alone:.1%})? Nothing differs from them by more than chance; the most is "
             f"{_list([best], titles)}."
@@ -101,6 +153,8 @@ def _among_heads(tests: Sequence[Test], titles: Mapping[str, str]) -> str:
     real = sorted((test for test in family if test.is_real), key=lambda test: -abs(test.difference))
     if not family:
         return ""
+    if not real and (told := _cannot_tell(family)):
+        return f"Which head? {told}: take the simplest."
     if not real:
         return "Which head? Between the heads no difference is more than chance: take the simplest."
     listed = []
@@ -128,7 +182,7 @@ def _price_of_picking(rows: Sequence[Row]) -> list[str]:
             best, on = _best(heads), f" on {auto.store}" if auto.store else ""
             said.append(
                 f"What to expect{on}? {auto.scores['accuracy']:.1%}, from head and layer chosen inside the training "
-                f"parts (auto); {best.scores['accuracy']:.1%} ({best.title}) is the best row, picked after the fact."
+                f"parts (auto); {best.scores['accuracy']:.1%} ({best.title}) is the best head, picked after the fact."
             )
     return said
 
@@ -139,7 +193,7 @@ def _tuning(rows: Sequence[Row], tests: Sequence[Test]) -> str:
         default = row.name.removesuffix(" tuned")
         test = next((test for test in tests if (test.a, test.b) == (default, row.name)), None)
         if test is not None:
-            words = "a real difference" if test.is_real else "within chance"
+            words = _strength(test)
             said.append(f"{row.title} {_points(-test.difference)} over its defaults ({words})")
     return f"Other hyper-parameters? {'; '.join(said)}." if said else ""
 
@@ -155,11 +209,16 @@ def _finetuning(rows: Sequence[Row], tests: Sequence[Test], facts: Mapping[str, 
     real = test is not None and test.is_real
     embedding = (facts.get("embedding_seconds") or {}).get(best.store)
     apart = "" if embedding is None else f" and {embedding:.1f} s of embedding"
+    answer = "Yes" if real and gain > 0 else "No" if test is None or test.can_be_told else "Cannot be told"
     return (
-        f"Did fine-tuning pay? {'Yes' if real and gain > 0 else 'No'}: {_points(gain)} over {best.title} "
-        f"({'a real difference' if real else 'within chance'}) "
+        f"Did fine-tuning pay? {answer}: {_points(gain)} over {best.title} "
+        f"({'within chance' if test is None else _strength(test)}) "
         f"for {row.seconds:.0f} s against {best.seconds:.1f} s{apart}."
     )
+
+
+def _strength(test: Test) -> str:
+    return "a real difference" if test.is_real else "within chance" if test.can_be_told else "too few groups to tell"
 
 
 def _more_data(curves: Mapping[str, Any]) -> list[str]:
@@ -206,6 +265,15 @@ def _between_stores(rows: Sequence[Row], tests: Sequence[Test], facts: Mapping[s
         if test.family == "heads" and test.is_real and (a.head, a.kind) == (b.head, b.kind) and a.store != b.store:
             winner, loser = (a, b) if test.difference > 0 else (b, a)
             real.append(f"{winner.store} over {loser.store} by {100 * abs(test.difference):.1f} points ({a.head})")
+    question = _what_differs([facts["recipes"][name] for name in stores])
     if not real:
-        return f"A bigger encoder? Between {', '.join(stores)} no head differs by more than chance."
-    return f"A bigger encoder? {'; '.join(real)}."
+        return f"{question}? Between {', '.join(stores)} no head differs by more than chance."
+    return f"{question}? {'; '.join(real)}."
+
+
+def _what_differs(recipes: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is asked of several stores."""
+    differ = {name for recipe in recipes for name in recipe if recipe[name] != recipes[0].get(name)}
+    if not differ or differ & {"encoder", "revision", "weights_sha256"}:
+        return "A bigger encoder"
+    return "Another pooling" if differ == {"pooling"} else "Another recipe"

@@ -35,7 +35,7 @@ def find_suspects(proba: NDArray[np.float64], truth: NDArray[np.intp]) -> tuple[
 
     Confident learning (Northcutt, Jiang and Chuang 2021): a class's threshold is the mean probability
     that its own clips get; a clip that passes the threshold of another class, and of that one more than of
-    its own, is suspect.
+    its own, is suspect. Clips of a class that no head had learned where it was tested say nothing and are left out.
 
     Parameters
     ----------
@@ -63,6 +63,7 @@ def find_suspects(proba: NDArray[np.float64], truth: NDArray[np.intp]) -> tuple[
     said = passing.argmax(1)
     own = proba[np.arange(len(truth)), truth]
     sure = passing[np.arange(len(truth)), said]
-    found = np.flatnonzero(tested & (sure > 0) & (sure > own))
+    known = np.array([(proba[tested & (truth == j), j] > 0).any() for j in range(k)])  # by any head that was asked
+    found = np.flatnonzero(tested & (sure > 0) & (sure > own) & known[truth])
     order = found[np.argsort(own[found] - sure[found], kind="stable")]
     return tuple(Suspect(int(i), int(said[i]), float(own[i]), float(sure[i])) for i in order)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from embedx.errors import DatasetError, ParameterError
+from embedx.errors import DatasetError, ParameterError, count
 from embedx.evaluation.holdouts import holdout, stratified_holdout
 from embedx.evaluation.split_names import Parts, read_split
 
 __all__ = [
+    "UNKNOWN_GROUPS",
     "Fold",
     "Parts",
+    "describe_lone_classes",
     "describe_problems",
     "describe_shared_groups",
     "holdout",
+    "lone_classes",
     "plan_folds",
     "read_split",
     "stratified_holdout",
 ]
+
+
+UNKNOWN_GROUPS = "speakers or recordings are unknown: if a class is one of them, these numbers mean nothing"
+
+_TOLD_SINGLY = 3
+"""Of more cases of one kind the first so many are named and all are counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +125,9 @@ def _require_folds(labels: NDArray[Any], groups: ArrayLike | None, n_folds: int,
             raise DatasetError(
                 f"all {len(labels)} clips are one group and cannot be cut apart: add clips of other groups"
             )
-        raise DatasetError(f"{units} {what} cannot make {n_folds} folds: ask for fewer (--folds {units})")
+        lone = describe_lone_classes(lone_classes(labels, groups), len(np.unique(labels)))
+        way_on = f": ask for fewer (--folds {units})" if not lone else f". {lone}"
+        raise DatasetError(f"{units} {what} cannot make {n_folds} folds{way_on}")
 
 
 def _cut(
@@ -177,23 +188,76 @@ def describe_problems(folds: Sequence[Fold], y: ArrayLike, *, groups: ArrayLike 
     fold 2 tests no clip of class 'c'
     """
     labels = np.asarray(y)
-    notes = _class_problems(folds, labels)
     names, counts = np.unique(labels, return_counts=True)
     per_repeat = sum(fold.repeat == 0 for fold in folds)
-    few = [f"{str(name)!r} ({count})" for name, count in zip(names, counts, strict=True) if 1 < per_repeat > count]
-    if few:
-        notes.insert(0, f"fewer clips than the {per_repeat} folds: class {', '.join(few)}")
-    return (*notes, *describe_shared_groups(folds, groups))
+    few = [f"{str(name)!r} ({n})" for name, n in zip(names, counts, strict=True) if 1 < per_repeat > n]
+    notes = [f"fewer clips than the {per_repeat} folds: class {_first(few, ', ')}"] if few else []
+    return (*notes, *_class_problems(folds, labels), *describe_shared_groups(folds, groups))
 
 
 def _class_problems(folds: Sequence[Fold], labels: NDArray[Any]) -> list[str]:
-    notes = []
+    unlearned, untested = [], []
     for fold in folds:
-        for name in np.setdiff1d(labels, labels[fold.train]):
-            notes.append(f"fold {fold.name} learns nothing of class {str(name)!r}: no head can find it there")
-        for name in np.setdiff1d(labels, labels[fold.test]):
-            notes.append(f"fold {fold.name} tests no clip of class {str(name)!r}")
-    return notes
+        unlearned += [(fold.name, str(name)) for name in np.setdiff1d(labels, labels[fold.train])]
+        untested += [(fold.name, str(name)) for name in np.setdiff1d(labels, labels[fold.test])]
+    return [
+        *_told(unlearned, "learns nothing of", ": no head can find it there"),
+        *_told(untested, "tests no clip of", ""),
+    ]
+
+
+def _told(cases: list[tuple[str, str]], what: str, tail: str) -> list[str]:
+    """Say a few cases one by one, and many of them in one sentence."""
+    if len(cases) <= _TOLD_SINGLY:
+        return [f"fold {fold} {what} class {name!r}{tail}" for fold, name in cases]
+    shown = _first([f"{name!r} in fold {fold}" for fold, name in cases], ", ")
+    return [f"{count(len(cases), 'time')} a fold {what} a class ({shown}){tail}"]
+
+
+def _first(texts: Sequence[str], between: str) -> str:
+    more = f"{between}and {len(texts) - _TOLD_SINGLY} more" if len(texts) > _TOLD_SINGLY else ""
+    return between.join(texts[:_TOLD_SINGLY]) + more
+
+
+def lone_classes(y: ArrayLike, groups: ArrayLike | None) -> dict[str, str]:
+    """Return the classes whose clips are all of one group, each with that group.
+
+    Whether a head knows such a class or the group, no cut can tell.
+
+    Examples
+    --------
+    >>> lone_classes(["fr", "fr", "it", "it"], groups=["anna", "anna", "carlo", "dora"])
+    {'fr': 'anna'}
+    """
+    if groups is None:
+        return {}
+    classes, of_class = np.unique(np.asarray(y), return_inverse=True)
+    names, of_group = np.unique(np.asarray(groups), return_inverse=True)
+    pairs = np.unique(np.stack([of_class, of_group], axis=1), axis=0)
+    first, n_groups = np.unique(pairs[:, 0], return_index=True, return_counts=True)[1:]
+    found = zip(classes, first, n_groups, strict=True)
+    return {str(name): str(names[pairs[i, 1]]) for name, i, n in found if n == 1}
+
+
+def describe_lone_classes(lone: Mapping[str, str], n_classes: int) -> str:
+    """Say which classes cannot be judged, and whether anything can; empty when all can.
+
+    Parameters
+    ----------
+    lone : mapping of str to str
+        From `lone_classes`.
+    n_classes : int
+        All classes.
+    """
+    if not lone:
+        return ""
+    shown = _first([f"every clip of {name!r} is of one group ({group!r})" for name, group in lone.items()], ", ")
+    most = n_classes - len(lone) < 2
+    begin = f"Cannot be judged: {shown}" if most else f"Not every class can be judged: {shown}"
+    return (
+        f"{begin}. A head may know the group instead of the class: add clips of other groups (speakers, recordings) to "
+        "such classes, or say with --group-column what must not be cut apart"
+    )
 
 
 def describe_shared_groups(folds: Sequence[Fold], groups: ArrayLike | None) -> list[str]:
@@ -206,5 +270,6 @@ def describe_shared_groups(folds: Sequence[Fold], groups: ArrayLike | None) -> l
     if not spanning:
         return []
     shown = ", ".join(repr(group) for group in spanning[:3]) + (", ..." if len(spanning) > 3 else "")
-    are = "1 group is" if len(spanning) == 1 else f"{len(spanning)} groups are"
-    return [f"{are} both learned from and tested on ({shown}): scores are too good by what a group shares"]
+    are = "is" if len(spanning) == 1 else "are"
+    both = f"{count(len(spanning), 'group')} {are} both learned from and tested on ({shown})"
+    return [f"{both}: scores are too good by what a group shares"]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
+from embedx.errors import count
 from embedx.inspection.finding import Finding
-from embedx.manifest import Source
 
-__all__ = ["NEAR", "SURE", "find_copies", "find_near_copies", "standard", "views"]
+__all__ = ["NEAR", "SURE", "find_copies", "find_near_copies", "layer_means", "standard", "views"]
 
 NEAR, SURE = 0.3, 0.15
 """Two clips are nearly the same when their distance is below a share of the usual distance to the third neighbour.
@@ -24,6 +24,7 @@ lost much of their beginning are missed rather than that other recordings are bl
 """
 
 _MOST_CLIPS = 20_000
+_BLOCK_CLIPS = 4096
 
 
 def find_copies(dataset: Dataset) -> Finding:
@@ -51,11 +52,19 @@ def find_near_copies(dataset: Dataset) -> Finding:
 
 def views(dataset: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return what is compared, standardised: the mean of the layers (n, D), and log-mel without its level (n, 128)."""
-    layers = dataset.X.reshape(len(dataset), dataset.n_layers, -1).astype(np.float32).mean(1)
     n_bands = dataset.control.shape[1] // 2
     mel = dataset.control.astype(np.float32)  # a copy
     mel[:, :n_bands] -= mel[:, :n_bands].mean(1, keepdims=True)
-    return standard(layers), standard(mel)
+    return standard(layer_means(dataset)), standard(mel)
+
+
+def layer_means(dataset: Dataset) -> NDArray[np.float32]:
+    """Return the mean of each clip's layers (n, D), computed in blocks of clips."""
+    means = np.empty((len(dataset), dataset.dim), dtype=np.float32)
+    for start in range(0, len(dataset), _BLOCK_CLIPS):
+        block = dataset.X[start : start + _BLOCK_CLIPS]
+        means[start : start + len(block)] = block.reshape(len(block), dataset.n_layers, -1).astype(np.float32).mean(1)
+    return means
 
 
 def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,28 +88,43 @@ def _close_pairs(values: NDArray[np.float32], share: float) -> Iterable[tuple[in
 def _finding(check: str, title: str, what: str, pairs: list[tuple[int, int]], dataset: Dataset) -> Finding:
     if not pairs:
         return Finding(check=check, title=title, level="good", text=f"No two clips have {what}.")
-    told = [(_crossing(dataset.sources[a], dataset.sources[b]), a, b) for a, b in pairs]
+    groups = dataset.groups
+    told = [(_crossing(dataset, groups, a, b), a, b) for a, b in pairs]
     told.sort(key=lambda one: (-len(one[0]), one[1]))
     items = tuple(_item(dataset, crossing, a, b) for crossing, a, b in told)
-    n_classes = sum("class" in crossing for crossing, _, _ in told)
-    n_groups = sum("group" in crossing for crossing, _, _ in told)
-    text = f"{len(pairs)} pairs of clips have {what}."
-    if n_classes:
-        text += f" {n_classes} of them carry two labels: one of each is wrong."
-    if n_groups:
-        text += f" {n_groups} cross groups, so a copy may be learned from and its twin tested on: give them one group."
-    elif all(source.group is None for source in dataset.sources):
+    text = f"{count(len(pairs), 'pair')} of clips {'has' if len(pairs) == 1 else 'have'} {what}."
+    for kind, advice in _ADVICE.items():
+        n = sum(kind in crossing for crossing, _, _ in told)
+        text += f" In {n} of them the clips {advice}." if n else ""
+    if groups is None:
         text += " Without groups a copy may be learned from and its twin tested on: give them one group."
     facts = {"pairs": [[dataset.sources[a].id, dataset.sources[b].id] for _, a, b in told]}
     return Finding(check=check, title=title, level="bad", text=text, items=items, facts=facts)
 
 
-def _crossing(a: Source, b: Source) -> tuple[str, ...]:
-    differs = {"class": a.label != b.label, "group": a.group != b.group, "split": a.split != b.split}
+_ADVICE = {
+    "class": "carry two labels: one of each is wrong",
+    "group": "cross groups, so a copy may be learned from and its twin tested on: give them one group",
+}
+
+
+def _crossing(dataset: Dataset, groups: NDArray[np.str_] | None, a: int, b: int) -> tuple[str, ...]:
+    """Return what two clips differ in that they should share; what is not known of one of them is no difference."""
+    first, second = dataset.sources[a], dataset.sources[b]
+    differs = {
+        "class": _contradict(first.label, second.label),
+        "group": groups is not None and bool(groups[a] != groups[b]),
+        "split": _contradict(first.split, second.split),
+    }
     return tuple(name for name, is_so in differs.items() if is_so)
+
+
+def _contradict(a: str | None, b: str | None) -> bool:
+    return a is not None and b is not None and a != b
 
 
 def _item(dataset: Dataset, crossing: tuple[str, ...], a: int, b: int) -> str:
     first, second = dataset.sources[a], dataset.sources[b]
     tail = f" (crosses {', '.join(crossing)})" if crossing else ""
-    return f"{first.id} [{first.label}] and {second.id} [{second.label}]{tail}"
+    labels = (source.label or "no label" for source in (first, second))
+    return f"{first.id} [{next(labels)}] and {second.id} [{next(labels)}]{tail}"

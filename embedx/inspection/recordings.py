@@ -10,8 +10,9 @@ import numpy as np
 
 from embedx.audio.decode import decode
 from embedx.dataset import Dataset
-from embedx.errors import EmbedxError
+from embedx.errors import EmbedxError, count
 from embedx.inspection.finding import Finding, Level
+from embedx.manifest import Source
 
 __all__ = ["describe_balance", "find_bad_recordings", "find_outliers"]
 
@@ -44,7 +45,8 @@ def find_bad_recordings(dataset: Dataset, *, progress: Callable[..., None] | Non
     if not items:
         text = f"No clip is silent, clipped or shorter than {SHORT_SECONDS} s.{heard}"
         return Finding(check="audio", title="Recordings", level="good" if not heard else "note", text=text)
-    text = f"{len(items)} clips are silent, clipped or very short.{heard}"
+    are = "is" if len(items) == 1 else "are"
+    text = f"{count(len(items), 'clip')} {are} silent, clipped or very short.{heard}"
     only_clipped = all("clipped" in item.rpartition(": ")[2] for item in items)
     spoils: Level = "note" if only_clipped else "bad"
     return Finding(check="audio", title="Recordings", level=spoils, text=text, items=tuple(items))
@@ -56,13 +58,22 @@ def _level(dataset: Dataset, i: int) -> _Level | None:
     if not path.is_file():
         return None
     try:
-        samples = decode(path, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds)
+        samples = decode(path, start_seconds=source.start_seconds, stop_seconds=_last_second(dataset, source))
     except EmbedxError:
         return None
     if not len(samples):
         return None
     rms = float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
     return _Level(20 * float(np.log10(max(rms, 1e-10))), float((np.abs(samples) >= 0.999).mean()))
+
+
+def _last_second(dataset: Dataset, source: Source) -> float | None:
+    """Return where listening may stop: at the end of what was embedded, where that is at the beginning."""
+    recipe = dataset.recipe
+    if recipe.max_seconds is None or recipe.offset != "start":
+        return source.stop_seconds
+    end = source.start_seconds + recipe.max_seconds
+    return end if source.stop_seconds is None else min(end, source.stop_seconds)
 
 
 def _faults(seconds: float, level: _Level | None) -> Iterator[str]:
@@ -79,14 +90,13 @@ def find_outliers(dataset: Dataset) -> Finding:
     from sklearn.decomposition import PCA
     from sklearn.neighbors import NearestNeighbors
 
-    from embedx.inspection.copies import standard
+    from embedx.inspection.copies import layer_means, standard
 
     n = len(dataset)
     if n < 20:
         text = f"Not looked for among {n} clips (20 or more are needed)."
         return Finding(check="outliers", title="Outliers", level="note", text=text)
-    layers = dataset.X.reshape(n, dataset.n_layers, -1).astype(np.float32).mean(1)
-    values = standard(layers)
+    values = standard(layer_means(dataset))
     reduced = PCA(min(50, n - 1, values.shape[1]), random_state=0).fit_transform(values)
     far = np.log(NearestNeighbors(n_neighbors=6).fit(reduced).kneighbors(reduced)[0][:, 5] + 1e-9)
     middle = np.median(far)
@@ -96,7 +106,8 @@ def find_outliers(dataset: Dataset) -> Finding:
         return Finding(check="outliers", title="Outliers", level="good", text="No clip is far from all others.")
     order = odd[np.argsort(-far[odd], kind="stable")]
     items = tuple(f"{dataset.sources[i].id} [{dataset.sources[i].label}]" for i in order)
-    text = f"{len(items)} clips sound like no other clip: listen to them first."
+    sound = "sounds" if len(items) == 1 else "sound"
+    text = f"{count(len(items), 'clip')} {sound} like no other clip: listen first."
     return Finding(check="outliers", title="Outliers", level="note", text=text, items=items)
 
 
@@ -105,12 +116,12 @@ def describe_balance(dataset: Dataset) -> Finding:
     labels = np.array([source.label or "" for source in dataset.sources])
     names, counts = np.unique(labels, return_counts=True)
     items, facts = [], {}
-    for name, count in zip(names, counts, strict=True):
+    for name, n in zip(names, counts, strict=True):
         own = dataset.seconds[labels == name]
         groups = {s.group for s in dataset.sources if (s.label or "") == name and s.group is not None}
-        of = f" from {len(groups)} groups" if groups else ""
-        items.append(f"{name or 'no label'}: {count} clips{of}, {own.sum():.0f} s (median {np.median(own):.1f} s)")
-        facts[str(name)] = {"clips": int(count), "seconds": float(own.sum()), "groups": len(groups)}
+        of = f" from {count(len(groups), 'group')}" if groups else ""
+        items.append(f"{name or 'no label'}: {count(n, 'clip')}{of}, {own.sum():.0f} s (median {np.median(own):.1f} s)")
+        facts[str(name)] = {"clips": int(n), "seconds": float(own.sum()), "groups": len(groups)}
     ratio = counts.max() / counts.min()
     level: Level = "good" if ratio <= 1.5 else "note"
     text = f"The largest class has {ratio:.1f} times the clips of the smallest."

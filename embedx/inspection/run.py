@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError
+from embedx.errors import DatasetError, count
 from embedx.inspection.copies import find_copies, find_near_copies
 from embedx.inspection.finding import Finding
 from embedx.inspection.learned import find_confounds, find_wrong_labels
@@ -78,11 +78,21 @@ def inspect_data(
     findings = [find_copies(dataset), find_near_copies(dataset)]
     labels = {source.label for source in dataset.sources if source.label is not None}
     labelled = dataset.labelled() if len(labels) > 1 else None
-    if labelled is not None:
-        findings.append(find_wrong_labels(labelled, seed=seed))
+    findings.append(_no_classes(labels, len(dataset)) if labelled is None else find_wrong_labels(labelled, seed=seed))
     findings.append(find_outliers(dataset))
     if audio:
         findings.append(find_bad_recordings(dataset, progress=progress))
     if labelled is not None:
         findings += [describe_balance(labelled), find_confounds(labelled, seed=seed)]
     return Inspection(findings=tuple(findings), n_clips=len(dataset))
+
+
+def _no_classes(labels: set[str], n_clips: int) -> Finding:
+    if labels:
+        text = f"Every label is {labels.pop()!r}: nothing can be learned, and nothing is looked at, with one class."
+        return Finding(check="labels", title="Labels", level="note", text=text)
+    text = (
+        f"None of the {count(n_clips, 'clip')} has a label, so only the sound is looked at. Labels come from a folder "
+        "with a subfolder for each class, or from a column of a CSV: --labels clips.csv --label-column NAME"
+    )
+    return Finding(check="labels", title="Labels", level="note", text=text)

@@ -51,9 +51,9 @@ def build_payload(
     aligned = None if dataset is None else _aligned(dataset, comparison)
     wanted = [one.index for one in suspects] + _wrong(proba[comparison.best.name], truth)
     return {
-        "title": _headline(comparison) + " · embedx",
+        "title": comparison.headline + " · embedx",
         "best": comparison.best.name,
-        "headline": _headline(comparison),
+        "headline": comparison.headline,
         "subline": _subline(comparison),
         "guess": _guess(comparison),
         "control": _control(comparison),
@@ -102,20 +102,6 @@ def _wrong(proba: NDArray[np.float64], truth: NDArray[np.intp]) -> list[int]:
 def _aligned(dataset: Dataset, comparison: Comparison) -> Dataset:
     place = {source.key: i for i, source in enumerate(dataset.sources)}
     return dataset.take([place[source.key] for source in comparison.sources])
-
-
-def _headline(comparison: Comparison) -> str:
-    best = comparison.best
-    test = comparison.test(best.name, comparison.rows[0].name)
-    if test is None or not test.is_real:
-        return "No head is better than guessing by more than chance"
-    title = best.title[:1].upper() + best.title[1:]
-    told = f"{title} tells {len(comparison.classes)} classes apart with {best.scores['accuracy']:.1%} accuracy"
-    control = next((row for row in comparison.rows if row.kind == "control"), None)
-    against = None if control is None else comparison.test(best.name, control.name)
-    if control is None or against is None or not against.is_real or against.difference > 0:
-        return told
-    return f"{told}, log-mel alone with {control.scores['accuracy']:.1%}"
 
 
 def _subline(comparison: Comparison) -> str:

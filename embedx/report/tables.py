@@ -75,7 +75,7 @@ def render_markdown(comparison: Comparison) -> str:
     header = ["head", *(title for title, _ in METRICS.values()), "seconds", "peak MB"]
     lines = [_line(header), _line(["---"] + ["--:"] * (len(header) - 1))]
     lines += [_line(_cells(row)) for row in comparison.rows]
-    apart = [] if not comparison.facts["embedding_seconds"] else ["", describe_embedding(comparison.facts)]
+    apart = [] if not comparison.facts["embedding_seconds"] else ["", _escape(describe_embedding(comparison.facts))]
     words = ["", *(f"- {_escape(sentence)}" for sentence in comparison.verdict)]
     notes = ["", "Notes:", "", *(f"- {_escape(note)}" for note in comparison.notes)] if comparison.notes else []
     return "\n".join([*lines, *apart, *words, *notes]) + "\n"
@@ -87,7 +87,7 @@ def describe_embedding(facts: Mapping[str, Any]) -> str:
     if not seconds:
         return "Embedding: the seconds are not recorded in the store."
     told = [
-        f"{_escape(name) + ' ' if name else ''}{value:.1f} s ({audio / max(value, 1e-9):.0f} x real time)"
+        f"{name + ' ' if name else ''}{value:.1f} s ({audio / max(value, 1e-9):.0f} x real time)"
         for name, value in seconds.items()
     ]
     return f"Embedding {audio:.0f} s of audio took {', '.join(told)}, once, apart from the seconds of the heads."

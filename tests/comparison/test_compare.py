@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from embedx.comparison import compare
-from embedx.errors import DatasetError, ParameterError
+from embedx.errors import DatasetError, ParameterError, SkippedSourcesWarning
 from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
 
@@ -119,6 +119,75 @@ def test_few_groups_give_their_scores_and_no_interval(make_dataset):
     assert set(found.group_scores["logreg"]) == {f"g{i}" for i in range(6)}
     assert any(note.startswith("6 groups: no intervals") for note in found.notes)
     assert "reason" in found.curves["learning"][""]
+
+
+def test_three_groups_cannot_tell_and_say_what_would(make_dataset):
+    found = compare(make_dataset(n_groups=3, signal=9.0), ["logreg"], folds=3, auto=False, curves=False)
+    assert found["logreg"].scores["accuracy"] > 0.9
+    test = found.test("logreg", "majority")
+    assert (test.n_units, test.n_needed, test.can_be_told) == (3, 6, False)  # two rows: 2 / 2**6 < 5 %
+    assert found.headline == "Cannot be told from 3 groups: 6 or more are needed"
+
+
+def test_a_class_of_one_speaker_cannot_be_judged(make_dataset):
+    dataset = make_dataset()
+    voices = dataset.relabel(list(dataset.y), groups=[f"voice of {label}" for label in dataset.y])
+    found = compare(voices, ["logreg"], folds=4, auto=False, curves=False)
+    assert found.headline == "Cannot be judged: every clip of 'c0' is of one group ('voice of c0')"
+    assert len(found.verdict) == 1
+    assert len(found.notes) < 6
+    with pytest.raises(DatasetError, match=r"4 groups cannot make 5 folds\. Cannot be judged: every clip of 'c0'"):
+        compare(voices, ["logreg"])
+
+
+def test_clips_without_a_part_are_left_out_and_unknown_parts_refused(make_dataset):
+    dataset = make_dataset(split=lambda i: "train" if i % 3 else "test" if i % 2 else None)
+    with pytest.warns(SkippedSourcesWarning, match="16 of 96 clips have no value in the split"):
+        found = compare(dataset, ["logreg"], folds="split", auto=False, curves=False)
+    assert len(found.sources) == 80
+    with pytest.raises(DatasetError, match="'tset'"):
+        typo = make_dataset(split=lambda i: "train" if i % 3 else "tset" if i % 2 else "test")
+        compare(typo, ["logreg"], folds="split")
+
+
+def test_segments_of_one_file_stay_together_everywhere(make_dataset):
+    base = make_dataset(n_groups=0)
+    sources = tuple(replace(s, uri=f"file{i // 4}.wav", start_seconds=i % 4.0) for i, s in enumerate(base.sources))
+    cut = replace(base, sources=sources)
+    seen = []
+
+    class Watching(Spy):
+        def fit(self, X, y, groups=None):
+            seen.append(groups)
+            return super().fit(X, y)
+
+    found = compare(cut, [Watching()], folds=3, curves=False)
+    assert len(set(found.groups)) == 24
+    assert len(seen) >= 3 + 9  # folds, and the inner ones of auto
+    assert all(len(set(groups)) < len(groups) for groups in seen)
+
+
+def test_a_comparison_that_was_stopped_goes_on_with_its_fits(make_dataset, tmp_path):
+    stopped = []
+
+    def stop(done, total, **facts):
+        stopped.append(done)
+        if done == 7:
+            raise KeyboardInterrupt
+
+    dataset, options = make_dataset(), {"folds": 3, "auto": False, "seed": 1, "keep": tmp_path / "fits"}
+    with pytest.raises(KeyboardInterrupt):
+        compare(dataset, ["logreg", "knn"], progress=stop, **options)
+    assert len(list((tmp_path / "fits").glob("*.npz"))) == 7
+    went_on = []
+    again = compare(dataset, ["logreg", "knn"], progress=lambda done, total, **_: went_on.append(done), **options)
+    assert went_on[0] == 8
+    fresh = compare(dataset, ["logreg", "knn"], **{**options, "keep": None})
+    assert all(np.array_equal(again.proba[name], fresh.proba[name]) for name in fresh.proba)
+    assert again.curves["learning"][""]["points"] == fresh.curves["learning"][""]["points"]
+    other = []
+    compare(dataset, ["knn"], progress=lambda done, total, **_: other.append(done), **{**options, "seed": 2})
+    assert other[0] == 1  # another seed is another fit
 
 
 def test_a_collapsed_head_is_named(make_dataset):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from embedx.comparison.result import Row, Test
-from embedx.comparison.verdict import write_verdict
+from embedx.comparison.verdict import write_headline, write_verdict
 from embedx.report.tables import printable
 
 TEST = {"b": "majority", "family": "baseline", "interval": None, "p_value": 0.001, "p_holm": 0.001, "method": "a test"}
@@ -93,3 +93,44 @@ def test_nothing_is_said_of_more_data_when_the_probe_collapsed():
 
 def test_labels_of_strangers_do_not_reach_the_terminal_as_commands():
     assert printable("\x1b[31mred\u202e 狗") == "\\x1b[31mred\\u202e 狗"
+
+
+def test_what_too_few_groups_cannot_tell_is_not_called_a_no():
+    few = {"n_units": 3, "n_needed": 6, "method": "paired permutation of groups"}
+    tests = [replace(pair(a, "majority", "baseline", p=0.25), **few) for a in ("logmel", "logreg")]
+    tests.append(replace(pair("logreg", "logmel", "control", p=1.0), **few))
+    said = write_verdict(rows=ROWS, tests=tests, curves={}, facts=FACTS)
+    assert said[0].startswith("Better than guessing? Cannot be told from 3 groups: 6 or more are needed.")
+    assert said[1].startswith("Better than log-mel statistics (60.0%)? Cannot be told from 3 groups")
+    assert write_headline(rows=ROWS, tests=tests, facts=FACTS).startswith("Cannot be told from 3 groups")
+
+
+def test_the_headline_names_no_head_that_a_control_reaches():
+    facts = {**FACTS, "class_counts": {"a": 9, "b": 9}}
+    tests = [pair("logreg", "majority", "baseline"), pair("logreg", "logmel", "control")]
+    assert write_headline(rows=ROWS, tests=tests, facts=facts) == "Logreg tells 2 classes apart with 70.0% accuracy"
+    for control in (0.7, 0.9):
+        rows = (ROWS[0], row("logmel", control, kind="control"), ROWS[2])
+        said = write_headline(rows=rows, tests=tests, facts=facts)
+        assert said == f"No head is better than log-mel statistics: {control:.1%} accuracy, logreg 70.0%"
+
+
+def test_a_class_of_one_group_is_told_instead_of_a_verdict():
+    facts = {**FACTS, "class_counts": {"en": 9, "es": 9}, "lone_classes": {"en": "anna", "es": "luis"}}
+    tests = [pair("logreg", "majority", "baseline")]
+    (said,) = write_verdict(rows=ROWS, tests=tests, curves={}, facts=facts)
+    assert said.startswith("Cannot be judged: every clip of 'en' is of one group ('anna'), every clip of 'es'")
+    assert write_headline(rows=ROWS, tests=tests, facts=facts).startswith("Cannot be judged: every clip of 'en'")
+
+
+@pytest.mark.parametrize(
+    ("other", "question"),
+    [
+        ({"encoder": "big", "pooling": "mean"}, "A bigger encoder? Between a, b"),
+        ({"encoder": "tiny", "pooling": "mean+std"}, "Another pooling? Between a, b"),
+        ({"encoder": "tiny", "pooling": "mean+std", "window": 5}, "Another recipe? Between a, b"),
+    ],
+)
+def test_stores_are_compared_by_what_differs(other, question):
+    facts = {**FACTS, "recipes": {"a": {"encoder": "tiny", "pooling": "mean"}, "b": other}}
+    assert told(ROWS, [pair("logreg", "majority", "baseline")], question.split("?")[0], facts).startswith(question)

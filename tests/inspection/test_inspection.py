@@ -1,14 +1,18 @@
 """Planted faults in real recordings are found, and clean data is called clean."""
 
 import json
+import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.naive_bayes import BernoulliNB
 
 from embedx.errors import DatasetError
 from embedx.inspection import inspect_data
 from embedx.inspection.copies import views
+from embedx.inspection.learned import _class_of_groups, find_confounds
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,68 @@ def test_a_class_told_by_its_duration_is_a_confound(faulty):
 def test_without_labels_the_sound_is_still_looked_at(faulty):
     bare = faulty.with_sources([replace(source, label=None) for source in faulty.sources])
     checks = [finding.check for finding in inspect_data(bare, audio=False).findings]
-    assert checks == ["copies", "near_copies", "outliers"]
+    assert checks == ["copies", "near_copies", "labels", "outliers"]
+    assert inspect_data(bare, audio=False)["labels"].text.startswith("None of the 53 clips has a label")
+
+
+def test_an_unlabelled_copy_contradicts_nothing(faulty):
+    clips = faulty.take([*range(48), 48])
+    bare = clips.with_sources(
+        [replace(s, group=None, label=None if s.uri == "copy.wav" else s.label) for s in clips.sources]
+    )
+    copies = inspect_data(bare, audio=False)["copies"]
+    assert copies.items == ("baby_cry0.wav [baby_cry] and copy.wav [no label]",)
+    assert copies.text == "1 pair of clips has the same bytes."  # one group by the bytes: no leak, no second label
+
+
+def test_a_class_of_one_group_is_not_judged_and_its_labels_are_not_doubted(faulty):
+    clips = faulty.take(np.arange(48))
+    voices = clips.relabel(list(clips.y), groups=[f"voice of {label}" for label in clips.y])
+    found = inspect_data(voices, audio=False)
+    assert found["labels"].level == "note"
+    assert found["labels"].text.startswith("Not looked for")
+    assert found["confounds"].level == "bad"
+    assert found["confounds"].text.startswith("Cannot be judged: every clip of 'baby_cry' is of one group ('voice of")
+    one = clips.relabel(list(clips.y), groups=[s.group if s.label != "rooster" else "r" for s in clips.sources])
+    found = inspect_data(one, audio=False)
+    assert "of 32 labels" in found["labels"].text or found["labels"].level == "good"
+    assert found["confounds"].text.startswith("Not every class can be judged: every clip of 'rooster' is of one group")
+
+
+def test_unknown_groups_are_said(faulty):
+    clips = faulty.take(np.arange(48))
+    bare = clips.with_sources([replace(s, group=None) for s in clips.sources])
+    assert "Speakers or recordings are unknown" in inspect_data(bare, audio=False)["confounds"].text
+    assert "unknown" not in inspect_data(clips, audio=False)["confounds"].text
+
+
+def test_the_class_of_a_group_is_that_of_naive_bayes_without_its_table():
+    rng = np.random.default_rng(0)
+    for n_groups in (3, 12, 60):
+        of_group = rng.integers(0, n_groups, 150)
+        of_class = (of_group + rng.integers(0, 3, 150)) % 4
+        table = np.eye(n_groups)
+        bayes = BernoulliNB().fit(table[of_group], of_class)
+        scores = np.sort(bayes.predict_joint_log_proba(table), axis=1)
+        clear = scores[:, -1] - scores[:, -2] > 1e-9
+        said = _class_of_groups(of_class, of_group, 4, n_groups)
+        assert clear.mean() > 0.9
+        assert np.array_equal(said[clear], bayes.predict(table)[clear])
+
+
+def test_memory_does_not_grow_with_the_square_of_the_groups():
+    rng, n = np.random.default_rng(0), 40_000
+    dataset = SimpleNamespace(
+        y=np.array([f"c{(i // 2) % 4}" for i in range(n)]),
+        groups=np.array([f"g{i // 2}" for i in range(n)]),
+        seconds=rng.uniform(1, 5, n),
+        control=rng.normal(size=(n, 128)).astype(np.float32),
+    )
+    tracemalloc.start()
+    assert find_confounds(dataset).facts["group"]["accuracy"] > 0.8
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500e6  # a table of clips by groups alone takes 3.2 GB
 
 
 def test_missing_audio_is_said_not_guessed(faulty):
