@@ -131,8 +131,7 @@ class Dataset:
     def take(self, indices: NDArray[np.intp] | Sequence[int]) -> Dataset:
         """Return some of the clips, in the given order."""
         chosen = np.asarray(indices)
-        if chosen.dtype == bool:
-            chosen = np.flatnonzero(chosen)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp)
         return replace(
             self,
             X=self.X[chosen],

@@ -21,7 +21,7 @@ from benchmarks.options import DEFAULT_ENCODERS, ONE_THREAD, Options, embeddings
 from benchmarks.quality.tasks import NotRun, Task, heard_mask, read_tasks
 from benchmarks.questions.answers import TUNED
 from benchmarks.runner import Step
-from embedx.comparison.contenders import FRACTIONS
+from embedx.comparison.candidates import FRACTIONS
 from embedx.evaluation.splits import plan_folds
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import fit_head, make_head

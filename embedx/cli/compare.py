@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         )
     show_lines(render_text(comparison))
     write_results(comparison, Path(args.output), next(iter(stores.values())))
-    shutil.rmtree(fits, ignore_errors=True)
+    _forget(fits)
     return 0
 
 
@@ -82,9 +81,21 @@ def _telling_what_is_kept(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        n = len(list(folder.glob("*.npz")))
+        from embedx.comparison.kept import list_fits
+
+        n = len(list_fits(folder))
         told = f"{count(n, 'finished fit')} kept in {folder}: run the same command again to go on"
         raise Interrupted(told if n else "no fit was finished") from stop
+
+
+def _forget(folder: Path) -> None:
+    """Remove the fits that were kept, and nothing else that may lie there."""
+    from embedx.comparison.kept import list_fits
+
+    with contextlib.suppress(OSError):
+        for path in list_fits(folder):
+            path.unlink()
+        folder.rmdir()
 
 
 def _require_folds(args: argparse.Namespace) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.comparison.contenders import FRACTIONS
-from embedx.comparison.fitting import FoldFit
-from embedx.comparison.judge import Judged
+from embedx.comparison.candidates import FRACTIONS
+from embedx.comparison.fitting import CurvePoint, FoldFit
+from embedx.comparison.row_scores import RowScores
 from embedx.dataset import Dataset
 from embedx.evaluation.splits import Fold
 from embedx.evaluation.statistics import MIN_GROUPS, group_totals, resampled_sums
@@ -77,8 +77,8 @@ def _predict(law: PowerLaw, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_curves(
     probe: HeadSpec | None,
     stores: Mapping[str, Dataset],
-    judged: Mapping[str, Judged],
-    fits: Mapping[str, Sequence[FoldFit]],
+    scored: Mapping[str | CurvePoint, RowScores],
+    fits: Mapping[str | CurvePoint, Sequence[FoldFit]],
     cuts: Sequence[Fold],
     groups: NDArray[Any] | None,
     *,
@@ -92,48 +92,51 @@ def draw_curves(
         The head that drew them.
     stores, cuts, groups, seed
         As compared.
-    judged, fits : mapping
-        By contender's name.
+    scored, fits : mapping
+        By candidate's name.
     """
     if probe is None:
         return {}
     several = len(stores) > 1
     curves: dict[str, Any] = {"head": probe.name, "title": probe.title, "layers": {}, "learning": {}}
     for store, dataset in stores.items():
-        whole = judged[f"{store}:{probe.name}" if several else probe.name]
-        layers = [(layer, judged.get(f"layer|{store}|{layer}")) for layer in dataset.layers]
+        whole = scored[f"{store}:{probe.name}" if several else probe.name]
+        layers = [(layer, scored.get(CurvePoint("layer", store, layer))) for layer in dataset.layers]
         points = [_point(layer, one) for layer, one in layers if one is not None]
         if points:
             curves["layers"][store] = [*points, _point("mean", whole)]
         sizes = _sizes(store, fits, cuts)
-        parts = [judged[f"size|{store}|{fraction}"] for fraction in FRACTIONS]
+        parts = [scored[CurvePoint("size", store, fraction)] for fraction in FRACTIONS]
         curves["learning"][store] = _learning(sizes, [*parts, whole], groups, seed)
     return curves
 
 
-def _point(layer: int | str, judged: Judged) -> dict[str, Any]:
-    bounds = judged.intervals.get("accuracy")
+def _point(layer: int | str, scored: RowScores) -> dict[str, Any]:
+    bounds = scored.intervals.get("accuracy")
     return {
         "layer": layer,
-        "accuracy": judged.scores["accuracy"],
-        "log_loss": judged.scores["log_loss"],
+        "accuracy": scored.scores["accuracy"],
+        "log_loss": scored.scores["log_loss"],
         "interval": None if bounds is None else list(bounds),
     }
 
 
-def _sizes(store: str, fits: Mapping[str, Sequence[FoldFit]], cuts: Sequence[Fold]) -> list[float]:
+def _sizes(store: str, fits: Mapping[str | CurvePoint, Sequence[FoldFit]], cuts: Sequence[Fold]) -> list[float]:
     part = [
-        float(np.mean([fit.chosen["n_train"] for fit in fits[f"size|{store}|{fraction}"]])) for fraction in FRACTIONS
+        float(np.mean([fit.chosen["n_train"] for fit in fits[CurvePoint("size", store, fraction)]]))
+        for fraction in FRACTIONS
     ]
     return [*part, float(np.mean([len(fold.train) for fold in cuts]))]
 
 
-def _learning(sizes: list[float], judged: Sequence[Judged], groups: NDArray[Any] | None, seed: int) -> dict[str, Any]:
+def _learning(
+    sizes: list[float], scored: Sequence[RowScores], groups: NDArray[Any] | None, seed: int
+) -> dict[str, Any]:
     kept = [i for i in range(len(sizes)) if i == len(sizes) - 1 or sizes[i] < sizes[i + 1] * 0.98]
     n = np.array([sizes[i] for i in kept])
-    errors = 1 - np.stack([judged[i].correct for i in kept], axis=1)
+    errors = 1 - np.stack([scored[i].correct for i in kept], axis=1)
     tested = ~np.isnan(errors).any(1)
-    points = [{"n_train": sizes[i], **_without_layer(_point("", judged[i]))} for i in kept]
+    points = [{"n_train": sizes[i], **_without_layer(_point("", scored[i]))} for i in kept]
     if len(kept) < 3:
         return {"points": points, "reason": "fewer than three sizes: no curve can be fitted"}
     units = np.arange(int(tested.sum())) if groups is None else groups[tested]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,29 @@ from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import as_spec, fit_head, make_head, with_recipe
 
-__all__ = ["Contender", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
+__all__ = ["Candidate", "CurvePoint", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What names a candidate that is a point of a curve, not a row of the table.
+
+    Parameters
+    ----------
+    curve : {'layer', 'size'}
+        Which curve.
+    store : str
+        Whose.
+    at : float
+        Number of the layer, or share of the training part.
+    """
+
+    curve: Literal["layer", "size"]
+    store: str
+    at: float
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.curve, self.store, f"{self.at:g}")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +58,14 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """One row before it is judged: how it learns from a training part.
+class Candidate:
+    """One row before it is scored: how it learns from a training part.
 
     Parameters
     ----------
-    name, title, kind, head, store : str
+    name : str or CurvePoint
+        Unique: that of the row, or what point of which curve it is.
+    title, kind, head, store : str
         As in `embedx.comparison.result.Row`.
     learn : callable
         ``learn(part, seed)`` fits on a data set and returns `Learned`; it must be picklable.
@@ -49,7 +73,7 @@ class Contender:
         What is fitted once on a few clips before a clock runs, so that imports are nobody's seconds.
     """
 
-    name: str
+    name: str | CurvePoint
     title: str
     kind: Kind
     head: str
@@ -81,15 +105,15 @@ def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] |
     return Learned(estimator=estimator, eats=eats.eats, epochs=epochs)
 
 
-def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArray[Any], *, seed: int) -> FoldFit:
-    """Fit a contender on a fold's training part and predict its test part.
+def fit_fold(candidate: Candidate, dataset: Dataset, fold: Fold, classes: NDArray[Any], *, seed: int) -> FoldFit:
+    """Fit a candidate on a fold's training part and predict its test part.
 
     Parameters
     ----------
-    contender : Contender
+    candidate : Candidate
         What learns.
     dataset : Dataset
-        All clips; only ``fold.train`` is shown to the contender.
+        All clips; only ``fold.train`` is shown to the candidate.
     fold : Fold
         The cut.
     classes : ndarray of shape (k,)
@@ -98,13 +122,13 @@ def fit_fold(contender: Contender, dataset: Dataset, fold: Fold, classes: NDArra
         Seed of the head.
     """
     part, test = dataset.take(fold.train), dataset.take(fold.test)
-    on_audio = contender.warm is not None and as_spec(contender.warm).eats == "sources"
+    on_audio = candidate.warm is not None and as_spec(candidate.warm).eats == "sources"
     if not on_audio:
-        _warm_up(part, contender.warm)
+        _warm_up(part, candidate.warm)
     with nullcontext() if on_audio else one_thread():
         before = _reset_peak()
         started = time.perf_counter()
-        learned = contender.learn(part, seed)
+        learned = candidate.learn(part, seed)
         fitted = time.perf_counter()
         proba = learned.estimator.predict_proba(test.inputs_for(learned))
         done = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from os import PathLike
@@ -15,15 +16,21 @@ import joblib
 import numpy as np
 
 from embedx.comparison.facts import PACKAGES, data_hash
-from embedx.comparison.fitting import Contender, FoldFit
+from embedx.comparison.fitting import Candidate, FoldFit
 from embedx.dataset import Dataset
 from embedx.evaluation.splits import Fold
 from embedx.files import replace_file
 from embedx.versions import installed_versions
 
-__all__ = ["KeptFits"]
+__all__ = ["KeptFits", "list_fits"]
 
+_FIT_NAME = re.compile(r"[0-9a-f]{32}\.npz")
 _FACTS = ("seconds_fit", "seconds_predict", "peak_bytes", "chosen", "history", "epochs")
+
+
+def list_fits(folder: Path) -> list[Path]:
+    """Return the files of a folder that hold a finished fit."""
+    return [path for path in folder.glob("*.npz") if _FIT_NAME.fullmatch(path.name)]
 
 
 class KeptFits:
@@ -42,15 +49,15 @@ class KeptFits:
         self._versions = installed_versions(PACKAGES)
         self._data = {} if folder is None else {name: _identity(one) for name, one in stores.items()}
 
-    def place(self, contender: Contender, fold: Fold, seed: int) -> Path | None:
+    def place(self, candidate: Candidate, fold: Fold, seed: int) -> Path | None:
         """Return the file of a fit; None where nothing is kept, or where the head cannot be told from another."""
         if self.folder is None:
             return None
         try:
-            learn = joblib.hash(contender.learn)
+            learn = joblib.hash(candidate.learn)
         except Exception:  # what pickle says of strangers' heads is anything
             return None
-        facts = [self._versions, self._data[contender.store], contender.name, learn, seed]
+        facts = [self._versions, self._data[candidate.store], str(candidate.name), learn, seed]
         cut = [hashlib.sha256(part.astype(np.int64).tobytes()).hexdigest() for part in (fold.train, fold.test)]
         return self.folder / (hashlib.sha256(json.dumps([*facts, *cut]).encode()).hexdigest()[:32] + ".npz")
 

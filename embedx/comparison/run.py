@@ -10,14 +10,14 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.comparison.contenders import curve_contenders, probe_of, table_contenders
+from embedx.comparison.candidates import curve_candidates, probe_of, table_candidates
 from embedx.comparison.curves import draw_curves
 from embedx.comparison.facts import gather_facts
-from embedx.comparison.fitting import Contender, FoldFit, fit_fold
-from embedx.comparison.judge import Judged, describe_group_scores, judge, test_rows
+from embedx.comparison.fitting import Candidate, CurvePoint, FoldFit, fit_fold
 from embedx.comparison.kept import KeptFits
 from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
 from embedx.comparison.result import Comparison, FoldScore, Row
+from embedx.comparison.row_scores import RowScores, describe_group_scores, score_row, test_rows
 from embedx.comparison.verdict import describe_baseline, write_headline, write_verdict
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import METRICS, score
@@ -95,24 +95,24 @@ def compare(
     first = next(iter(stores.values()))
     groups, notes = choose_groups(first)
     cuts = plan_cut(first, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
-    table = table_contenders(stores, heads, n_trials=n_trials, auto=auto)
+    table = table_candidates(stores, heads, n_trials=n_trials, auto=auto)
     probe = probe_of(heads) if curves else None
-    contenders = [*table, *curve_contenders(stores, probe)]
-    fits = _fit_all(contenders, stores, cuts, seed=seed, n_jobs=n_jobs, kept=KeptFits(keep, stores), progress=progress)
-    judged, proba = _judge_all(contenders, fits, first, cuts, groups, seed)
-    correct = {contender.name: judged[contender.name].correct for contender in table}
+    candidates = [*table, *curve_candidates(stores, probe)]
+    fits = _fit_all(candidates, stores, cuts, seed=seed, n_jobs=n_jobs, kept=KeptFits(keep, stores), progress=progress)
+    scored, proba = _score_all(candidates, fits, first, cuts, groups, seed)
+    correct = {str(c.name): scored[c.name].correct for c in table}
     labels = np.asarray(first.y)
     parts: dict[str, Any] = {
-        "rows": tuple(_row(c, judged[c.name], _fold_scores(cuts, fits[c.name], labels)) for c in table),
+        "rows": tuple(_row(c, scored[c.name], _fold_scores(cuts, fits[c.name], labels)) for c in table),
         "tests": test_rows(_pairs(table), correct, groups, labels, once=max(f.repeat for f in cuts) == 0, seed=seed),
         "notes": (*notes, *describe_problems(cuts, labels, groups=groups), *_few_groups(groups)),
         "classes": tuple(str(name) for name in np.unique(labels)),
         "sources": first.sources,
         "groups": None if groups is None else tuple(str(group) for group in groups),
-        "proba": {c.name: proba[c.name].astype(np.float32) for c in table},
+        "proba": {str(c.name): proba[c.name].astype(np.float32) for c in table},
         "fold_of": _fold_names(cuts, len(labels)),
         "group_scores": _group_scores(correct, groups),
-        "curves": draw_curves(probe, stores, judged, fits, cuts, groups, seed=seed),
+        "curves": draw_curves(probe, stores, scored, fits, cuts, groups, seed=seed),
         "facts": gather_facts(
             stores,
             cuts,
@@ -125,7 +125,7 @@ def compare(
 
 
 def _fit_all(
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     stores: Mapping[str, Dataset],
     cuts: Sequence[Fold],
     *,
@@ -133,15 +133,15 @@ def _fit_all(
     n_jobs: int,
     kept: KeptFits,
     progress: Progress | None,
-) -> dict[str, list[FoldFit]]:
+) -> dict[str | CurvePoint, list[FoldFit]]:
     classes = np.unique(np.asarray(next(iter(stores.values())).y))
-    jobs = [(contender, fold) for contender in contenders for fold in cuts]
-    places = [kept.place(contender, fold, seed + fold.repeat) for contender, fold in jobs]
+    jobs = [(candidate, fold) for candidate in candidates for fold in cuts]
+    places = [kept.place(candidate, fold, seed + fold.repeat) for candidate, fold in jobs]
     ready = {i: fit for i, place in enumerate(places) if (fit := kept.read(place)) is not None}
     rest = [i for i in range(len(jobs)) if i not in ready]
     tasks = (
-        joblib.delayed(fit_fold)(contender, stores[contender.store], fold, classes, seed=seed + fold.repeat)
-        for contender, fold in (jobs[i] for i in rest)
+        joblib.delayed(fit_fold)(candidate, stores[candidate.store], fold, classes, seed=seed + fold.repeat)
+        for candidate, fold in (jobs[i] for i in rest)
     )
     with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         results = joblib.Parallel(return_as="generator")(tasks)
@@ -149,23 +149,23 @@ def _fit_all(
             kept.write(places[i], fit)
             ready[i] = fit
             if progress is not None:
-                contender, fold = jobs[i]
-                progress(len(ready), len(jobs), row=" ".join(filter(None, contender.name.split("|"))), fold=fold.name)
-    return {c.name: [ready[i] for i, (owner, _) in enumerate(jobs) if owner is c] for c in contenders}
+                candidate, fold = jobs[i]
+                progress(len(ready), len(jobs), row=str(candidate.name), fold=fold.name)
+    return {c.name: [ready[i] for i, (owner, _) in enumerate(jobs) if owner is c] for c in candidates}
 
 
-def _judge_all(
-    contenders: Sequence[Contender],
-    fits: Mapping[str, Sequence[FoldFit]],
+def _score_all(
+    candidates: Sequence[Candidate],
+    fits: Mapping[str | CurvePoint, Sequence[FoldFit]],
     dataset: Dataset,
     cuts: Sequence[Fold],
     groups: NDArray[Any] | None,
     seed: int,
-) -> tuple[dict[str, Judged], dict[str, NDArray[np.float64]]]:
+) -> tuple[dict[str | CurvePoint, RowScores], dict[str | CurvePoint, NDArray[np.float64]]]:
     classes, truth = np.unique(np.asarray(dataset.y), return_inverse=True)
     names = tuple(str(name) for name in classes)
-    proba = {c.name: _spread(cuts, fits[c.name], len(truth), len(classes)) for c in contenders}
-    return {name: judge(array, truth, groups, names, seed=seed) for name, array in proba.items()}, proba
+    proba = {c.name: _spread(cuts, fits[c.name], len(truth), len(classes)) for c in candidates}
+    return {name: score_row(array, truth, groups, names, seed=seed) for name, array in proba.items()}, proba
 
 
 def _spread(cuts: Sequence[Fold], fits: Sequence[FoldFit], n: int, k: int) -> NDArray[np.float64]:
@@ -206,26 +206,26 @@ def _fold_scores(cuts: Sequence[Fold], fits: Sequence[FoldFit], labels: NDArray[
     return tuple(found)
 
 
-def _row(contender: Contender, judged: Judged, folds: tuple[FoldScore, ...]) -> Row:
+def _row(candidate: Candidate, scored: RowScores, folds: tuple[FoldScore, ...]) -> Row:
     return Row(
-        name=contender.name,
-        title=contender.title,
-        kind=contender.kind,
-        head=contender.head,
-        store=contender.store,
-        scores=judged.scores,
-        intervals=judged.intervals,
-        recall=judged.recall,
-        confusion=judged.confusion,
-        reliability=judged.reliability,
+        name=str(candidate.name),
+        title=candidate.title,
+        kind=candidate.kind,
+        head=candidate.head,
+        store=candidate.store,
+        scores=scored.scores,
+        intervals=scored.intervals,
+        recall=scored.recall,
+        confusion=scored.confusion,
+        reliability=scored.reliability,
         folds=folds,
-        collapsed=judged.collapsed,
+        collapsed=scored.collapsed,
     )
 
 
-def _pairs(contenders: Sequence[Contender]) -> list[tuple[str, str, str]]:
-    baseline, control, *others = (contender.name for contender in contenders)
-    heads = [contender.name for contender in contenders if contender.kind in ("head", "tuned")]
+def _pairs(candidates: Sequence[Candidate]) -> list[tuple[str, str, str]]:
+    baseline, control, *others = (str(candidate.name) for candidate in candidates)
+    heads = [str(candidate.name) for candidate in candidates if candidate.kind in ("head", "tuned")]
     pairs = [("baseline", name, baseline) for name in (control, *others)]
     pairs += [("control", name, control) for name in others]
     return pairs + [("heads", a, b) for i, a in enumerate(heads) for b in heads[i + 1 :]]

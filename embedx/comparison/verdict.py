@@ -27,10 +27,10 @@ def write_verdict(
     """
     titles = {row.name: row.title for row in rows}
     lone, n_classes = _lone(facts)
-    unjudged = describe_lone_classes(lone, n_classes)
-    if unjudged and n_classes - len(lone) < 2:
-        return (f"{unjudged}.",)
-    sentences = [f"{unjudged}." if unjudged else ""]
+    lone_text = describe_lone_classes(lone, n_classes)
+    if lone_text and n_classes - len(lone) < 2:
+        return (f"{lone_text}.",)
+    sentences = [f"{lone_text}." if lone_text else ""]
     sentences += [f(rows, tests, titles) for f in (_beats_guessing, _beats_logmel)]
     sentences.append(_among_heads(tests, titles))
     sentences += [_collapsed(row) for row in rows if row.collapsed is not None and row.kind != "baseline"]

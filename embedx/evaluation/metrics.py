@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from embedx.errors import ParameterError
 
-__all__ = ["METRICS", "align_proba", "clip_losses", "reliability", "score"]
+__all__ = ["METRICS", "align_proba", "calibration_gap", "clip_losses", "reliability", "score"]
 
 METRICS = {
     "accuracy": ("accuracy", True),
@@ -149,9 +149,13 @@ def reliability(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = N_BI
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, *, n_bins: int = N_BINS) -> float:
     """Return the mean distance between how sure and how right a head is (Guo et al. 2017)."""
-    rows = reliability(confidence, correct, n_bins=n_bins)
-    total = sum(row["n"] for row in rows)
-    return float(sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / total)
+    return calibration_gap(reliability(confidence, correct, n_bins=n_bins))
+
+
+def calibration_gap(bins: Sequence[Mapping[str, float]]) -> float:
+    """Return the expected calibration error of bins from `reliability`."""
+    total = sum(row["n"] for row in bins)
+    return float(sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins) / total)
 
 
 def align_proba(

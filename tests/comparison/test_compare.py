@@ -145,8 +145,8 @@ def test_clips_without_a_part_are_left_out_and_unknown_parts_refused(make_datase
     with pytest.warns(SkippedSourcesWarning, match="16 of 96 clips have no value in the split"):
         found = compare(dataset, ["logreg"], folds="split", auto=False, curves=False)
     assert len(found.sources) == 80
+    typo = make_dataset(split=lambda i: "train" if i % 3 else "tset" if i % 2 else "test")
     with pytest.raises(DatasetError, match="'tset'"):
-        typo = make_dataset(split=lambda i: "train" if i % 3 else "tset" if i % 2 else "test")
         compare(typo, ["logreg"], folds="split")
 
 

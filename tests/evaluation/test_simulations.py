@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedx.comparison.judge import judge, test_rows
+from embedx.comparison.row_scores import score_row, test_rows
 from embedx.evaluation.splits import plan_folds
 
 pytestmark = pytest.mark.simulation
@@ -69,7 +69,7 @@ def coverage(*, n_groups, spread, p=0.65, k=3, runs=RUNS):
         proba = np.full((1, len(groups), k), 0.2 / (k - 1))
         proba[0, np.arange(len(groups)), said] = 0.8
         loss = -p * np.log(0.8) - (1 - p) * np.log(0.2 / (k - 1))
-        found = judge(proba, truth, groups, list("abc"), seed=seed).intervals
+        found = score_row(proba, truth, groups, list("abc"), seed=seed).intervals
         for name, value in (("accuracy", p), ("balanced_accuracy", p), ("log_loss", loss)):
             held[name] += found[name][0] <= value <= found[name][1]
     return {name: count / runs for name, count in held.items()}
@@ -90,7 +90,7 @@ def test_intervals_without_groups_cover():
         right = rng.random(100) < 0.75
         proba = np.full((1, 100, 2), 0.3)
         proba[0, np.arange(100), np.where(right, truth, 1 - truth)] = 0.7
-        found = judge(proba, truth, None, ["a", "b"], seed=seed).intervals
+        found = score_row(proba, truth, None, ["a", "b"], seed=seed).intervals
         loss = -0.75 * np.log(0.7) - 0.25 * np.log(0.3)
         for name, value in (("accuracy", 0.75), ("log_loss", loss)):
             held[name] += found[name][0] <= value <= found[name][1]

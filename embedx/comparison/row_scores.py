@@ -14,7 +14,7 @@ from embedx.comparison.result import ALPHA, Test
 from embedx.evaluation import metrics, statistics
 from embedx.evaluation.statistics import MIN_GROUPS, Interval
 
-__all__ = ["Judged", "describe_group_scores", "judge", "test_rows"]
+__all__ = ["RowScores", "describe_group_scores", "score_row", "test_rows"]
 
 COLLAPSE_SHARE = 0.98
 """A head whose predictions name one class so often has collapsed."""
@@ -23,7 +23,7 @@ Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Judged:
+class RowScores:
     """How one row did on every tested clip, averaged over repeats.
 
     Parameters
@@ -43,9 +43,9 @@ class Judged:
     correct: NDArray[np.float64]
 
 
-def judge(
+def score_row(
     proba: NDArray[Any], truth: NDArray[np.intp], groups: NDArray[Any] | None, classes: Sequence[str], *, seed: int
-) -> Judged:
+) -> RowScores:
     """Score one row.
 
     Parameters
@@ -67,13 +67,13 @@ def judge(
     whole = table.sum(0)[None]
     scores = {name: float(of(whole)[0]) for name, of in STATISTICS.items()}
     bins = _reliability(proba, truth)
-    scores["ece"] = _gap(bins)
+    scores["ece"] = metrics.calibration_gap(bins)
     confusion = _confusion(proba[:, tested], truth[tested])
     sums = confusion.sum(1)
     recall = {name: float(confusion[i, i] / sums[i]) if sums[i] else None for i, name in enumerate(classes)}
     correct = np.full(len(truth), np.nan)
     correct[tested] = table[:, 0, :].sum(1)
-    return Judged(
+    return RowScores(
         scores=scores,
         intervals=_intervals(totals, scores, grouped=groups is not None, seed=seed),
         recall=recall,
@@ -165,11 +165,6 @@ def _reliability(proba: NDArray[Any], truth: NDArray[np.intp]) -> list[dict[str,
     return metrics.reliability(rows.max(1), rows.argmax(1) == np.broadcast_to(truth, seen.shape)[seen])
 
 
-def _gap(bins: list[dict[str, float]]) -> float:
-    total = sum(row["n"] for row in bins)
-    return float(sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins) / total)
-
-
 def _collapsed(confusion: NDArray[np.float64], classes: Sequence[str]) -> str | None:
     named = confusion.sum(0)
     return str(classes[int(named.argmax())]) if named.max() >= COLLAPSE_SHARE * named.sum() else None
@@ -205,7 +200,7 @@ def test_rows(
     pairs : sequence of (family, a, b)
         What to test.
     correct : mapping of str to ndarray of shape (n,)
-        `Judged.correct` by row.
+        `RowScores.correct` by row.
     groups : ndarray of shape (n,) or None
         What is flipped and resampled together.
     labels : ndarray of shape (n,)

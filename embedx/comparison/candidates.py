@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 
 from embedx.comparison.auto import learn_auto
-from embedx.comparison.fitting import Contender, Learned, fit_part
+from embedx.comparison.fitting import Candidate, CurvePoint, Learned, fit_part
 from embedx.comparison.result import Kind
 from embedx.comparison.subsets import nested_subset
 from embedx.dataset import Dataset
 from embedx.errors import ParameterError
 from embedx.heads.catalog import HeadSpec, as_spec
 
-__all__ = ["FRACTIONS", "curve_contenders", "probe_of", "table_contenders"]
+__all__ = ["FRACTIONS", "curve_candidates", "probe_of", "table_candidates"]
 
 FRACTIONS = (0.125, 0.25, 0.5, 0.75)
 """Shares of each training part that the learning curve learns from; all of it is the row itself."""
 
 
-def table_contenders(
+def table_candidates(
     stores: Mapping[str, Dataset], heads: Sequence[Any], *, n_trials: int, auto: bool
-) -> list[Contender]:
+) -> list[Candidate]:
     """Return the rows of the table: baseline, control, and for each store its heads, tuned heads and ``auto``.
 
     Raises
@@ -34,37 +34,37 @@ def table_contenders(
     """
     chosen = [head for head in heads if not as_spec(head).is_control]
     first = next(iter(stores))
-    found = [_contender("majority", first, "", kind="baseline"), _contender("logmel", first, "", kind="control")]
+    found = [_candidate("majority", first, "", kind="baseline"), _candidate("logmel", first, "", kind="control")]
     for store in stores:
-        found += _store_contenders(store, f"{store}:" if len(stores) > 1 else "", chosen, n_trials, auto)
-    names = [contender.name for contender in found]
+        found += _store_candidates(store, f"{store}:" if len(stores) > 1 else "", chosen, n_trials, auto)
+    names = [candidate.name for candidate in found]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ParameterError(f"the head {repeated[0]!r} is there twice: name each head once")
     return found
 
 
-def _store_contenders(store: str, prefix: str, heads: Sequence[Any], n_trials: int, auto: bool) -> list[Contender]:
-    found = [_contender(head, store, prefix) for head in heads]
+def _store_candidates(store: str, prefix: str, heads: Sequence[Any], n_trials: int, auto: bool) -> list[Candidate]:
+    found = [_candidate(head, store, prefix) for head in heads]
     if n_trials:
-        found += [_contender(head, store, prefix, n_trials=n_trials) for head in heads if as_spec(head).space]
+        found += [_candidate(head, store, prefix, n_trials=n_trials) for head in heads if as_spec(head).space]
     on_vectors = tuple(head for head in heads if as_spec(head).eats == "embeddings")
     if auto and on_vectors:
         learn = partial(learn_auto, heads=on_vectors)
         title = f"{prefix} auto".strip()
-        found.append(Contender(name=f"{prefix}auto", title=title, kind="auto", head="auto", store=store, learn=learn))
+        found.append(Candidate(name=f"{prefix}auto", title=title, kind="auto", head="auto", store=store, learn=learn))
     return found
 
 
-def _contender(head: Any, store: str, prefix: str, *, kind: Kind = "head", n_trials: int = 0) -> Contender:
+def _candidate(head: Any, store: str, prefix: str, *, kind: Kind = "head", n_trials: int = 0) -> Candidate:
     spec = as_spec(head)
     title, name = f"{prefix} {spec.title}".strip(), f"{prefix}{spec.name}"
     if not n_trials:
         learn: Any = partial(_learn_plain, head=head)
-        return Contender(name=name, title=title, kind=kind, head=spec.name, store=store, learn=learn, warm=head)
+        return Candidate(name=name, title=title, kind=kind, head=spec.name, store=store, learn=learn, warm=head)
     learn = partial(_learn_tuned, head=head, n_trials=n_trials)
     name, title = f"{name} tuned", f"{title}, tuned"
-    return Contender(name=name, title=title, kind="tuned", head=spec.name, store=store, learn=learn, warm=head)
+    return Candidate(name=name, title=title, kind="tuned", head=spec.name, store=store, learn=learn, warm=head)
 
 
 def _learn_plain(part: Dataset, seed: int, *, head: Any, params: Mapping[str, Any] | None = None) -> Learned:
@@ -94,8 +94,8 @@ def probe_of(heads: Sequence[Any]) -> HeadSpec | None:
     return next((spec for spec in specs if spec.name == "logreg"), specs[0] if specs else None)
 
 
-def curve_contenders(stores: Mapping[str, Dataset], probe: HeadSpec | None) -> list[Contender]:
-    """Return one contender for each layer of each store, and one for each size of the learning curve."""
+def curve_candidates(stores: Mapping[str, Dataset], probe: HeadSpec | None) -> list[Candidate]:
+    """Return one candidate for each layer of each store, and one for each size of the learning curve."""
     if probe is None:
         return []
     found = []
@@ -103,12 +103,12 @@ def curve_contenders(stores: Mapping[str, Dataset], probe: HeadSpec | None) -> l
         layers = dataset.layers if probe.layered and dataset.n_layers > 1 else ()
         for position, layer in enumerate(layers):
             learn: Any = partial(_learn_plain, head=probe, params={"layer": position})
-            found.append(_point(f"layer|{store}|{layer}", probe, store, learn))
+            found.append(_point(CurvePoint("layer", store, layer), probe, store, learn))
         for fraction in FRACTIONS:
             learn = partial(_learn_less, head=probe, fraction=fraction)
-            found.append(_point(f"size|{store}|{fraction}", probe, store, learn))
+            found.append(_point(CurvePoint("size", store, fraction), probe, store, learn))
     return found
 
 
-def _point(name: str, probe: HeadSpec, store: str, learn: Any) -> Contender:
-    return Contender(name=name, title=name, kind="head", head=probe.name, store=store, learn=learn, warm=probe)
+def _point(name: CurvePoint, probe: HeadSpec, store: str, learn: Any) -> Candidate:
+    return Candidate(name=name, title=str(name), kind="head", head=probe.name, store=store, learn=learn, warm=probe)
