@@ -37,7 +37,7 @@ def table_candidates(
     found = [_candidate("majority", first, "", kind="baseline"), _candidate("logmel", first, "", kind="control")]
     for store in stores:
         found += _store_candidates(store, f"{store}:" if len(stores) > 1 else "", chosen, n_trials, auto)
-    names = [candidate.name for candidate in found]
+    names = [str(candidate.name) for candidate in found]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ParameterError(f"the head {repeated[0]!r} is there twice: name each head once")

@@ -61,7 +61,8 @@ def write_headline(*, rows: Sequence[Row], tests: Sequence[Test], facts: Mapping
     title = best.title[:1].upper() + best.title[1:]
     said = f"{title} tells {n_classes} classes apart with {best.scores['accuracy']:.1%} accuracy"
     if control is None or control.scores["accuracy"] < best.scores["accuracy"]:
-        return said
+        apart = count(len(lone), "class", "classes")
+        return f"{said}; {apart} of a single group cannot be judged" if lone else said
     return (
         f"No head is better than log-mel statistics: {control.scores['accuracy']:.1%} accuracy, "
         f"{best.title} {best.scores['accuracy']:.1%}"

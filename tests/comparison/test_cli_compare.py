@@ -95,3 +95,39 @@ def test_inspect_names_what_it_found(store, tmp_path, run_embedx):
     assert checks == ["copies", "near_copies", "labels", "outliers", "audio", "balance", "confounds"]
     missing = run_embedx("inspect", tmp_path / "none.h5")
     assert missing.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (("development", "evaluation"), "9 test clips are left alone"),
+        (("train", "test"), "9 test clips are left alone"),
+        (("train", "tset"), "values that name no part: 'tset'"),
+        (("trian", "tset"), "values that name no part: 'trian'"),
+        (("train", ""), "9 of 24 clips have no value in the split"),
+    ],
+)
+def test_fit_and_tune_learn_from_no_clip_that_may_be_a_test_clip(store, tone_folder, tmp_path, capsys, parts, told):
+    lines = ["path,label,split"]
+    for path in sorted(tone_folder.rglob("*.wav")):
+        lines.append(f"{path},{path.parent.name},{parts[int(path.stem) % 3 == 0]}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    words = [str(store), "--head", "knn", "--labels", str(tmp_path / "clips.csv")]
+    code = main(["fit", *words, "-o", str(tmp_path / "m")])
+    assert main(["tune", *words, "--trials", "1"]) == code
+    said = "".join(capsys.readouterr())
+    assert told in said
+    assert code == (2 if "name no part" in told else 0)
+    assert "on 15 clips" in said or code == 2
+
+
+def test_results_are_written_before_the_data_are_looked_at(store, tmp_path, monkeypatch, capsys):
+    def dies(dataset, **_):
+        raise MemoryError
+
+    monkeypatch.setattr("embedx.inspection.inspect_data", dies)
+    words = ["compare", str(store), "--heads", "knn", "--no-auto", "--no-curves", "-o", str(tmp_path / "r")]
+    assert main(words) == 0
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES
+    assert "too little memory to look at the data" in capsys.readouterr().err
+    assert not (tmp_path / "r.fits").exists()

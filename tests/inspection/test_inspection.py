@@ -140,7 +140,7 @@ def test_the_class_of_a_group_is_that_of_naive_bayes_without_its_table():
 
 
 def test_memory_does_not_grow_with_the_square_of_the_groups():
-    rng, n = np.random.default_rng(0), 40_000
+    rng, n = np.random.default_rng(0), 12_000
     dataset = SimpleNamespace(
         y=np.array([f"c{(i // 2) % 4}" for i in range(n)]),
         groups=np.array([f"g{i // 2}" for i in range(n)]),
@@ -151,7 +151,7 @@ def test_memory_does_not_grow_with_the_square_of_the_groups():
     assert find_confounds(dataset).facts["group"]["accuracy"] > 0.8
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 500e6  # a table of clips by groups alone takes 3.2 GB
+    assert peak < 200e6  # a table of clips by groups alone takes 288 MB, and its copies as much again
 
 
 def test_missing_audio_is_said_not_guessed(faulty):
