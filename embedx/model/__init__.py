@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from embedx.model.core import Model, Predictions
-from embedx.model.fitting import fit_model
-from embedx.model.record import describe
+import importlib
+from typing import Any
+
+_HOME = {
+    "Model": "embedx.model.core",
+    "Predictions": "embedx.model.core",
+    "describe": "embedx.model.record",
+    "fit_model": "embedx.model.fitting",
+}
+"""Loaded when first used: to describe a model needs no numbers, to predict needs nothing that judges."""
 
 __all__ = ["Model", "Predictions", "describe", "fit_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'embedx.model' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -214,20 +214,34 @@ class Model:
         X = dataset.inputs_for(self)
         if self.eats == "embeddings":  # round as the store does: one answer whichever way a clip comes
             X = X.astype(self.recipe.store_dtype, copy=False)
+        return self.probabilities(X)
+
+    def probabilities(self, X: Any) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""
         proba = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
         return proba if self.calibration is None else self.calibration.apply(proba)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
         """Write the model to a folder: JSON, plain arrays, LightGBM's text; no pickle.
+
+        It is read back before it takes its place, which is one step: readers find the old model or the new one.
+
+        Parameters
+        ----------
+        folder : path-like
+            A new folder, or one that holds a model and nothing else.
+        overwrite : bool
+            Whether a model that lies there may be replaced.
 
         Raises
         ------
         ModelFormatError
-            The folder holds something else, or the head cannot be written without pickle.
+            The folder holds something else, or a model that may not be replaced; the head cannot be written
+            without pickle, or not be read back. What was there is as it was.
         """
         from embedx.model.folder import save
 
-        return save(self, Path(folder))
+        return save(self, Path(folder), overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, trusted: Iterable[str] = ()) -> Model:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.checks import require_number
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError
 from embedx.evaluation.metrics import align_proba, score
@@ -35,7 +36,7 @@ def fit_model(
     params: Mapping[str, Any] | None = None,
     valid: Dataset | None = None,
     calibrate: bool | str = False,
-    seed: int = 0,
+    seed: Any = 0,
     progress: Callable[..., None] | None = None,
 ) -> Model:
     """Train one head on all labelled clips of a dataset.
@@ -53,8 +54,9 @@ def fit_model(
     calibrate : bool or {'temperature', 'isotonic'}
         Whether probabilities are corrected on held-out folds; True chooses by the number of clips.
         ``scores["calibration"]`` says what it was worth, judged on folds that it was not fitted on.
-    seed : int
-        Seed of head and folds.
+    seed : int, RandomState or None
+        Seed of head and folds, from 0 to 2**32 - 1. A generator, or None for numpy's own, is asked for one number,
+        which the model keeps.
     progress : callable, optional
         For heads that take long; called as ``progress(done, total, **facts)``.
 
@@ -73,7 +75,8 @@ def fit_model(
     dataset = dataset.require_learnable(least=2)
     if spec.eats == "sources":
         dataset.require_audio()
-    fit = _Fit(spec, dict(params or {}), seed)
+    seed = _whole_seed(seed)
+    fit = _Fit(spec, {name: _plain(value) for name, value in dict(params or {}).items()}, seed)
     estimator = fit.on(dataset, progress=progress)
     scores: dict[str, Any] = {}
     calibration = None
@@ -97,6 +100,24 @@ def fit_model(
         if spec.eats == "sources":
             estimator.note_judged(scores["valid"])  # for the model card
     return model.with_scores(scores)
+
+
+def _whole_seed(seed: Any) -> int:
+    """Return a number that a model can keep."""
+    if seed is None or isinstance(seed, np.random.RandomState | np.random.Generator):
+        draw = getattr(seed, "integers", None) or getattr(seed or np.random, "randint")  # noqa: B009, NPY002
+        return int(draw(2**31))
+    require_number("seed", seed, 0, 2**32 - 1, whole=True)
+    return int(seed)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of numpy as one of Python, which JSON can keep."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _n_features(inputs: Any) -> int:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +15,7 @@ from embedx.errors import ModelFormatError, ParameterError
 from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.state import HeadState, dump_head, restore_head
+from embedx.model.place import draft_for, read_whole, require_place
 from embedx.model.record import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
 
 __all__ = ["load", "save"]
@@ -30,38 +28,68 @@ _OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifi
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 
 
-def save(model: Any, folder: Path) -> Path:
-    """Write a model beside its place and move it there, so that a reader sees the old one or the new one."""
-    _refuse_foreign(folder)
+def save(model: Any, folder: Path, *, overwrite: bool = True) -> Path:
+    """Write a model beside its place, read it back, and exchange it with what is there in one step."""
+    require_place(folder, overwrite=overwrite)
     parts = _parts_of(model)
-    place = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     try:
-        place.mkdir(parents=True)
-        for name, content in parts.items():
-            (place / name).write_bytes(content)
-        if model.eats == "sources":
-            model.estimator.save(place)
-        _replace(place, folder)
+        with draft_for(folder) as draft:
+            for name, content in parts.items():
+                (draft / name).write_bytes(content)
+            if model.eats == "sources":
+                _save_audio_head(model.estimator, draft)
+            _require_same_answers(model, draft)
+            require_place(folder, overwrite=overwrite)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    if model.eats == "sources":
+        model.estimator.clear_checkpoint()
     return folder
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise ModelFormatError(f"{folder} is not a folder: give the name of a new folder for the model")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / JSON_NAME).exists():
-        raise ModelFormatError(f"{folder} holds files but no model: give a new folder, or empty this one")
+def _save_audio_head(head: Any, draft: Path) -> None:
+    """Write a head on audio, and leave its checkpoint until the model is where it shall be."""
+    kept = head.checkpoint_folder
+    try:
+        head.set_params(checkpoint_folder=None).save(draft)
+    finally:
+        head.set_params(checkpoint_folder=kept)
 
 
-def _replace(place: Path, folder: Path) -> None:
-    old = place.with_name(place.name + ".old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(place, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _require_same_answers(model: Any, draft: Path) -> None:
+    """Refuse to call a model saved that cannot be read, or that answers otherwise when it is."""
+    try:
+        again = type(model)(**_load(draft, trusted=_types_in(draft)))
+    except ModelFormatError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ModelFormatError(f"head {model.head!r} is not saved: it could not be read back ({reason[:300]})") from error
+    same = _same_network if model.eats == "sources" else _same_probabilities
+    if not same(model, again):
+        raise ModelFormatError(f"head {model.head!r} is not saved: read back, it gives other answers. Please report it")
+
+
+def _types_in(folder: Path) -> tuple[str, ...]:
+    """Return the types in a skops file of our own writing."""
+    if not (folder / SKOPS_NAME).exists():
+        return ()
+    from skops.io import get_untrusted_types
+
+    return tuple(get_untrusted_types(data=(folder / SKOPS_NAME).read_bytes()))
+
+
+def _same_probabilities(model: Any, again: Any) -> bool:
+    rows = np.random.default_rng(0).normal(size=(16, model.n_features)).astype(np.float16).astype(np.float32)
+    try:
+        expected = model.probabilities(rows)
+    except ValueError:  # a head of a user's own that takes no negative numbers, say
+        rows = np.abs(rows)
+        expected = model.probabilities(rows)
+    return bool(np.allclose(again.probabilities(rows), expected, rtol=1e-5, atol=1e-6, equal_nan=True))
+
+
+def _same_network(model: Any, again: Any) -> bool:
+    own, read = (one.estimator.network_.model.state_dict() for one in (model, again))
+    return own.keys() == read.keys() and all(bool((own[name].cpu() == read[name].cpu()).all()) for name in own)
 
 
 def _parts_of(model: Any) -> dict[str, bytes]:
@@ -138,6 +166,10 @@ def _dump_skops(model: Any) -> bytes:
 
 def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read what `save` wrote, trusting nothing in it; returns the fields of a `Model`."""
+    return read_whole(folder, lambda: _load(folder, trusted))
+
+
+def _load(folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
     record = read_record(folder)
     try:
         facts = check_record(record)

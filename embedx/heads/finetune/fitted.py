@@ -110,6 +110,10 @@ class FittedNetwork:
 
         check_is_fitted(self, "network_")
         save_classifier(self, folder)
+        self.clear_checkpoint()
+
+    def clear_checkpoint(self) -> None:
+        """Remove the training's checkpoint, once the model is where it shall be."""
         Checkpoints(self.checkpoint_folder, {}).clear()
 
     @classmethod
