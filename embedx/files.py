@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import shutil
@@ -13,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["hash_file", "replace_file", "replace_folder", "sync_folder"]
+__all__ = ["hash_file", "replace_file", "replace_folder", "require_replaceable", "sync_folder"]
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100
@@ -23,6 +24,48 @@ def hash_file(path: str | PathLike[str]) -> bytes:
     """Return the sha256 of a file's bytes, 32 bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def require_replaceable(path: str | PathLike[str], *marks: bytes) -> None:
+    r"""Say before the work that a result cannot be written, or would replace a file of another kind.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the result shall go.
+    *marks : bytes
+        What the first 512 bytes of an earlier result hold, one of them at least; without marks nothing is replaced.
+
+    Raises
+    ------
+    OSError
+        There is no folder for it, or no permission; a folder, a named pipe, or a file without the marks lies there.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> place = pathlib.Path(tempfile.mkdtemp()) / "rows.csv"
+    >>> require_replaceable(place, b"path,")
+    >>> _ = place.write_bytes(b"RIFF")
+    >>> require_replaceable(place, b"path,")
+    Traceback (most recent call last):
+    FileExistsError: [Errno 17] a file of another kind lies there, and is not replaced: give another name...
+    """
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if place.is_file():
+        with open(place, "rb") as file:
+            head = file.read(512)
+        if head and not any(mark in head for mark in marks):
+            why = "a file of another kind lies there, and is not replaced: give another name, or remove it first"
+            raise FileExistsError(errno.EEXIST, why, str(path))
+    elif place.is_fifo() and not str(place).startswith(("/proc/", "/dev/")):
+        raise FileExistsError(errno.EEXIST, "it is a pipe: use the standard output instead", str(path))
+    if not place.exists() and not place.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {place.parent}", str(path))
+    if not os.access(place.parent if not place.exists() or place.is_file() else place, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.terminal import show
+from embedx.cli.arguments import is_store, number
+from embedx.errors import Interrupted, ParameterError
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
@@ -22,10 +24,10 @@ __all__ = [
     "is_first_process",
     "read_audio",
     "refuse_other_encoder",
-    "telling_how_to_resume",
+    "require_no_checkpoint",
+    "telling_what_is_kept",
 ]
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _PARAMETERS = ("epochs", "learning_rate", "freeze", "lora_rank", "batch_seconds", "device")
 
 
@@ -35,13 +37,29 @@ def add_finetune_arguments(parser: argparse.ArgumentParser) -> None:
         "fine-tuning (--head finetune; runs on several GPUs under torchrun --nproc-per-node N -m embedx fit ...)"
     )
     group.add_argument("--encoder", metavar="NAME", help="where training begins (default: the store's encoder)")
-    group.add_argument("--window-seconds", type=float, metavar="S", help="longest piece computed at once (default: 10)")
+    group.add_argument(
+        "--window-seconds",
+        type=number(0, open_low=True),
+        metavar="S",
+        help="longest piece computed at once (default: 10)",
+    )
     group.add_argument("--root", metavar="FOLDER", help="where the store's audio lies now")
-    group.add_argument("--epochs", type=int, metavar="N", help="passes over the clips, at most (default: 20)")
-    group.add_argument("--learning-rate", type=float, metavar="R", help="of the top layer (default: 1e-4)")
+    group.add_argument(
+        "--epochs", type=number(1, whole=True), metavar="N", help="passes over the clips, at most (default: 20)"
+    )
+    group.add_argument(
+        "--learning-rate", type=number(0, open_low=True), metavar="R", help="of the top layer (default: 1e-4)"
+    )
     group.add_argument("--freeze", choices=("conv", "none", "encoder"), help="what never moves (default: conv)")
-    group.add_argument("--lora-rank", type=int, metavar="R", help="train small matrices instead (extra lora)")
-    group.add_argument("--batch-seconds", type=float, metavar="S", help="audio computed at a time (halved if need be)")
+    group.add_argument(
+        "--lora-rank", type=number(0, whole=True), metavar="R", help="train small matrices instead (extra lora)"
+    )
+    group.add_argument(
+        "--batch-seconds",
+        type=number(0, open_low=True),
+        metavar="S",
+        help="audio computed at a time (halved if need be)",
+    )
     group.add_argument("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
     group.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument("--resume", action="store_true", help="go on from OUTPUT.checkpoints after a kill")
@@ -59,11 +77,9 @@ def finetune_parameters(args: argparse.Namespace) -> dict[str, Any]:
     if args.gradient_checkpointing:
         given["gradient_checkpointing"] = True
     if args.head == "finetune":
-        return {**given, "checkpoint_folder": f"{Path(args.output)}.checkpoints", "resume": args.resume}
+        return {**given, "checkpoint_folder": str(_checkpoints(args)), "resume": args.resume}
     extra = [*given, *(name for name in ("encoder", "window_seconds", "root", "resume") if getattr(args, name))]
     if extra:
-        from embedx.errors import ParameterError
-
         flag = "--" + extra[0].replace("_", "-")
         raise ParameterError(f"{flag} is for --head finetune, not for {args.head}: leave it out")
     return {}
@@ -82,8 +98,7 @@ def is_audio(args: argparse.Namespace) -> bool:
     if place.is_dir():
         return True
     try:
-        with place.open("rb") as file:
-            return file.read(len(_HDF5)) != _HDF5
+        return not is_store(place)
     except OSError:
         return place.suffix.lower() not in (".h5", ".hdf5")
 
@@ -98,8 +113,6 @@ def refuse_other_encoder(args: argparse.Namespace) -> None:
     """
     for name in ("encoder", "window_seconds"):
         if args.head == "finetune" and getattr(args, name, None) is not None:
-            from embedx.errors import ParameterError
-
             flag = "--" + name.replace("_", "-")
             raise ParameterError(f"{flag}: {args.embeddings} is a store and names its own; leave it out, or give audio")
 
@@ -127,13 +140,51 @@ def read_audio(args: argparse.Namespace) -> Dataset:
     return list_audio(manifest, recipe=FineTuneClassifier(**chosen).starting_recipe())
 
 
+def _checkpoints(args: argparse.Namespace) -> Path:
+    return Path(f"{Path(args.output)}.checkpoints")
+
+
+def _has_checkpoint(args: argparse.Namespace) -> bool:
+    return args.head == "finetune" and any(_checkpoints(args).glob("step-*"))
+
+
+def require_no_checkpoint(args: argparse.Namespace) -> None:
+    """Refuse to begin anew where an unfinished training can be gone on with.
+
+    Raises
+    ------
+    ParameterError
+        There is a checkpoint, and neither ``--resume`` nor ``--overwrite`` is given.
+    """
+    if _has_checkpoint(args) and not args.resume and not args.overwrite:
+        raise ParameterError(
+            f"{_checkpoints(args)} holds a training that was not finished: --resume goes on with it, "
+            "--overwrite begins anew and drops it"
+        )
+
+
 @contextlib.contextmanager
-def telling_how_to_resume(args: argparse.Namespace) -> Iterator[None]:
-    """Say after Ctrl-C which option goes on with a fine-tuning, if there is something to go on from."""
+def telling_what_is_kept(args: argparse.Namespace) -> Iterator[None]:
+    """Say after Ctrl-C what there is to go on from, and the command that does.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        place = Path(f"{Path(args.output)}.checkpoints")
-        if args.head == "finetune" and any(place.glob("step-*")):
-            show(f"embedx: its state is in {place}: the same command with --resume goes on from there", file=sys.stderr)
-        raise
+    except KeyboardInterrupt as stop:
+        if _has_checkpoint(args):
+            raise Interrupted(f"its state is kept in {_checkpoints(args)}, to go on: {_resuming(sys.argv)}") from stop
+        raise Interrupted(f"no model was saved, and {args.output} is as it was") from stop
+
+
+def _resuming(words: list[str]) -> str:
+    """Return the command of this process with ``--resume``."""
+    if "fit" not in words:  # called from Python
+        return "the same command with --resume"
+    given = [word for word in words[words.index("fit") :] if word not in ("--resume", "--overwrite")]
+    command = f"embedx {shlex.join([*given, '--resume'])}"
+    n = os.environ.get("WORLD_SIZE")
+    return command if n is None else f"{command} (as python -m embedx, under the same torchrun)"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from embedx.cli.finetuning import add_finetune_arguments, finetune_parameters, is_first_process, telling_how_to_resume
+from embedx.cli.finetuning import (
+    add_finetune_arguments,
+    finetune_parameters,
+    is_first_process,
+    require_no_checkpoint,
+    telling_what_is_kept,
+)
 from embedx.cli.learning import add_data_arguments, add_tuning_arguments, parse_parameters, read_parts, run_tuning
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
 
 if TYPE_CHECKING:
+    from embedx.dataset import Dataset
     from embedx.model import Model
 
 __all__ = ["add_arguments", "run"]
@@ -20,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_data_arguments(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="folder for the model")
+    parser.add_argument("--overwrite", action="store_true", help="replace a model that lies there already")
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the head, such as C=0.5"
     )
@@ -37,26 +46,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, save, say what was measured."""
     from embedx.heads.catalog import get_head
-    from embedx.model import fit_model
+    from embedx.model.place import require_place
 
     get_head(args.head)
     params = {**finetune_parameters(args), **parse_parameters(args.param)}
+    require_place(Path(args.output), overwrite=args.overwrite)
+    require_no_checkpoint(args)
     train, valid = read_parts(args)
     train.require_learnable()
     if args.trials is not None or args.budget or args.study or args.timeout is not None:
         params = {**run_tuning(args, train).params, **params}
-    calibrate = True if args.calibrate == "auto" else args.calibrate or False
-    with telling_how_to_resume(args), ProgressBar(f"fit {args.head}", unit="steps") as bar:
-        progress = bar if is_first_process() else None
-        model = fit_model(
-            train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed, progress=progress
-        )
-    if not is_first_process():
-        return 0
-    folder = model.save(args.output)
+    with telling_what_is_kept(args):
+        model = _fitted(args, train, valid, params)
+        if not is_first_process():
+            return 0
+        folder = _saved(model, args)
     _print_scores(model)
     show(f"saved {folder}: {args.head} on {len(train)} clips, {len(model.classes)} classes")
     return 0
+
+
+def _fitted(args: argparse.Namespace, train: Dataset, valid: Dataset | None, params: dict[str, Any]) -> Model:
+    from embedx.model import fit_model
+
+    calibrate = True if args.calibrate == "auto" else args.calibrate or False
+    with ProgressBar(f"fit {args.head}", unit="steps") as bar:
+        progress = bar if is_first_process() else None
+        return fit_model(
+            train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed, progress=progress
+        )
+
+
+def _saved(model: Model, args: argparse.Namespace) -> Path:
+    """Save the model; where another run has taken the place meanwhile, beside it."""
+    from embedx.model.place import free_place
+
+    place = Path(args.output) if args.overwrite else free_place(Path(args.output))
+    return model.save(place, overwrite=args.overwrite)
 
 
 def _print_scores(model: Model) -> None:

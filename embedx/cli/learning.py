@@ -7,6 +7,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from embedx.cli.arguments import SEED, number
 from embedx.cli.labels import read_labels
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
@@ -33,27 +34,34 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head", default="logreg", help="majority, logmel, logreg, lgbm, mlp, knn or finetune (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of draws, folds and head (default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of draws, folds and head (default: %(default)s)")
     data = parser.add_argument_group("which clips")
     data.add_argument("--labels", metavar="CSV", help="labels, groups and splits from this CSV, not from the store")
     data.add_argument("--label-column", metavar="NAME", help="column of --labels with the class")
     data.add_argument("--group-column", metavar="NAME", help="column of --labels with what must not be cut apart")
     data.add_argument("--split-column", metavar="NAME", help="column of --labels with train, valid and test")
-    data.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class first")
-    data.add_argument("--valid-fraction", type=float, metavar="F", help="hold out this share to judge on, by group")
+    data.add_argument("--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first")
+    data.add_argument(
+        "--valid-fraction",
+        type=number(0, 1, open_low=True, open_high=True),
+        metavar="F",
+        help="hold out this share to judge on, by group",
+    )
     data.add_argument("--layers", help="only these layers of the store, such as 0,4,8")
 
 
 def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a study may cost."""
     tuning = parser.add_argument_group("tuning (inner cross-validation on the clips that are learned from)")
-    tuning.add_argument("--trials", type=int, metavar="N", help="trials; the defaults of the head are the first")
-    tuning.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial later than this")
+    tuning.add_argument(
+        "--trials", type=number(1, whole=True), metavar="N", help="trials; the defaults of the head are the first"
+    )
+    tuning.add_argument("--timeout", type=number(0), metavar="SECONDS", help="start no trial later than this")
     tuning.add_argument("--budget", choices=("fast", "default", "thorough"), help="trials, time and folds by name")
     tuning.add_argument("--study", metavar="FILE|URL", help="keep the study (study.db, study.journal, a database URL)")
     tuning.add_argument("--metric", default="log_loss", help="log_loss (default) or balanced_accuracy")
     tuning.add_argument("--pruner", default="median", help="median (default), hyperband or none")
-    tuning.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    tuning.add_argument("--jobs", type=number(1, whole=True), default=1, metavar="N", help="processes (default: 1)")
 
 
 def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
@@ -136,11 +144,18 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise ParameterError(f"--param {pair!r}: give NAME=VALUE, such as C=0.5")
+        if name in ("random_state", "n_layers"):
+            way = "give --seed" if name == "random_state" else "the store says it"
+            raise ParameterError(f"--param {name} is not for you to choose: {way}")
         try:
-            found[name] = json.loads(text)
-        except ValueError:
+            found[name] = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
             found[name] = text
     return found
+
+
+def _refuse_constant(name: str) -> float:
+    raise ParameterError(f"--param: {name} is no number")
 
 
 def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:

@@ -1,22 +1,30 @@
-"""``embedx predict``: label new audio with a saved model."""
+"""``embedx predict``: label new audio, or a store of embeddings, with a saved model."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
+import os
+import shutil
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any
 
+from embedx.cli.arguments import is_store, number
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import show
-from embedx.errors import ManifestError, ParameterError
+from embedx.cli.terminal import count, encodable, show
+from embedx.errors import Interrupted, ManifestError, ParameterError
+from embedx.files import replace_file, require_replaceable
 
 if TYPE_CHECKING:
-    from embedx.manifest import Manifest
-    from embedx.model import Predictions
+    from embedx.dataset import Dataset
+    from embedx.manifest import Manifest, Source
+    from embedx.model import Model, Predictions
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,95 +33,229 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help="folder that embedx fit -o wrote")
     parser.add_argument(
-        "clips", nargs="+", metavar="FILES|FOLDER|CSV|-", help="audio; - reads one path a line from standard input"
+        "clips",
+        nargs="+",
+        metavar="FILES|FOLDER|CSV|STORE|-",
+        help="audio, or one store of the model's recipe; - reads one path a line from standard input. A CSV with "
+        "the columns path, start and stop (seconds) gets a label for each piece of a file",
     )
-    parser.add_argument("--csv", metavar="FILE", help="write the rows to a CSV file")
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write the rows to a CSV file (UTF-8; names and labels stay as they are: a spreadsheet takes one that "
+        "begins with = + - or @ for a formula unless the column is imported as text)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of CSV")
     parser.add_argument("--proba", action="store_true", help="add the probability of every class")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument(
-        "--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (default 120)"
+        "--batch-seconds",
+        type=number(0, open_low=True),
+        default=120.0,
+        metavar="SECONDS",
+        help="audio in a batch (default 120)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: by the cores)")
+    parser.add_argument(
+        "--workers", type=number(0, whole=True), metavar="N", help="decoding processes (default: by the cores)"
+    )
     parser.add_argument(
         "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict and print a row a clip; 3 when clips failed."""
+    """Predict and print a row a clip as it comes; 3 when clips failed."""
     from embedx.model import Model
     from embedx.recipe import Resources
 
+    _require_writable(args)
     model = Model.load(args.model, trusted=args.trust)
-    _require_writable(args.csv)
-    manifest, shown_below = _read_clips(args.clips)
+    clips = _read_clips(args.clips, model)
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
-    with ProgressBar("predict", unit="clips") as bar:
-        predictions = model.predictions(manifest, resources=resources, progress=bar)
-    _write(args, list(_rows(predictions, shown_below, args.proba)))
-    if predictions.n_failed:
-        show(f"{predictions.n_failed} of {len(predictions)} clips failed: see column 'error'", file=sys.stderr)
-    return 3 if predictions.n_failed else 0
+    output = _Output(args, clips)
+    rows_are_seen = not args.csv and sys.stdout is not None and sys.stdout.isatty()
+    with ProgressBar("predict", unit="clips") as bar, output.opened():
+        for part in model.stream(clips.sources, resources=resources, progress=None if rows_are_seen else bar):
+            output.write(_rows(part, clips, args.proba), part.mixed)
+        output.write(_failed_rows(clips, model, args.proba))
+    return output.end()
 
 
-def _require_writable(place: str | None) -> None:
-    """Say now, not after the work, that the rows cannot be written."""
-    if place is None:
+def _require_writable(args: argparse.Namespace) -> None:
+    """Say now, not after the work, that the rows cannot be written, or would replace something else."""
+    if args.csv is None:
         return
     try:
-        Path(place).open("a").close()
+        require_replaceable(args.csv, b",label,probability")
     except OSError as error:
-        raise ParameterError(f"--csv {place} cannot be written: {error.strerror}") from error
+        raise ParameterError(f"--csv {args.csv} cannot be written: {error.strerror}") from error
 
 
-def _read_clips(places: list[str]) -> tuple[Manifest, Path | None]:
-    """Return what to label, and the folder that its paths are shown below."""
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    """What to label, the folder that paths are shown below, and clips of a store that have no embedding."""
+
+    sources: Manifest | Dataset
+    shown_below: Path | None = None
+    failed: tuple[tuple[Source, str], ...] = ()
+
+    def all_sources(self) -> Iterable[Source]:
+        own = self.sources.sources  # of a manifest or a dataset
+        return (*own, *(source for source, _ in self.failed))
+
+    def path(self, source: Source) -> str:
+        return source.uri if self.shown_below is None else str(self.shown_below / source.uri)
+
+
+def _read_clips(places: list[str], model: Model) -> _Clips:
     from embedx.manifest import Manifest, read_manifest
 
     if places == ["-"]:
         listed = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
         if not listed:
             raise ManifestError("standard input holds no path: give one path a line")
-        return Manifest.from_paths(listed), None
+        return _Clips(Manifest.from_paths(listed))
     if len(places) == 1 and Path(places[0]).is_dir():
-        return read_manifest(places[0]), Path(places[0])
+        return _Clips(read_manifest(places[0]), Path(places[0]))
     if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv"):
-        return read_manifest(places[0], label_column="", group_column="", split_column="", must_exist=False), None
+        return _Clips(read_manifest(places[0], label_column="", group_column="", split_column="", must_exist=False))
     missing = [place for place in places if not Path(place).is_file()]
     if missing:
         what = "is a folder: give one folder alone" if Path(missing[0]).is_dir() else "does not exist"
         raise ManifestError(f"{missing[0]} {what} ({len(missing)} of {len(places)} arguments are no files)")
-    return Manifest.from_paths(places), None
+    stores = [place for place in places if is_store(place)]
+    if stores and len(places) > 1:
+        raise ManifestError(f"{stores[0]} is a store: give one store alone")
+    return _read_store(stores[0], model) if stores else _Clips(Manifest.from_paths(places))
 
 
-def _rows(predictions: Predictions, folder: Path | None, with_proba: bool) -> Iterator[dict[str, Any]]:
-    segments = any(s.start_seconds or s.stop_seconds is not None for s in predictions.sources)
-    rows = zip(predictions.sources, predictions.labels, predictions.proba, predictions.errors, strict=True)
-    for source, label, proba, error in rows:
-        row: dict[str, Any] = {"path": source.uri if folder is None else str(folder / source.uri)}
-        if segments:
-            row |= {"start": source.start_seconds, "stop": source.stop_seconds}
-        row |= {"label": label, "probability": None if error else round(float(proba.max()), 6)}
-        if with_proba:
-            values = [None if error else round(float(value), 6) for value in proba]
-            row |= dict(zip((f"p_{name}" for name in predictions.classes), values, strict=True))
-        yield row | {"error": error}
+def _read_store(place: str, model: Model) -> _Clips:
+    """Read the embeddings of a store; a head that learned from audio hears the store's audio."""
+    from embedx.dataset import load_embeddings
+    from embedx.manifest import Manifest
+    from embedx.store.file import StoreFile
+
+    with StoreFile(Path(os.path.realpath(place))) as file:
+        held = file.recipe.layers
+        failed = tuple((clip.source, str(clip.error)) for clip in file.clips() if clip.error is not None)
+    layers = model.recipe.layers if set(model.recipe.layers) <= set(held) else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
+        dataset = load_embeddings(place, layers=layers)
+    root = Path(dataset.root)
+    return _Clips(Manifest(dataset.sources, root) if model.eats == "sources" else dataset, root, failed)
 
 
-def _write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as stream:
-            _write_csv(rows, stream)
-        show(f"{len(rows)} rows written to {args.csv}", file=sys.stderr)
-    if args.json:
+def _rows(part: Predictions, clips: _Clips, with_proba: bool) -> Iterator[dict[str, Any]]:
+    for source, label, proba, error in zip(part.sources, part.labels, part.proba, part.errors, strict=True):
+        values = None if error else proba
+        yield _row(clips.path(source), source, label, values, error, part.classes if with_proba else ())
+
+
+def _failed_rows(clips: _Clips, model: Model, with_proba: bool) -> Iterator[dict[str, Any]]:
+    for source, error in clips.failed:
+        yield _row(clips.path(source), source, None, None, error, model.classes if with_proba else ())
+
+
+def _row(
+    path: str, source: Source, label: str | None, proba: Any, error: str | None, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": path, "start": source.start_seconds, "stop": source.stop_seconds, "label": label}
+    row["probability"] = None if proba is None else round(float(proba.max()), 6)
+    for i, name in enumerate(classes):
+        row[f"p_{name}"] = None if proba is None else round(float(proba[i]), 6)
+    return row | {"error": error}
+
+
+class _Output:
+    """Rows on their way out, and what is said when all are."""
+
+    def __init__(self, args: argparse.Namespace, clips: _Clips) -> None:
+        self.args = args
+        self.has_segments = any(s.start_seconds or s.stop_seconds is not None for s in clips.all_sources())
+        self.n, self.n_failed = 0, 0
+        self.mixed: list[str] = []
+        self.writers: list[Callable[[dict[str, Any]], None]] = []
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[_Output]:
+        """Open the CSV file, which takes its place when all rows are written, and the standard output."""
+        with contextlib.ExitStack() as files:
+            if self.args.csv:
+                stream = files.enter_context(_replaced(self.args.csv))
+                self.writers.append(_csv_writer(lambda text: stream.write(encodable(text, "utf-8"))))
+            if self.args.json:
+                self.writers.append(lambda row: _say(json.dumps(row, ensure_ascii=False) + "\n"))
+            elif not self.args.csv:
+                self.writers.append(_csv_writer(_say))
+            yield self
+
+    def write(self, rows: Iterable[dict[str, Any]], mixed: tuple[str, ...] = ()) -> None:
+        """Write rows; ``mixed`` says of which clips the windows disagree."""
         for row in rows:
-            show(json.dumps(row, ensure_ascii=False))
-    elif not args.csv:
-        _write_csv(rows, sys.stdout)
+            self.n += 1
+            self.n_failed += row["error"] is not None
+            shown = {name: row[name] for name in row if self.has_segments or name not in ("start", "stop")}
+            for writer in self.writers:
+                writer(shown)
+        self.mixed += mixed
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+    def end(self) -> int:
+        """Say what was written and what failed; return the exit code."""
+        if self.args.csv:
+            show(f"{count(self.n, 'row')} written to {self.args.csv}", file=sys.stderr)
+        if self.mixed:
+            more = f" (and {count(len(self.mixed) - 1, 'more file')})" if len(self.mixed) > 1 else ""
+            show(
+                f"one label may be too few for {self.mixed[0]}{more}: a CSV with the columns path, start and stop "
+                "(seconds) gets a label for each piece",
+                file=sys.stderr,
+            )
+        if self.n_failed:
+            show(f"{self.n_failed} of {count(self.n, 'clip')} failed: see column 'error'", file=sys.stderr)
+        return 3 if self.n_failed else 0
 
 
-def _write_csv(rows: list[dict[str, Any]], stream: TextIO) -> None:
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+@contextlib.contextmanager
+def _replaced(place: str) -> Iterator[IO[Any]]:
+    """Open the CSV file; after Ctrl-C the rows so far are kept beside it."""
+    with replace_file(place, newline="") as stream:
+        try:
+            yield stream
+        except KeyboardInterrupt as stop:
+            stream.flush()
+            kept = f"{place}.partial"
+            shutil.copyfile(stream.name, kept)
+            raise Interrupted(f"the rows so far are in {kept}, and {place} is as it was") from stop
+
+
+def _csv_writer(write: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
+    """Return what writes rows as CSV, the names of the columns first."""
+    lines = csv.writer(_Sink(write), lineterminator="\n")
+    is_first = True
+
+    def write_row(row: dict[str, Any]) -> None:
+        nonlocal is_first
+        if is_first:
+            lines.writerow(row)
+        is_first = False
+        lines.writerow(row.values())
+
+    return write_row
+
+
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """A file to the csv module."""
+
+    write: Callable[[str], object]
+
+
+def _say(line: str) -> None:
+    """Print a row: as it is into a pipe or a file, with what a terminal would obey escaped on a terminal."""
+    if sys.stdout.isatty():
+        show(line.removesuffix("\n"))
+    else:
+        sys.stdout.write(encodable(line, sys.stdout.encoding or "utf-8"))

@@ -23,7 +23,7 @@ from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Failure
 
-__all__ = ["ENGINES", "ExtractReport", "embed", "extract_embeddings"]
+__all__ = ["ENGINES", "ExtractReport", "embed", "embed_parts", "extract_embeddings"]
 
 ENGINES = ("local", "ray")
 
@@ -168,7 +168,13 @@ def extract_embeddings(
     )
 
 
-def embed(
+def embed(manifest: Manifest, **choices: Any) -> tuple[list[ClipResult], Recipe]:
+    """Embed clips into memory, for scikit-learn pipelines: all that `embed_parts` gives, in the manifest's order."""
+    parts, recipe = embed_parts(manifest, **choices)
+    return [result for part in parts for result in part], recipe
+
+
+def embed_parts(
     manifest: Manifest,
     *,
     recipe: Recipe | None = None,
@@ -177,8 +183,8 @@ def embed(
     resources: Resources = Resources(),  # noqa: B008
     progress: Progress | None = None,
     **options: Any,
-) -> tuple[list[ClipResult], Recipe]:
-    """Embed clips into memory, for prediction and for scikit-learn pipelines.
+) -> tuple[Iterator[list[ClipResult]], Recipe]:
+    """Embed clips for prediction: a part is given while the next ones are computed.
 
     Parameters
     ----------
@@ -191,21 +197,27 @@ def embed(
 
     Returns
     -------
-    results : list of ClipResult
-        One a clip, in the manifest's order; failures among them.
+    parts : iterator of list of ClipResult
+        Together one result a clip, in the manifest's order; failures among them.
     recipe : Recipe
-        What was computed.
+        What is computed.
     """
     plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recipe, resources=resources)
     plan.require_recorded("the recipe", "Leave the options out, or embed with a recipe of your own")
-    tally = _Tally(len(manifest), progress)
-    found: dict[int, list[ClipResult]] = {}
-    runner = UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root)
-    with contextlib.closing(_run(plan_units(manifest), runner, tally.hear)) as done:
+    return _parts(manifest, UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root), progress), plan.recipe
+
+
+def _parts(manifest: Manifest, runner: UnitRunner, progress: Progress | None) -> Iterator[list[ClipResult]]:
+    tally, units = _Tally(len(manifest), progress), plan_units(manifest)
+    order, found = iter([unit.number for unit in units]), dict[int, list[ClipResult]]()
+    due = next(order, None)
+    with contextlib.closing(_run(units, runner, tally.hear)) as done:
         for unit, results, _ in done:
             tally.count(results)
-            found[unit.number] = results
-    return [result for number in sorted(found) for result in found[number]], plan.recipe
+            found[unit.number] = [result for result in results if not isinstance(result, Written)]
+            while due in found:
+                yield found.pop(due)
+                due = next(order, None)
 
 
 def describe_environment(recipe: Recipe, resources: Resources) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 _HOME = {
     "Model": "embedx.model.core",
-    "Predictions": "embedx.model.core",
+    "Predictions": "embedx.model.predictions",
     "describe": "embedx.model.record",
     "fit_model": "embedx.model.fitting",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,51 +16,16 @@ from embedx.dataset import Dataset
 from embedx.errors import SkippedSourcesWarning
 from embedx.heads.calibration import Calibration
 from embedx.manifest import Manifest, Source
+from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
-from embedx.store.rows import Failure
+from embedx.store.rows import ClipResult, Embedded, Failure
 
-__all__ = ["Clips", "Model", "Predictions"]
+__all__ = ["Clips", "Model"]
+
+_HEARD_AT_A_TIME = 256
 
 Clips = Dataset | Manifest | Iterable[str | os.PathLike[str]]
 """What a model labels: embeddings, a manifest, or paths of audio files."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Predictions:
-    """Labels and probabilities of clips, in the order of the clips; a failed clip keeps its row.
-
-    Parameters
-    ----------
-    sources : tuple of Source
-        The clips.
-    classes : tuple of str
-        Columns of ``proba``.
-    proba : ndarray of shape (n, n_classes), float64
-        Rows sum to one; NaN where a clip failed.
-    errors : tuple of (str or None)
-        Why a clip failed, in one line.
-    """
-
-    sources: tuple[Source, ...]
-    classes: tuple[str, ...]
-    proba: NDArray[np.float64]
-    errors: tuple[str | None, ...]
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    @property
-    def labels(self) -> NDArray[np.object_]:
-        """Most probable class of each clip, shape (n,); None where it failed."""
-        best = [
-            None if error else self.classes[row.argmax()] for row, error in zip(self.proba, self.errors, strict=True)
-        ]
-        return np.array(best, dtype=object)
-
-    @property
-    def n_failed(self) -> int:
-        """Clips without a prediction."""
-        return sum(error is not None for error in self.errors)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -143,33 +108,76 @@ class Model:
         RecipeMismatchError
             The embeddings were made by another recipe; the fields that differ are listed.
         """
+        return Predictions.join(self.stream(clips, resources=resources, progress=progress))
+
+    def stream(
+        self,
+        clips: Clips,
+        *,
+        resources: Resources | None = None,
+        progress: Callable[..., None] | None = None,
+    ) -> Iterator[Predictions]:
+        """Label clips as `predictions` does, and give them part by part, in order, while the next are computed.
+
+        Parameters
+        ----------
+        clips, resources, progress
+            As in `predictions`.
+
+        Yields
+        ------
+        Predictions
+            Of the next clips.
+        """
         if isinstance(clips, Dataset):
-            return self._rows(clips.sources, clips, {})
+            yield self._rows(clips.sources, clips, {})
+            return
         manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
         if self.eats == "sources":
-            return self._from_audio(manifest, resources or Resources(), progress)
-        from embedx.dataset import build_dataset
-        from embedx.extract.job import embed
+            yield from self._from_audio(manifest, resources or Resources(), progress)
+            return
+        from embedx.extract.job import embed_parts
 
-        results, recipe = embed(manifest, recipe=self.recipe, resources=resources or Resources(), progress=progress)
+        parts, recipe = embed_parts(manifest, recipe=self.recipe, resources=resources or Resources(), progress=progress)
+        for results in parts:
+            yield self._from_results(results, recipe, manifest.root)
+
+    def _from_results(self, results: list[ClipResult], recipe: Recipe, root: Path) -> Predictions:
+        from embedx.dataset import build_dataset
+
         failures = {result.source.key: result.message for result in results if isinstance(result, Failure)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SkippedSourcesWarning)  # they are rows here
             some = len(failures) < len(results)
-            dataset = build_dataset(results, recipe=recipe, root=manifest.root) if some else None
-        return self._rows(tuple(manifest), dataset, failures)
+            dataset = build_dataset(results, recipe=recipe, root=root) if some else None
+        found = self._rows(tuple(result.source for result in results), dataset, failures)
+        long = [result for result in results if isinstance(result, Embedded) and len(result.embeddings) > 1]
+        return replace(found, mixed=tuple(told for clip in long if (told := self._disagreement(clip))))
+
+    def _disagreement(self, clip: Embedded) -> str | None:
+        """Say how often the windows of a clip were given each label, if no label has two thirds of them."""
+        control = self.eats == "control"
+        X = clip.control if control else clip.embeddings.reshape(len(clip.embeddings), -1)
+        best = self.probabilities(X if control else X.astype(self.recipe.store_dtype)).argmax(axis=1)
+        counts = np.bincount(best, minlength=len(self.classes))
+        if 3 * counts.max() >= 2 * len(best):
+            return None
+        told = ", ".join(f"{self.classes[i]} {counts[i]}" for i in np.argsort(-counts, kind="stable")[:3] if counts[i])
+        return f"{clip.source.id} ({len(best)} windows: {told})"
 
     def _from_audio(
         self, manifest: Manifest, resources: Resources, progress: Callable[..., None] | None
-    ) -> Predictions:
+    ) -> Iterator[Predictions]:
         """Let a head that learned from audio hear the clips itself."""
-        sources = [replace(source, uri=str(manifest.path_of(source))) for source in manifest]
         head = self.estimator.set_params(device=resources.device, batch_seconds=resources.batch_seconds)
-        proba, errors = head.judge(sources, progress=progress)
-        if self.calibration is not None:
-            good = ~np.isnan(proba).any(axis=1)
-            proba[good] = self.calibration.apply(proba[good])
-        return Predictions(sources=tuple(manifest), classes=self.classes, proba=proba, errors=errors)
+        for start in range(0, len(manifest), _HEARD_AT_A_TIME):
+            sources = tuple(manifest)[start : start + _HEARD_AT_A_TIME]
+            located = [replace(source, uri=str(manifest.path_of(source))) for source in sources]
+            proba, errors = head.judge(located, progress=_from(start, len(manifest), progress))
+            if self.calibration is not None:
+                good = ~np.isnan(proba).any(axis=1)
+                proba[good] = self.calibration.apply(proba[good])
+            yield Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors)
 
     def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
         """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""
@@ -262,3 +270,10 @@ class Model:
         from embedx.model.folder import load
 
         return cls(**load(Path(folder), trusted=tuple(trusted)))
+
+
+def _from(start: int, total: int, progress: Callable[..., None] | None) -> Callable[..., None] | None:
+    """Let a part's progress count from where it begins."""
+    if progress is None:
+        return None
+    return lambda done, _, **facts: progress(start + done, total, **facts)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embedx.errors import MissingExtraError, ModelFormatError
+from embedx.files import replace_file, require_replaceable
 from embedx.heads.boosters import Tree, read_trees
 from embedx.heads.state import dump_head
 from embedx.model.core import Model
@@ -34,7 +34,7 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     model : Model
         With a head of the catalogue: majority, logmel, logreg, lgbm or mlp; not calibrated by isotonic curves.
     place : path-like
-        File to write.
+        File to write; an older export is replaced whole or not at all, anything else is refused.
 
     Returns
     -------
@@ -48,6 +48,7 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     MissingExtraError
         The package onnx is not installed.
     """
+    _require_place(place)
     try:
         import onnx
     except ImportError:
@@ -59,10 +60,18 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     if difference is not None and not difference <= TOLERANCE:
         raise ModelFormatError(f"the ONNX graph differs from the model by {difference:.1e}: please report this head")
     try:
-        Path(place).write_bytes(content)
+        with replace_file(place, "wb") as file:
+            file.write(content)
     except OSError as error:
-        raise ModelFormatError(f"{place} cannot be written: {error.strerror}") from error
+        raise ModelFormatError(f"{place} cannot be written: {error.strerror or error}") from error
     return difference
+
+
+def _require_place(place: str | os.PathLike[str]) -> None:
+    try:
+        require_replaceable(place, b"embedx")  # the producer that an exported graph names
+    except OSError as error:
+        raise ModelFormatError(f"{place} cannot be written: {error.strerror or error}") from error
 
 
 def _difference(model: Model, content: bytes) -> float | None:

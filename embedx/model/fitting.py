@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedx.checks import require_number
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, EmbedxError
+from embedx.errors import DatasetError, EmbedxError, ParameterError
 from embedx.evaluation.metrics import align_proba, score
 from embedx.evaluation.splits import plan_folds
 from embedx.heads.calibration import Calibration, fit_calibration
@@ -105,7 +105,7 @@ def fit_model(
 def _whole_seed(seed: Any) -> int:
     """Return a number that a model can keep."""
     if seed is None or isinstance(seed, np.random.RandomState | np.random.Generator):
-        draw = getattr(seed, "integers", None) or getattr(seed or np.random, "randint")  # noqa: B009, NPY002
+        draw = getattr(seed, "integers", None) or getattr(seed or np.random, "randint")  # noqa: B009
         return int(draw(2**31))
     require_number("seed", seed, 0, 2**32 - 1, whole=True)
     return int(seed)
@@ -132,14 +132,19 @@ class _Fit:
         self.spec, self.params, self.seed = spec, params, seed
 
     def on(self, dataset: Dataset, progress: Callable[..., None] | None = None) -> Any:
-        estimator = make_head(self.spec, n_layers=dataset.n_layers, random_state=self.seed, **self.params)
         try:
+            estimator = make_head(self.spec, n_layers=dataset.n_layers, random_state=self.seed, **self.params)
             inputs = dataset.inputs_for(self.spec)
             return fit_head(estimator, inputs, dataset.y, groups=dataset.groups, progress=progress)
         except EmbedxError:
             raise
-        except ValueError as error:
-            reason = str(error).splitlines()[0] if str(error) else "ValueError"
+        except Exception as error:  # whatever a parameter of a strange kind leads to, many calls deep
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if self.params:
+                given = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+                raise ParameterError(f"head {self.spec.name!r} cannot learn with {given[:200]}: {reason}") from error
+            if not isinstance(error, ValueError):
+                raise
             raise DatasetError(f"head {self.spec.name!r} cannot learn from these clips: {reason}") from error
 
 

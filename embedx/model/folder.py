@@ -62,7 +62,9 @@ def _require_same_answers(model: Any, draft: Path) -> None:
         again = type(model)(**_load(draft, trusted=_types_in(draft)))
     except ModelFormatError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise ModelFormatError(f"head {model.head!r} is not saved: it could not be read back ({reason[:300]})") from error
+        raise ModelFormatError(
+            f"head {model.head!r} is not saved: it could not be read back ({reason[:300]})"
+        ) from error
     same = _same_network if model.eats == "sources" else _same_probabilities
     if not same(model, again):
         raise ModelFormatError(f"head {model.head!r} is not saved: read back, it gives other answers. Please report it")

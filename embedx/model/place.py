@@ -1,4 +1,4 @@
-"""Where a model lies: what may be replaced there, a draft that takes the place in one step, readers that see one model."""
+"""Where a model lies: what may be replaced there, a draft that takes its place in one step, readers that see one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embedx.errors import ModelFormatError
 from embedx.files import replace_folder
 from embedx.model.record import JSON_NAME, check_record, read_record
 
-__all__ = ["draft_for", "read_whole", "require_place"]
+__all__ = ["draft_for", "free_place", "read_whole", "require_place"]
 
 _MOST_NAME_BYTES = 240
 """A file system takes 255; drafts and checkpoints have the folder's name in theirs."""
@@ -97,6 +97,14 @@ def _shown(folder: Path) -> str:
     classes = facts["classes"]
     names = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
     return f"{facts['head']}, {len(classes)} classes: {names}; saved {saved}"
+
+
+def free_place(folder: Path) -> Path:
+    """Return a folder, or the first beside it (``model-2``) where no model lies: a training is not lost to another."""
+    place, number = folder, 2
+    while (place / JSON_NAME).exists():
+        place, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return place
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""Numbers on the command line, checked while they are read: one line for what is none."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+from embedx.errors import ParameterError
+
+__all__ = ["SEED", "is_store", "number"]
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def number(low: float, high: float = math.inf, *, whole: bool = False, **bounds: bool) -> Callable[[str], Any]:
+    """Return what argparse calls to read a number between two bounds.
+
+    Parameters
+    ----------
+    low, high, whole, **bounds
+        As in `embedx.checks.require_number`.
+
+    Examples
+    --------
+    >>> number(1, whole=True)("3")
+    3
+    >>> number(0, 1, open_low=True)("nan")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: 'nan': a number from above 0 to 1 is needed
+    """
+
+    def read(text: str) -> Any:
+        from embedx.checks import require_number
+
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = math.nan
+        try:
+            require_number("", value, low, high, whole=whole, **bounds)
+        except ParameterError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}:{str(error).partition(':')[2]}") from None
+        return value
+
+    return read
+
+
+SEED = number(0, 2**32 - 1, whole=True)
+"""What numpy takes as a seed."""
+
+
+def is_store(place: str | os.PathLike[str]) -> bool:
+    """Say whether a file is a store of embeddings, by its first bytes.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with open(place, "rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
