@@ -68,8 +68,12 @@ def require_number(
 
 def _span(low: float, high: float, open_low: bool, open_high: bool) -> str:
     if high == math.inf:
-        return f"above {low:g}" if open_low else f"of {low:g} or more"
-    return f"from {'above ' if open_low else ''}{low:g} to {'below ' if open_high else ''}{high:g}"
+        return f"above {_short(low)}" if open_low else f"of {_short(low)} or more"
+    return f"from {'above ' if open_low else ''}{_short(low)} to {'below ' if open_high else ''}{_short(high)}"
+
+
+def _short(bound: float) -> str:
+    return str(int(bound)) if float(bound).is_integer() and abs(bound) < 1e12 else f"{bound:g}"
 
 
 def require_choice(name: str, value: Any, allowed: Sequence[str], *, optional: bool = False) -> None:

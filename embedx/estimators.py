@@ -1,4 +1,9 @@
-"""scikit-learn over paths: a transformer that embeds audio files and a classifier that labels them."""
+"""scikit-learn over paths: a transformer that embeds audio files and a classifier that labels them.
+
+scikit-learn's ``check_estimator`` passes both, which says nothing: it leaves out nearly every check for estimators that
+take text instead of numbers. `embedx.testing.check_path_transformer` and `embedx.testing.check_path_classifier` are the
+checks that really run, for these two and for estimators over paths of your own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from embedx.dataset import Dataset, build_dataset, load_embeddings
@@ -26,7 +31,7 @@ __all__ = ["AudioClassifier", "AudioEmbedder"]
 _BUSY_SECONDS = 60.0
 
 
-class AudioEmbedder(TransformerMixin, BaseEstimator):
+class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn paths of audio files into embeddings, as the first step of a pipeline of your own.
 
     Nothing is learned: ``fit`` only looks at the paths. Long files are cut into windows and pooled.
@@ -52,6 +57,8 @@ class AudioEmbedder(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
+    n_features_in_ : int
+        1: a column of paths.
     n_features_out_ : int
         Columns of what `transform` returned last.
 
@@ -92,6 +99,7 @@ class AudioEmbedder(TransformerMixin, BaseEstimator):
         y : ignored
         """
         self.n_paths_ = len(as_paths(X))
+        self.n_features_in_ = 1
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -159,6 +167,17 @@ class AudioEmbedder(TransformerMixin, BaseEstimator):
     def _resources(self) -> Resources:
         return Resources(device=self.device, workers=self.workers)
 
+    @property
+    def _n_features_out(self) -> int:
+        """Columns of `transform`, for ``get_feature_names_out`` and ``set_output``; known before any file is read."""
+        if hasattr(self, "n_features_out_"):
+            return self.n_features_out_
+        from embedx.encoders.catalog import resolve_encoder
+
+        info = resolve_encoder(self.encoder)
+        width = info.dim * (2 if self.pooling == "mean+std" else 1)
+        return width * info.n_layers if self.layer == "all" else width
+
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
@@ -181,11 +200,13 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         As in `AudioEmbedder`.
     parameters : mapping, optional
         Parameters of the head, ``layer`` among them.
-    random_state : int
+    random_state : int, RandomState or None
         Seed of the head.
 
     Attributes
     ----------
+    n_features_in_ : int
+        1: a column of paths.
     classes_ : ndarray of shape (n_classes,)
         Labels as they were given to `fit`, sorted.
     model_ : Model
@@ -220,7 +241,9 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         self.parameters = parameters
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Iterable[Any], groups: Iterable[Any] | None = None) -> AudioClassifier:
+    def fit(
+        self, X: Any, y: Iterable[Any], groups: Iterable[Any] | None = None, sample_weight: Any = None
+    ) -> AudioClassifier:
         """Embed files and train the head.
 
         Parameters
@@ -231,19 +254,25 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
             Labels: text, numbers or booleans.
         groups : array-like of shape (n,), optional
             What must not be cut apart, for heads that hold out a part of the training data.
+        sample_weight : array-like of shape (n,), optional
+            How much each file counts, for heads that can weigh them.
 
         Raises
         ------
         ParameterError
-            X, y and groups differ in length, or X holds no paths.
+            X, y, groups and weights differ in length, a label is missing, X holds no paths, or the head takes
+            no weights.
         DatasetError
             A single class, or a class of one clip.
         """
-        labels = np.asarray(y)
+        labels = _as_labels(y)
         texts = _as_texts(labels, "labels", len(as_paths(X)))
         parts = None if groups is None else _as_texts(np.asarray(groups), "groups", len(texts))
         dataset = self._embedder().embed(X).relabel(texts, groups=parts)
-        self.model_: Model = fit_model(dataset, self.head, params=self.parameters, seed=self.random_state)
+        self.model_: Model = fit_model(
+            dataset, self.head, params=self.parameters, seed=self.random_state, sample_weight=sample_weight
+        )
+        self.n_features_in_ = 1
         originals = {str(label): label for label in np.unique(labels)}
         named = np.array([originals[name] for name in self.model_.classes])
         self._order = np.argsort(named, kind="stable")
@@ -255,15 +284,20 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.model_.predictions(self._embedder().embed(X)).proba[:, self._order]
 
+    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return logarithms of `predict_proba`; a probability of 0 gives -inf."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
     def predict(self, X: Any) -> NDArray[Any]:
         """Return labels of shape (n,)."""
         best = self.predict_proba(X).argmax(axis=1)  # first, so that an unfitted one says so
         return self.classes_[best]
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
         """Write the trained model to a folder that `Model.load` and ``embedx predict`` read; no pickle."""
         check_is_fitted(self)
-        return self.model_.save(folder)
+        return self.model_.save(folder, overwrite=overwrite)
 
     def _embedder(self) -> AudioEmbedder:
         names = ("encoder", "pooling", "store", "root", "device", "workers")
@@ -292,6 +326,25 @@ def as_paths(X: Any) -> list[str]:
     if values.ndim != 1 or not len(values) or not all(isinstance(value, str | os.PathLike) for value in values):
         raise ParameterError(f"X has shape {values.shape}: it must be a list of one or more paths of audio files")
     return [os.fspath(value) for value in values]
+
+
+def _as_labels(y: Iterable[Any]) -> NDArray[Any]:
+    """Return labels as an array; a missing one would become a class of the name "nan"."""
+    labels = list(y)
+    missing = [i for i, label in enumerate(labels) if _is_missing(label)]
+    if missing:
+        raise ParameterError(
+            f"{len(missing)} of {len(labels)} labels are missing, the first at position {missing[0]} "
+            f"({labels[missing[0]]!r}): leave those files out"
+        )
+    return np.asarray(labels)
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or (np.ndim(label) == 0 and bool(label != label))  # NaN and NaT are unlike themselves
+    except TypeError:  # pandas.NA is neither like nor unlike itself
+        return True
 
 
 def _as_texts(values: NDArray[Any], name: str, n_paths: int) -> list[str]:

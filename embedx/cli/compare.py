@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError, count
-from embedx.files import replace_file
 
 if TYPE_CHECKING:
     from embedx.comparison import Comparison
@@ -145,9 +144,12 @@ def _names(paths: list[str]) -> dict[str, str]:
 
 def require_folder(folder: Path) -> None:
     """Refuse a place where results cannot be written, before anything is computed."""
+    from embedx.report.results import require_results_folder
+
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
+    require_results_folder(folder)
     if not place.is_dir():
         raise ParameterError(f"{place} is a file, not a folder for the results: give another with -o")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -166,21 +168,12 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
     dataset : Dataset, optional
         The compared clips: with them the page has a map, players and a look at the data.
     """
-    from embedx.report.html import render_html
-    from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
+    from embedx.report.results import save_results
 
-    texts = {
-        "comparison.json": render_json(comparison),
-        "comparison.md": render_markdown(comparison),
-        "comparison.csv": render_csv(comparison),
-        "predictions.csv": render_predictions(comparison),
-        "report.html": render_html(comparison, dataset, page_folder=folder),
-    }
-    _write(folder, texts)
-    show(f"wrote {', '.join(texts)} to {folder}")
+    names = save_results(comparison, folder, dataset)
+    show(f"wrote {', '.join(names)} to {folder}")
     if dataset is not None:
-        findings = _look_at_the_data(dataset, folder)
-        _write(folder, {"report.html": render_html(comparison, dataset, findings=findings, page_folder=folder)})
+        save_results(comparison, folder, dataset, findings=_look_at_the_data(dataset, folder), only=("report.html",))
 
 
 def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
@@ -196,13 +189,3 @@ def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
             f"too little memory to look at the data: {folder}/report.html is without it", EmbedxWarning, stacklevel=2
         )
         return []
-
-
-def _write(folder: Path, texts: Mapping[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            with replace_file(folder / name) as file:
-                file.write(text)
-    except OSError as error:
-        raise ParameterError(f"{folder}: cannot be written ({error.strerror}). Give another folder with -o") from error

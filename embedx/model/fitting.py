@@ -37,6 +37,7 @@ def fit_model(
     valid: Dataset | None = None,
     calibrate: bool | str = False,
     seed: Any = 0,
+    sample_weight: Any = None,
     progress: Callable[..., None] | None = None,
 ) -> Model:
     """Train one head on all labelled clips of a dataset.
@@ -57,6 +58,8 @@ def fit_model(
     seed : int, RandomState or None
         Seed of head and folds, from 0 to 2**32 - 1. A generator, or None for numpy's own, is asked for one number,
         which the model keeps.
+    sample_weight : array-like of shape (n,), optional
+        How much each clip counts while the head learns, for heads that can weigh clips.
     progress : callable, optional
         For heads that take long; called as ``progress(done, total, **facts)``.
 
@@ -69,20 +72,22 @@ def fit_model(
     DatasetError
         No labels, a single class, a class of one clip, or clips that the head cannot learn from.
     ParameterError
-        No such head or parameter.
+        No such head or parameter, weights that do not fit the clips, or a head that takes none.
     """
     spec = as_spec(with_recipe(head, dataset.recipe))
+    weights = None if sample_weight is None else _weights_of_labelled(dataset, sample_weight)
     dataset = dataset.require_learnable(least=2)
     if spec.eats == "sources":
         dataset.require_audio()
     seed = _whole_seed(seed)
     fit = _Fit(spec, {name: _plain(value) for name, value in dict(params or {}).items()}, seed)
-    estimator = fit.on(dataset, progress=progress)
+    estimator = fit.on(dataset, weights, progress=progress)
     scores: dict[str, Any] = {}
     calibration = None
     if calibrate:
         inner = _Fit(spec, {name: value for name, value in fit.params.items() if name not in _KEEPING}, seed)
-        calibration, scores["calibration"] = _calibrated(inner, dataset, "auto" if calibrate is True else calibrate)
+        method = "auto" if calibrate is True else calibrate
+        calibration, scores["calibration"] = _calibrated(inner, dataset, weights, method)
     model = Model(
         head=spec.name,
         estimator=estimator,
@@ -100,6 +105,14 @@ def fit_model(
         if spec.eats == "sources":
             estimator.note_judged(scores["valid"])  # for the model card
     return model.with_scores(scores)
+
+
+def _weights_of_labelled(dataset: Dataset, sample_weight: Any) -> NDArray[np.float64]:
+    """Return the weights of the clips that are learned from."""
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (len(dataset),) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ParameterError(f"sample_weight has shape {weights.shape}: give a number of 0 or more for each clip")
+    return weights[[source.label is not None for source in dataset.sources]]
 
 
 def _whole_seed(seed: Any) -> int:
@@ -131,11 +144,17 @@ class _Fit:
     def __init__(self, spec: HeadSpec, params: dict[str, Any], seed: int) -> None:
         self.spec, self.params, self.seed = spec, params, seed
 
-    def on(self, dataset: Dataset, progress: Callable[..., None] | None = None) -> Any:
+    def on(
+        self,
+        dataset: Dataset,
+        sample_weight: NDArray[np.float64] | None = None,
+        progress: Callable[..., None] | None = None,
+    ) -> Any:
         try:
             estimator = make_head(self.spec, n_layers=dataset.n_layers, random_state=self.seed, **self.params)
             inputs = dataset.inputs_for(self.spec)
-            return fit_head(estimator, inputs, dataset.y, groups=dataset.groups, progress=progress)
+            extras = {"groups": dataset.groups, "sample_weight": sample_weight, "progress": progress}
+            return fit_head(estimator, inputs, dataset.y, **extras)
         except EmbedxError:
             raise
         except Exception as error:  # whatever a parameter of a strange kind leads to, many calls deep
@@ -148,7 +167,9 @@ class _Fit:
             raise DatasetError(f"head {self.spec.name!r} cannot learn from these clips: {reason}") from error
 
 
-def _calibrated(fit: _Fit, dataset: Dataset, method: str) -> tuple[Calibration, dict[str, Any]]:
+def _calibrated(
+    fit: _Fit, dataset: Dataset, weights: NDArray[np.float64] | None, method: str
+) -> tuple[Calibration, dict[str, Any]]:
     classes, codes = np.unique(np.asarray(dataset.y), return_inverse=True)
     n_units = np.bincount(codes).min() if dataset.groups is None else len(np.unique(dataset.groups))
     if n_units < 2:
@@ -156,7 +177,7 @@ def _calibrated(fit: _Fit, dataset: Dataset, method: str) -> tuple[Calibration, 
     folds = plan_folds(codes, groups=dataset.groups, n_folds=int(min(5, n_units)), seed=fit.seed)
     held_out = np.zeros((len(dataset), len(classes)))
     for fold in folds:
-        part = fit.on(dataset.take(fold.train))
+        part = fit.on(dataset.take(fold.train), None if weights is None else weights[fold.train])
         held_out[fold.test] = align_proba(part.predict_proba(_input(fit, dataset, fold.test)), part.classes_, classes)
     corrected = np.zeros_like(held_out)
     for fold in folds:

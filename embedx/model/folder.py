@@ -110,8 +110,17 @@ def _parts_of(model: Any) -> dict[str, bytes]:
         if state.texts:
             parts[BOOSTER_NAME] = next(iter(state.texts.values())).encode()
     parts[ARRAYS_NAME] = to_bytes({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    parts[JSON_NAME] = (json.dumps(_record_of(model), indent=1, allow_nan=False) + "\n").encode()
+    parts[JSON_NAME] = _json_of(model)
     return parts
+
+
+def _json_of(model: Any) -> bytes:
+    try:
+        return (json.dumps(_record_of(model), indent=1, allow_nan=False) + "\n").encode()
+    except (ValueError, TypeError) as error:
+        raise ModelFormatError(
+            f"head {model.head!r} cannot be saved: a parameter is nothing for JSON ({error})"
+        ) from error
 
 
 def _calibration_arrays(calibration: Calibration | None) -> dict[str, Any]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import html
-import json
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import IO, Any
 
 from embedx.comparison import Comparison
 from embedx.dataset import Dataset
 from embedx.report.payload import build_payload
-from embedx.report.tables import finite
+from embedx.report.tables import json_pieces
 
-__all__ = ["render_html"]
+__all__ = ["render_html", "write_html"]
 
-_SCRIPTS = ("base.js", "table.js", "charts.js", "map.js")
+_SCRIPTS = ("base.js", "spectrogram.js", "table.js", "charts.js", "map.js")
 
 
 def render_html(
@@ -45,18 +45,35 @@ def render_html(
     str
         HTML. Its content security policy forbids every connection.
     """
+    out = io.StringIO()
+    write_html(comparison, dataset, out, findings=findings, page_folder=page_folder)
+    return out.getvalue()
+
+
+def write_html(
+    comparison: Comparison,
+    dataset: Dataset | None,
+    stream: IO[str],
+    *,
+    findings: Sequence[Mapping[str, Any]] = (),
+    page_folder: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write the page that `render_html` returns, piece by piece."""
     payload = build_payload(comparison, dataset, findings=findings, page_folder=page_folder)
     template = files("embedx.report") / "template"
     read = {name: (template / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", *_SCRIPTS)}
-    return Template(read["page.html"]).substitute(
-        title=html.escape(payload["headline"]),
-        style=read["style.css"],
-        script="\n".join(read[name] for name in _SCRIPTS),
-        data=_script_json(payload),
-    )
+    before, _, after = read["page.html"].partition("$data")
+    fields = {
+        "title": html.escape(payload["headline"]),
+        "style": read["style.css"],
+        "script": "\n".join(read[name] for name in _SCRIPTS),
+    }
+    stream.write(Template(before).substitute(fields))
+    stream.writelines(_script_json(payload))
+    stream.write(Template(after).substitute(fields))
 
 
-def _script_json(value: Any) -> str:
-    """Return JSON that cannot end the script element it stands in, whatever strangers wrote."""
-    text = json.dumps(finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _script_json(value: Any) -> Iterator[str]:
+    """Give JSON that cannot end the script element it stands in, whatever strangers wrote."""
+    for piece in json_pieces(value, ensure_ascii=True, separators=(",", ":")):
+        yield piece.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

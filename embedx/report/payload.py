@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from embedx.comparison import Comparison, Row
 from embedx.dataset import Dataset
-from embedx.evaluation.labels import Suspect, find_suspects
+from embedx.evaluation.labels import Suspect
+from embedx.report.clips import Said, choose_clips, mean_proba, most_wrong, said_of, suspicious
 from embedx.report.players import by_want, make_players
 from embedx.report.projection import project
 from embedx.report.tables import describe_embedding
 
 __all__ = ["build_payload"]
 
-N_SUSPECTS, N_WRONG = 24, 24
 MOST_CLASSES = 60
 """Beyond it a confusion matrix cannot be read: the pairs that are confused most are shown instead."""
 N_PAIRS = 40
+MOST_ITEMS = 200
 _EPOCH = ("train_loss", "valid_loss", "train_accuracy", "valid_accuracy")
 
 
@@ -45,11 +46,17 @@ def build_payload(
     page_folder : path-like or None
         Where the page will lie.
     """
-    proba = {row.name: _mean_proba(comparison.proba[row.name]) for row in comparison.rows}
-    truth = np.array([comparison.classes.index(str(source.label)) for source in comparison.sources])
-    suspects = _suspects(comparison, proba, truth)
-    aligned = None if dataset is None else _aligned(dataset, comparison)
-    wanted = [one.index for one in suspects] + _wrong(proba[comparison.best.name], truth)
+    code = {name: i for i, name in enumerate(comparison.classes)}
+    truth = np.array([code[str(source.label)] for source in comparison.sources])
+    said = {row.name: said_of(mean_proba(comparison.proba[row.name])) for row in comparison.rows}
+    suspects = suspicious(comparison, truth)
+    wrong = {name: most_wrong(one, truth) for name, one in said.items()}
+    wanted = by_want([one.index for one in suspects] + wrong[comparison.best.name], 0)
+    wanted = by_want([*wanted, *(i for clips in wrong.values() for i in clips)], 0)
+    shown = choose_clips(truth, wanted)
+    place = {int(clip): i for i, clip in enumerate(shown)}
+    aligned = None if dataset is None else _aligned(dataset, comparison, shown)
+    players = _players(aligned, comparison, [place[i] for i in wanted], page_folder)
     return {
         "title": comparison.headline + " · embedx",
         "best": comparison.best.name,
@@ -67,41 +74,21 @@ def build_payload(
         "tests": [_test(test) for test in comparison.to_dict()["tests"]],
         "group_scores": comparison.group_scores,
         "curves": comparison.curves,
-        "clips": _clips(comparison, aligned, truth, by_want(wanted, len(truth)), page_folder),
-        "predictions": {name: _prediction(values) for name, values in proba.items()},
+        "n_clips": len(truth),
+        "clips": _clips(comparison, aligned, truth, shown, players),
+        "predictions": {name: _prediction(one, shown) for name, one in said.items()},
         "map": [] if aligned is None or len(aligned) < 3 else _map(aligned),
-        "mislabelled": [_suspect(one) for one in suspects],
+        "mislabelled": [_suspect(one, place) for one in suspects],
         "mislabelled_hint": "Heads that never learned from these clips agree on another class. Listen, and correct "
         "the CSV where they are right.",
-        "findings": [dict(one) for one in findings],
+        "findings": [_finding(one) for one in findings],
         "facts": _facts(comparison),
     }
 
 
-def _mean_proba(proba: NDArray[np.float32]) -> NDArray[np.float64]:
-    times = (~np.isnan(proba)).sum(0)
-    with np.errstate(invalid="ignore"):
-        return np.where(times > 0, np.nansum(proba.astype(np.float64), axis=0) / times, np.nan)
-
-
-def _suspects(
-    comparison: Comparison, proba: Mapping[str, NDArray[np.float64]], truth: NDArray[np.intp]
-) -> tuple[Suspect, ...]:
-    heads = [row.name for row in comparison.rows if row.kind in ("head", "tuned") and row.collapsed is None]
-    if not heads:
-        return ()
-    return find_suspects(np.mean([proba[name] for name in heads], axis=0), truth)[:N_SUSPECTS]
-
-
-def _wrong(proba: NDArray[np.float64], truth: NDArray[np.intp]) -> list[int]:
-    filled = np.nan_to_num(proba, nan=0.0)
-    wrong = np.flatnonzero(~np.isnan(proba[:, 0]) & (filled.argmax(1) != truth))
-    return [int(i) for i in wrong[np.argsort(-filled[wrong].max(1), kind="stable")][:N_WRONG]]
-
-
-def _aligned(dataset: Dataset, comparison: Comparison) -> Dataset:
+def _aligned(dataset: Dataset, comparison: Comparison, shown: NDArray[np.intp]) -> Dataset:
     place = {source.key: i for i, source in enumerate(dataset.sources)}
-    return dataset.take([place[source.key] for source in comparison.sources])
+    return dataset.take([place[comparison.sources[i].key] for i in shown])
 
 
 def _subline(comparison: Comparison) -> str:
@@ -155,6 +142,7 @@ def _row(row: Row) -> dict[str, Any]:
         "scores": {name: round(value, 5) for name, value in row.scores.items()},
         "intervals": {name: list(bounds) for name, bounds in row.intervals.items()},
         "recall": row.recall,
+        "precision": _precision(row),
         "confusion": row.confusion if len(row.confusion) <= MOST_CLASSES else None,
         "confused": _confused(row.confusion) if len(row.confusion) > MOST_CLASSES else [],
         "reliability": row.reliability,
@@ -177,6 +165,16 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
+def _precision(row: Row) -> dict[str, float | None]:
+    """Return by class how often a head is right that names it; None where it never does."""
+    counts = np.array(row.confusion, dtype=np.float64)
+    named = counts.sum(0)
+    return {
+        name: None if not total else float(right / total)
+        for name, right, total in zip(row.recall, counts.diagonal(), named, strict=True)
+    }
+
+
 def _confused(confusion: list[list[float]]) -> list[list[float]]:
     """Return (true class, predicted class, clips) of the pairs that are confused most."""
     counts = np.array(confusion)
@@ -194,39 +192,53 @@ def _test(test: Mapping[str, Any]) -> dict[str, Any]:
     return {**test, "interval": None if test["interval"] is None else list(test["interval"])}
 
 
+def _players(
+    dataset: Dataset | None,
+    comparison: Comparison,
+    wanted: Sequence[int],
+    page_folder: str | os.PathLike[str] | None,
+) -> Mapping[int, Any]:
+    """Return a player a clip of the page, those worth hearing first."""
+    if dataset is None:
+        return {}
+    order = by_want(wanted, len(dataset))
+    sources = {i: dataset.sources[i] for i in order}
+    seconds = {i: float(dataset.seconds[i]) for i in order}
+    return make_players(sources, seconds, root=dataset.root, page_folder=page_folder)
+
+
 def _clips(
     comparison: Comparison,
     dataset: Dataset | None,
     truth: NDArray[np.intp],
-    order: Sequence[int],
-    page_folder: str | os.PathLike[str] | None,
+    shown: NDArray[np.intp],
+    players: Mapping[int, Any],
 ) -> list[dict[str, Any]]:
-    players: Mapping[int, Any] = {}
-    if dataset is not None:
-        sources = {i: comparison.sources[i] for i in order}
-        seconds = {i: float(dataset.seconds[i]) for i in order}
-        players = make_players(sources, seconds, root=dataset.root, page_folder=page_folder)
     clips = []
-    for i, source in enumerate(comparison.sources):
-        player = players.get(i)
+    for at, i in enumerate(shown):
         clip = {
-            "id": source.id,
+            "id": comparison.sources[i].id,
             "label": int(truth[i]),
             "group": None if comparison.groups is None else comparison.groups[i],
             "fold": str(comparison.fold_of[0, i]),
-            "seconds": 0.0 if dataset is None else round(float(dataset.seconds[i]), 2),
+            "seconds": 0.0 if dataset is None else round(float(dataset.seconds[at]), 2),
         }
+        player = players.get(at)
         if player is not None:
             clip |= {"audio": player.audio, "href": player.href, "why": player.why}
         clips.append(clip)
     return clips
 
 
-def _prediction(proba: NDArray[np.float64]) -> dict[str, Any]:
-    tested = ~np.isnan(proba[:, 0])
-    filled = np.where(tested[:, None], proba, 0.0)
-    predicted = np.where(tested, filled.argmax(1), -1)
-    return {"predicted": predicted.tolist(), "confidence": np.round(filled.max(1), 4).tolist()}
+def _prediction(said: Said, shown: NDArray[np.intp]) -> dict[str, Any]:
+    return {"predicted": said[0][shown].tolist(), "confidence": np.round(said[1][shown], 4).tolist()}
+
+
+def _finding(one: Mapping[str, Any]) -> dict[str, Any]:
+    items = list(one["items"])
+    left_out = len(items) - MOST_ITEMS
+    more = [f"and {left_out:,} more: embedx inspect -o names all of them"] if left_out > 0 else []
+    return {**one, "items": [*items[:MOST_ITEMS], *more]}
 
 
 def _map(dataset: Dataset) -> list[dict[str, Any]]:
@@ -234,8 +246,8 @@ def _map(dataset: Dataset) -> list[dict[str, Any]]:
     return [{"name": name, "xy": np.round(xy.astype(np.float64), 3).tolist()} for name, xy in maps.items()]
 
 
-def _suspect(one: Suspect) -> dict[str, Any]:
-    return {"clip": one.index, "as": one.suggested, "p": round(one.p_suggested, 4), "own": round(one.p_own, 4)}
+def _suspect(one: Suspect, place: Mapping[int, int]) -> dict[str, Any]:
+    return {"clip": place[one.index], "as": one.suggested, "p": round(one.p_suggested, 4), "own": round(one.p_own, 4)}
 
 
 def _facts(comparison: Comparison) -> list[list[str]]:

@@ -7,8 +7,8 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from embedx.evaluation.metrics import METRICS
 __all__ = [
     "describe_embedding",
     "finite",
+    "json_pieces",
     "printable",
     "render_csv",
     "render_json",
     "render_markdown",
     "render_predictions",
     "render_text",
+    "write_predictions",
 ]
 
 
@@ -144,12 +146,25 @@ def _csv(rows: Any) -> str:
 
 def render_predictions(comparison: Comparison) -> str:
     """Return every clip, every head, every fold: what was said, how surely, and whether it is right."""
+    out = io.StringIO()
+    write_predictions(comparison, out)
+    return out.getvalue()
+
+
+def write_predictions(comparison: Comparison, stream: IO[str]) -> None:
+    """Write what `render_predictions` returns row by row: with many clips and classes it does not fit into memory.
+
+    Names and labels are written as they are; a cell that begins with ``=``, ``+``, ``-`` or ``@`` is a formula to a
+    spreadsheet unless the column is imported as text.
+    """
     header = ["clip", "label", "group", "row", "fold", "repeat", "predicted", "confidence", "correct"]
     header += [f"p_{name}" for name in comparison.classes]
-    return _csv([header, *_prediction_rows(comparison)])
+    lines = csv.writer(stream, lineterminator="\n")
+    lines.writerow(header)
+    lines.writerows(_prediction_rows(comparison))
 
 
-def _prediction_rows(comparison: Comparison) -> Any:
+def _prediction_rows(comparison: Comparison) -> Iterator[list[Any]]:
     classes = comparison.classes
     for name, proba in comparison.proba.items():
         for repeat, once in enumerate(proba):
@@ -165,7 +180,12 @@ def _prediction_rows(comparison: Comparison) -> Any:
 
 def render_json(comparison: Comparison) -> str:
     """Return everything but the predictions, schema versioned; not-a-number becomes null."""
-    return json.dumps(finite(comparison.to_dict()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return "".join(json_pieces(comparison.to_dict(), indent=1)) + "\n"
+
+
+def json_pieces(value: Any, **options: Any) -> Iterable[str]:
+    """Give JSON piece by piece, pure ASCII but for what ``ensure_ascii=False`` lets through."""
+    return json.JSONEncoder(**{"ensure_ascii": False, **options}, allow_nan=False).iterencode(finite(value))
 
 
 def finite(value: Any) -> Any:

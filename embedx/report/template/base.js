@@ -62,7 +62,7 @@ function figure(id, title, note, drawing) {
 /* players: small clips lie in this file, long ones are linked */
 function player(i) {
   const clip = D.clips[i];
-  if (clip.audio) return el("audio", { controls: true, preload: "none", src: "data:audio/ogg;base64," + clip.audio, "aria-label": "Play " + clip.id });
+  if (clip.audio) return el("div", {}, el("audio", { controls: true, preload: "none", src: "data:audio/ogg;base64," + clip.audio, "aria-label": "Play " + clip.id }), spectrogram(clip));
   if (clip.href) return el("a", { class: "link", href: clip.href }, clip.why ? "Open the file (" + clip.why + ")" : "Open the file");
   return el("small", {}, clip.why || "The audio was not found.");
 }
@@ -71,7 +71,8 @@ document.addEventListener("play", (event) => {
 }, true);
 
 /* shapes tell classes apart without colour */
-const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "down"];
+const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "down", "star", "x", "bar", "hexagon"];
+const turned = (corners, x, y, r) => "M" + corners.map(([dx, dy]) => `${x + r * dx} ${y + r * dy}`).join("L") + "z";
 function shapePath(shape, x, y, r) {
   const k = r * 0.9;
   switch (shape) {
@@ -80,8 +81,12 @@ function shapePath(shape, x, y, r) {
     case "down": return `M${x} ${y + r * 1.15}L${x + r * 1.1} ${y - k}L${x - r * 1.1} ${y - k}z`;
     case "diamond": return `M${x} ${y - r * 1.3}L${x + r * 1.15} ${y}L${x} ${y + r * 1.3}L${x - r * 1.15} ${y}z`;
     case "cross": { const a = r * 0.42, b = r * 1.15; return `M${x - a} ${y - b}h${2 * a}v${b - a}h${b - a}v${2 * a}h${a - b}v${b - a}h${-2 * a}v${a - b}h${a - b}v${-2 * a}h${b - a}z`; }
+    case "bar": return `M${x - r * 1.4} ${y - r * 0.5}h${2.8 * r}v${r}h${-2.8 * r}z`;
+    case "x": return turned([[0, 0.45], [0.8, 1.25], [1.25, 0.8], [0.45, 0], [1.25, -0.8], [0.8, -1.25], [0, -0.45], [-0.8, -1.25], [-1.25, -0.8], [-0.45, 0], [-1.25, 0.8], [-0.8, 1.25]], x, y, r);
+    case "star": return turned([...Array(10)].map((_, i) => { const long = i % 2 ? 0.55 : 1.4, at = (Math.PI * i) / 5; return [long * Math.sin(at), -long * Math.cos(at)]; }), x, y, r);
+    case "hexagon": return turned([...Array(6)].map((_, i) => [1.15 * Math.cos((Math.PI * i) / 3), 1.15 * Math.sin((Math.PI * i) / 3)]), x, y, r);
     default: return `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
   }
 }
-const shapeOf = (label) => (D.classes.length <= 4 ? "circle" : SHAPES[(label + Math.floor(label / PAL)) % SHAPES.length]);
+const shapeOf = (label) => SHAPES[(label + Math.floor(label / PAL)) % SHAPES.length];
 const colorOf = (label) => css("--c" + (label % PAL));

@@ -32,17 +32,20 @@ function drawConfusion() {
 const MOST_BARS = 60;
 function worst(one) { return D.classes.length <= MOST_BARS ? D.classes : [...D.classes].sort((a, b) => (one.recall[a] ?? 2) - (one.recall[b] ?? 2)).slice(0, 40); }
 function drawRecall() {
-  const one = row(state.head), narrow = isNarrow(), line = 26, left = narrow ? 92 : 122, w = plotWidth(), shown = worst(one), h = 44 + line * shown.length, x = (value) => left + value * (w - left - 46);
-  const node = plot(w, h, `Recall of every class, ${one.title}`);
+  const one = row(state.head), narrow = isNarrow(), line = 34, left = narrow ? 92 : 122, w = plotWidth(), shown = worst(one), h = 44 + line * shown.length, x = (value) => left + value * (w - left - 46);
+  const node = plot(w, h, `Recall and precision of every class, ${one.title}`);
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) node.append(svg("line", { class: "gridline", x1: x(tick), x2: x(tick), y1: 0, y2: h - 38 }), svg("text", { x: x(tick), y: h - 22, "text-anchor": "middle" }, 100 * tick));
-  node.append(svg("text", { x: x(0.5), y: h - 4, "text-anchor": "middle" }, "recall, %"));
+  node.append(svg("text", { x: x(0.5), y: h - 4, "text-anchor": "middle" }, "recall, % (dark) and precision, % (light)"));
   shown.forEach((name, i) => {
-    const value = one.recall[name], y = line * i + 4;
-    node.append(svg("text", { x: left - 8, y: y + 13, "text-anchor": "end" }, cut(name, narrow ? 12 : 16)));
-    if (value === null) { node.append(svg("text", { x: left + 4, y: y + 13 }, "no clip tested")); return; }
-    node.append(titled(svg("rect", { x: left, y, width: Math.max(2, x(value) - left), height: line - 9, rx: 4, fill: "var(--accent)", opacity: 0.85 }), `${name}: ${pct(value)}`), svg("text", { class: "strong", x: x(value) + 6, y: y + 13 }, pct(value, 0)));
+    const y = line * i + 3;
+    node.append(svg("text", { x: left - 8, y: y + 17, "text-anchor": "end" }, cut(name, narrow ? 12 : 16)));
+    [["recall", one.recall[name], 0.9, "no clip tested"], ["precision", one.precision[name], 0.4, "never named"]].forEach(([what, value, opacity, none], j) => {
+      const top = y + 13 * j;
+      if (value === null || value === undefined) { node.append(svg("text", { x: left + 4, y: top + 10 }, none)); return; }
+      node.append(titled(svg("rect", { x: left, y: top, width: Math.max(2, x(value) - left), height: 11, rx: 3, fill: "var(--accent)", opacity }), `${name}: ${what} ${pct(value)}`), svg("text", { class: j ? "" : "strong", x: x(value) + 6, y: top + 10 }, pct(value, 0)));
+    });
   });
-  figure("recall", "Recall of every class", "Of the clips of a class, how many were found." + (shown.length < D.classes.length ? ` The worst ${shown.length} of ${D.classes.length}.` : ""), node);
+  figure("recall", "Recall and precision of every class", "Recall: of the clips of a class, how many were found. Precision: of the clips that were given its name, how many are of it." + (shown.length < D.classes.length ? ` The worst ${shown.length} of ${D.classes.length}.` : ""), node);
 }
 
 function drawReliability() {

@@ -1,6 +1,14 @@
 const canvas = $("map"), tip = $("tip");
 let placed = [];
 
+/* groups by their number of clips, so that the large ones get the first colours */
+const groupSizes = new Map();
+for (const clip of D.clips) if (clip.group !== null) groupSizes.set(clip.group, (groupSizes.get(clip.group) || 0) + 1);
+const GROUPS = [...groupSizes.keys()].sort((a, b) => groupSizes.get(b) - groupSizes.get(a));
+const groupNumber = new Map(GROUPS.map((name, i) => [name, i]));
+/* what colour and shape of a dot stand for: its class, or its group */
+const kindOf = (clip) => (state.color === "group" ? groupNumber.get(clip.group) ?? -1 : clip.label);
+
 function prediction(i) {
   const said = D.predictions[state.head];
   return said.predicted[i] < 0 ? null : { label: said.predicted[i], sure: said.confidence[i], right: said.predicted[i] === D.clips[i].label };
@@ -17,14 +25,14 @@ function drawMap() {
   const xs = view.xy.map((p) => p[0]), ys = view.xy.map((p) => p[1]);
   const lx = Math.min(...xs), ly = Math.min(...ys), sx = Math.max(...xs) - lx || 1, sy = Math.max(...ys) - ly || 1;
   placed = view.xy.map((p) => [pad + ((p[0] - lx) / sx) * (w - 2 * pad), h - pad - ((p[1] - ly) / sy) * (h - 2 * pad)]);
-  const size = placed.length > 1500 ? 3 : placed.length > 500 ? 4 : 5.5, colors = D.classes.map((_, i) => colorOf(i)), good = css("--good"), bad = css("--bad"), soft = css("--soft"), card = css("--card");
+  const size = placed.length > 1500 ? 3 : placed.length > 500 ? 4 : 5.5, colors = [...Array(PAL)].map((_, i) => colorOf(i)), good = css("--good"), bad = css("--bad"), soft = css("--soft"), card = css("--card");
   const order = placed.map((_, i) => i);
   if (state.color === "error") order.sort((a, b) => Number((prediction(a) || { right: true }).right === false) - Number((prediction(b) || { right: true }).right === false));
   for (const i of order) {
-    const said = prediction(i), label = D.clips[i].label;
-    const path = new Path2D(state.color === "error" ? shapePath(said && !said.right ? "cross" : "circle", placed[i][0], placed[i][1], said && !said.right ? size * 1.1 : size * 0.9) : shapePath(shapeOf(label), placed[i][0], placed[i][1], size));
+    const said = prediction(i), label = kindOf(D.clips[i]);
+    const path = new Path2D(state.color === "error" ? shapePath(said && !said.right ? "cross" : "circle", placed[i][0], placed[i][1], said && !said.right ? size * 1.1 : size * 0.9) : shapePath(label < 0 ? "circle" : shapeOf(label), placed[i][0], placed[i][1], size));
     pen.globalAlpha = state.color === "error" && said && said.right ? 0.5 : 0.88;
-    pen.fillStyle = state.color === "error" ? (said === null ? soft : said.right ? good : bad) : colors[label];
+    pen.fillStyle = state.color === "error" ? (said === null ? soft : said.right ? good : bad) : label < 0 ? soft : colors[label % PAL];
     pen.fill(path);
     pen.globalAlpha = 1; pen.strokeStyle = card; pen.lineWidth = 0.8; pen.stroke(path);
   }
@@ -34,8 +42,8 @@ function drawMap() {
 
 function drawLegend() {
   const mark = (shape, color) => { const icon = svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }); icon.append(svg("path", { d: shapePath(shape, 7, 7, 5), fill: color })); return icon; };
-  const items = state.color === "error" ? [["circle", "var(--good)", `right (${row(state.head).title})`], ["cross", "var(--bad)", "wrong"]] : D.classes.map((name, i) => [shapeOf(i), `var(--c${i % PAL})`, name]);
-  const more = items.length > 60 ? el("span", {}, `and ${items.length - 40} more classes, in the same colours and shapes`) : null;
+  const items = state.color === "error" ? [["circle", "var(--good)", `right (${row(state.head).title})`], ["cross", "var(--bad)", "wrong"]] : (state.color === "group" ? GROUPS : D.classes).map((name, i) => [shapeOf(i), `var(--c${i % PAL})`, name]);
+  const more = items.length > 60 ? el("span", {}, `and ${items.length - 40} more ${state.color === "group" ? "groups" : "classes"}, in the same colours and shapes`) : null;
   $("legend").replaceChildren(...items.slice(0, more ? 40 : 60).map(([shape, color, text]) => el("span", {}, mark(shape, color), text)), ...(more ? [more] : []));
 }
 
@@ -87,7 +95,8 @@ function choice(name, options, current, change) {
 function startMap() {
   if (!D.map.length) { $("map-card").hidden = true; return; }
   if (D.map.length > 1) $("map-choices").append(choice("Projection", D.map.map((one) => [one.name, one.name]), () => state.view, (value) => { state.view = value; drawMap(); }));
-  $("map-choices").append(choice("Colour", [["class", "by class"], ["error", "by error"]], () => state.color, (value) => { state.color = value; drawMap(); }));
+  $("map-choices").append(choice("Colour", [["class", "by class"], ...(GROUPS.length > 1 ? [["group", "by group"]] : []), ["error", "by error"]], () => state.color, (value) => { state.color = value; drawMap(); }));
+  if (D.clips.length < D.n_clips) $("map-hint").append(` Shown: ${D.clips.length} of ${D.n_clips} clips, a sample of every class and those worth hearing; tables and predictions.csv have all.`);
   canvas.addEventListener("mousemove", (event) => showTip(at(event)));
   canvas.addEventListener("mouseleave", () => showTip(-1));
   canvas.addEventListener("click", (event) => { const i = at(event); if (i >= 0) { select(i); const audio = $("detail").querySelector("audio"); if (audio) audio.play().catch(() => {}); } });

@@ -9,7 +9,7 @@ function drawTop() {
   const tiles = [
     [pct(best.scores.accuracy), `accuracy of ${best.title}` + (bounds ? `, ${pct(bounds[0])} to ${pct(bounds[1])}` : "")],
     [points(best.scores.accuracy - guess), "points over guessing (" + pct(guess) + ")"],
-    [String(D.clips.length), `clips of ${D.classes.length} classes` + (D.n_groups ? ` from ${D.n_groups} groups` : "") + `, ${D.folds_text}`],
+    [String(D.n_clips), `clips of ${D.classes.length} classes` + (D.n_groups ? ` from ${D.n_groups} groups` : "") + `, ${D.folds_text}`],
   ];
   if (D.control) tiles.splice(2, 0, [points(D.control.difference), `points against log-mel alone (${pct(D.control.accuracy)}): ${D.control.real ? "a real difference" : "within chance"}`]);
   $("tiles").append(...tiles.map(([big, small]) => el("div", { class: "tile" }, el("b", {}, big), el("span", {}, small))));
