@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from embedx.cli.arguments import SEED, number
 from embedx.cli.labels import read_labels
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import show
+from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
 
 if TYPE_CHECKING:

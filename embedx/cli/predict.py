@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from embedx.cli.arguments import is_store, number
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import count, encodable, show
-from embedx.errors import Interrupted, ManifestError, ParameterError
+from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
 from embedx.files import replace_file, require_replaceable
 
 if TYPE_CHECKING:
@@ -221,14 +221,19 @@ class _Output:
 @contextlib.contextmanager
 def _replaced(place: str) -> Iterator[IO[Any]]:
     """Open the CSV file; after Ctrl-C the rows so far are kept beside it."""
-    with replace_file(place, newline="") as stream:
-        try:
-            yield stream
-        except KeyboardInterrupt as stop:
-            stream.flush()
-            kept = f"{place}.partial"
-            shutil.copyfile(stream.name, kept)
-            raise Interrupted(f"the rows so far are in {kept}, and {place} is as it was") from stop
+    try:
+        with replace_file(place, newline="") as stream:
+            try:
+                yield stream
+            except KeyboardInterrupt as stop:
+                stream.flush()
+                kept = f"{place}.partial"
+                shutil.copyfile(stream.name, kept)
+                raise Interrupted(f"the rows so far are in {kept}, and {place} is as it was") from stop
+    except (BrokenPipeError, EmbedxError):
+        raise
+    except OSError as error:  # a full disk, say
+        raise ParameterError(f"--csv {place} cannot be written, and is as it was: {error.strerror or error}") from error
 
 
 def _csv_writer(write: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:
@@ -255,6 +260,8 @@ class _Sink:
 
 def _say(line: str) -> None:
     """Print a row: as it is into a pipe or a file, with what a terminal would obey escaped on a terminal."""
+    if sys.stdout is None:  # a process without one
+        return
     if sys.stdout.isatty():
         show(line.removesuffix("\n"))
     else:

@@ -101,7 +101,7 @@ def fit_model(
         calibration=calibration,
     )
     if valid is not None:
-        scores.update(_judged(model, dataset, valid))
+        scores.update(_scored(model, dataset, valid))
         if spec.eats == "sources":
             estimator.note_judged(scores["valid"])  # for the model card
     return model.with_scores(scores)
@@ -198,7 +198,7 @@ def _input(fit: _Fit, dataset: Dataset, indices: NDArray[np.intp]) -> Any:
     return dataset.inputs_for(fit.spec)[indices]
 
 
-def _judged(model: Model, dataset: Dataset, valid: Dataset) -> dict[str, Any]:
+def _scored(model: Model, dataset: Dataset, valid: Dataset) -> dict[str, Any]:
     valid = valid.labelled()
     unknown = sorted(set(np.asarray(valid.y)) - set(model.classes))
     if unknown:

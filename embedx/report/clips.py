@@ -60,5 +60,5 @@ def choose_clips(truth: NDArray[np.intp], wanted: Sequence[int]) -> NDArray[np.i
     for label in np.unique(truth):
         members = shuffled[truth[shuffled] == label]
         rank[members] = np.arange(len(members))
-    rank[list(wanted)] = -1
+    rank[list(wanted)] = -1 - np.arange(len(wanted))[::-1]
     return np.sort(np.argsort(rank, kind="stable")[:MOST_CLIPS])

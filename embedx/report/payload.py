@@ -56,7 +56,7 @@ def build_payload(
     shown = choose_clips(truth, wanted)
     place = {int(clip): i for i, clip in enumerate(shown)}
     aligned = None if dataset is None else _aligned(dataset, comparison, shown)
-    players = _players(aligned, comparison, [place[i] for i in wanted], page_folder)
+    players = _players(aligned, comparison, [place[i] for i in wanted if i in place], page_folder)
     return {
         "title": comparison.headline + " · embedx",
         "best": comparison.best.name,
@@ -78,7 +78,7 @@ def build_payload(
         "clips": _clips(comparison, aligned, truth, shown, players),
         "predictions": {name: _prediction(one, shown) for name, one in said.items()},
         "map": [] if aligned is None or len(aligned) < 3 else _map(aligned),
-        "mislabelled": [_suspect(one, place) for one in suspects],
+        "mislabelled": [_suspect(one, place) for one in suspects if one.index in place],
         "mislabelled_hint": "Heads that never learned from these clips agree on another class. Listen, and correct "
         "the CSV where they are right.",
         "findings": [_finding(one) for one in findings],

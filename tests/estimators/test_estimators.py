@@ -106,3 +106,61 @@ def test_labels_that_do_not_fit(clips, store):
         classifier.fit(clips[0][:2], ["a"])
     with pytest.raises(DatasetError, match="at least two classes"):
         classifier.fit(clips[0][:2], ["a", "a"])
+
+
+def test_names_of_columns_and_data_frames(clips, store):
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    embedder = AudioEmbedder("tiny", store=store)
+    before = list(embedder.get_feature_names_out())
+    frame = embedder.set_output(transform="pandas").fit_transform(pd.Series(clips[0][:3], index=[5, 6, 7]))
+    assert list(frame.columns) == before == [f"audioembedder{i}" for i in range(192)]
+    assert embedder.n_features_in_ == 1
+    wide = AudioEmbedder("tiny", store=store, layer="all")
+    assert len(wide.get_feature_names_out()) == 5 * 192 == wide.fit_transform(clips[0][:2]).shape[1]
+
+
+def test_logarithms_weights_seeds_and_numbers_of_numpy(clips, store, tmp_path):
+    weights = [5.0 if label == "low" else 1.0 for label in clips[1]]
+    classifier = AudioClassifier(
+        "logreg", encoder="tiny", store=store, parameters={"C": np.float32(0.5)}, random_state=None
+    )
+    classifier.fit(*clips, sample_weight=weights)
+    proba = classifier.predict_proba(clips[0][:4])
+    np.testing.assert_allclose(classifier.predict_log_proba(clips[0][:4]), np.log(proba))
+    assert classifier.n_features_in_ == 1
+    unweighted = clone(classifier).fit(*clips)
+    assert (classifier.predict_proba(clips[0])[:, 1] > unweighted.predict_proba(clips[0])[:, 1]).mean() > 0.8
+    classifier.save(tmp_path / "m")
+    assert Model.load(tmp_path / "m").parameters == {"C": 0.5}
+    with pytest.raises(ParameterError, match="takes no sample_weight"):
+        AudioClassifier("knn", encoder="tiny", store=store).fit(*clips, sample_weight=weights)
+
+
+def test_metadata_is_routed(clips, store):
+    import sklearn
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        classifier = AudioClassifier("logreg", encoder="tiny", store=store)
+        classifier.set_fit_request(groups=True, sample_weight=True)
+        scores = cross_val_score(
+            classifier, *clips, cv=2, params={"sample_weight": np.ones(24), "groups": np.arange(24)}
+        )
+    assert scores.mean() > 0.8
+
+
+def test_fitted_ones_can_be_sent_to_other_processes(clips, store):
+    import pickle
+
+    for estimator in (AudioClassifier("mlp", encoder="tiny", store=store), AudioEmbedder("tiny", store=store)):
+        sent = pickle.loads(pickle.dumps(estimator.fit(*clips)))
+        answer = "predict_proba" if hasattr(sent, "predict_proba") else "transform"
+        np.testing.assert_array_equal(getattr(sent, answer)(clips[0][:3]), getattr(estimator, answer)(clips[0][:3]))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "pd.NA", "NaT"])
+def test_a_missing_label_is_no_class(clips, store, missing):
+    if missing == "pd.NA":
+        missing = pytest.importorskip("pandas", reason="needs pandas").NA
+    missing = np.datetime64("NaT") if isinstance(missing, str) else missing
+    with pytest.raises(ParameterError, match="1 of 4 labels are missing, the first at position 2"):
+        AudioClassifier("logreg", encoder="tiny", store=store).fit(clips[0][:4], ["a", "b", missing, "a"])

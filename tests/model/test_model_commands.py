@@ -7,12 +7,16 @@ import csv
 import importlib
 import io
 import json
+import os
+import resource
 import shutil
+import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from embedx.errors import EmbedxError, ManifestError, ModelFormatError, ParameterError
+from embedx.errors import EmbedxError, ManifestError, ModelFormatError, ParameterError, RecipeMismatchError
 from embedx.model import Model
 
 
@@ -99,8 +103,6 @@ def test_parameters_by_name(say, clips, tmp_path):
         (("--layers", "first"), "--layers 'first'"),
         (("--split-column", "part"), "--labels clips.csv"),
         (("--param", "depth=3"), "parameter of head 'logreg' 'depth'"),
-        (("--valid-fraction", "1.5"), "1.5"),
-        (("--trials", "0"), "n_trials is 0"),
         (("--trials", "2", "--study", "nowhere/s.db"), "cannot be opened"),
     ],
 )
@@ -109,6 +111,77 @@ def test_bad_options_of_fit_are_one_line(say, clips, tmp_path, words, message):
         say("fit", clips / "emb.h5", "-o", tmp_path / "m", *words)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "tune"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--valid-fraction", "1.5"), ("--valid-fraction", "nan"), ("--trials", "0"), ("--seed", "-1"), ("--seed", "2e3")]
+    + [("--seed", "4294967296"), ("--per-class", "0"), ("--per-class", "x"), ("--jobs", "-2"), ("--timeout", "nan")],
+)
+def test_numbers_that_are_none_are_one_line(capsys, clips, tmp_path, command, option, value):
+    from embedx.cli import main
+
+    words = [command, clips / "emb.h5", *(("-o", tmp_path / "m") if command == "fit" else ()), option, value]
+    assert main([str(word) for word in words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert option in line
+    assert value in line
+    assert "is needed" in line
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [("C=1e999", "too large"), ("random_state=3", "give --seed"), ("n_layers=3", "not for you"), ("C=NaN", "cannot")],
+)
+def test_parameters_that_are_none(say, clips, tmp_path, pair, message):
+    with pytest.raises(ParameterError, match=message):
+        say("fit", clips / "emb.h5", "-o", tmp_path / "m", "--param", pair)
+
+
+def test_fit_refuses_a_place_before_it_learns(say, clips, tmp_path, monkeypatch):
+    say("fit", clips / "emb.h5", "--head", "knn", "-o", tmp_path / "m")
+    (tmp_path / "song.wav").write_bytes(b"RIFF")
+    monkeypatch.setattr("embedx.model.fitting.fit_head", None)
+    with pytest.raises(ModelFormatError, match=r"knn, 3 classes: high, low, middle; saved .*--overwrite"):
+        say("fit", clips / "emb.h5", "-o", tmp_path / "m")
+    with pytest.raises(ModelFormatError, match="is not a folder"):
+        say("fit", clips / "emb.h5", "-o", tmp_path / "song.wav", "--overwrite")
+    with pytest.raises(ModelFormatError, match="holds files but no model"):
+        say("fit", clips / "emb.h5", "-o", tmp_path, "--overwrite")
+    monkeypatch.undo()
+    assert say("fit", clips / "emb.h5", "-o", tmp_path / "m", "--overwrite")[0] == 0
+    assert Model.load(tmp_path / "m").head == "logreg"
+
+
+def test_an_unfinished_training_is_not_dropped_by_a_new_one(say, tone_folder, tmp_path):
+    (tmp_path / "m.checkpoints" / "step-0-000000003").mkdir(parents=True)
+    words = ("fit", tone_folder, "--head", "finetune", "--encoder", "tiny", "-o", tmp_path / "m")
+    with pytest.raises(ParameterError, match=r"--resume goes on with it, --overwrite begins anew"):
+        say(*words)
+    assert (tmp_path / "m.checkpoints" / "step-0-000000003").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("head", "checkpoint", "message"),
+    [
+        ("finetune", True, "embedx fit 'my clips' --head finetune -o {m} --resume"),
+        ("finetune", False, "no model was saved"),
+        ("mlp", True, "no model was saved, and {m} is as it was"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(tmp_path, monkeypatch, head, checkpoint, message):
+    from embedx.cli.finetuning import telling_what_is_kept
+    from embedx.errors import Interrupted
+
+    place = tmp_path / "m"
+    if checkpoint:
+        (tmp_path / "m.checkpoints" / "step-0-000000003").mkdir(parents=True)
+    words = ["embedx", "fit", "my clips", "--head", "finetune", "-o", str(place), "--overwrite"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(Interrupted) as caught, telling_what_is_kept(argparse.Namespace(head=head, output=str(place))):
+        raise KeyboardInterrupt
+    assert message.format(m=place) in str(caught.value)
 
 
 def test_tune_prints_the_best_and_writes_every_trial(say, clips, tmp_path):
@@ -164,6 +237,143 @@ def test_predict_what_is_not_there(say, model, tmp_path):
         say("predict", tmp_path, tmp_path / "nowhere.wav")
     with pytest.raises(ParameterError, match="cannot be written"):
         say("predict", model, tmp_path, "--csv", tmp_path / "no" / "out.csv")
+
+
+def test_predict_from_a_store_says_the_same_as_from_the_audio(say, model, clips, tone_folder):
+    code, out = say("predict", model, clips / "emb.h5", "--proba")
+    assert code == 0
+    stored = {row["path"]: row for row in csv.DictReader(io.StringIO(out))}
+    fresh = {row["path"]: row for row in csv.DictReader(io.StringIO(say("predict", model, tone_folder, "--proba")[1]))}
+    assert stored.keys() == fresh.keys()
+    assert all(stored[path]["label"] == fresh[path]["label"] for path in fresh)
+    assert all(float(stored[path]["p_low"]) == pytest.approx(float(fresh[path]["p_low"]), abs=1e-3) for path in fresh)
+
+
+def test_predict_from_a_store_of_another_recipe_is_refused_by_field(say, model, clips, tone_folder, tmp_path):
+    from embedx.extract.job import extract_embeddings
+    from embedx.manifest import read_manifest
+
+    (tmp_path / "in").mkdir()
+    shutil.copy(tone_folder / "low" / "0.wav", tmp_path / "in")
+    (tmp_path / "in" / "broken.wav").write_text("no audio")
+    extract_embeddings(read_manifest(tmp_path / "in"), tmp_path / "other.h5", encoder="tiny", pooling="mean+std")
+    with pytest.raises(RecipeMismatchError, match=r"pooling: recorded 'mean', asked 'mean\+std'"):
+        say("predict", model, tmp_path / "other.h5")
+    with pytest.raises(ManifestError, match="one store alone"):
+        say("predict", model, tmp_path / "other.h5", tone_folder / "low" / "0.wav")
+    extract_embeddings(read_manifest(tmp_path / "in"), tmp_path / "same.h5", encoder="tiny")
+    code, out = say("predict", model, tmp_path / "same.h5")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 3
+    assert [(row["path"].split("/")[-1], bool(row["error"])) for row in rows] == [
+        ("0.wav", False),
+        ("broken.wav", True),
+    ]
+
+
+def test_predict_from_a_store_with_more_layers_than_the_model_has(say, clips, tmp_path):
+    say("fit", clips / "emb.h5", "--layers", "0,2", "-o", tmp_path / "m")
+    assert say("predict", tmp_path / "m", clips / "emb.h5")[0] == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_every_row_is_printed_whatever_the_stream_can_show(
+    model, tone_folder, tmp_path, capsys, monkeypatch, encoding, options
+):
+    from embedx.cli import main
+
+    names = ["a.wav", "z\u00fcrich.wav", "\u65e5\u672c.wav", "=1+1.wav"]
+    for name in names:
+        shutil.copy(tone_folder / "low" / "0.wav", tmp_path / name)
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    assert main(["predict", str(model), *(str(tmp_path / name) for name in names), *options]) == 0
+    sys.stdout.flush()
+    lines = raw.getvalue().decode(encoding).splitlines()
+    assert len(lines) == len(names) + (not options)
+    if options:
+        assert [json.loads(line)["path"].split("/")[-1] for line in lines] == names
+    assert "internal error" not in capsys.readouterr().err
+
+
+def test_predict_csv_never_replaces_another_kind_of_file(say, model, clips, tone_folder, tmp_path):
+    wave = tone_folder / "low" / "0.wav"
+    (tmp_path / "list.csv").write_text(f"path,label\n{wave},low\n")
+    os.mkfifo(tmp_path / "pipe")
+    for place in (wave, clips / "emb.h5", model, tmp_path / "list.csv", tmp_path / "pipe"):
+        with pytest.raises(ParameterError, match="cannot be written"):
+            say("predict", model, wave, "--csv", place)
+    assert say("predict", model, wave, "--csv", tmp_path / "out.csv")[0] == 0
+    assert say("predict", model, wave, "--csv", tmp_path / "out.csv", "--proba")[0] == 0
+
+
+def test_predict_csv_on_a_full_disk_leaves_the_older_rows(say, model, tone_folder, tmp_path):
+    say("predict", model, tone_folder, "--csv", tmp_path / "out.csv")
+    before = (tmp_path / "out.csv").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ParameterError, match=r"out\.csv cannot be written, and is as it was: File too large"):
+            say("predict", model, tone_folder, "--csv", tmp_path / "out.csv", "--workers", "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "out.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_ctrl_c_in_predict_keeps_the_rows_so_far(tmp_path):
+    from embedx.cli.predict import _replaced
+    from embedx.errors import Interrupted
+
+    place = tmp_path / "out.csv"
+    place.write_text("path,label,probability,error\nold.wav,a,1,\n")
+
+    def interrupted():
+        with _replaced(str(place)) as stream:
+            stream.write("path,label,probability,error\nnew.wav,a,1,\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"out\.csv\.partial"):
+        interrupted()
+    assert "old.wav" in place.read_text()
+    assert "new.wav" in (tmp_path / "out.csv.partial").read_text()
+
+
+def test_a_file_whose_windows_disagree_gets_a_hint(say, model, tone_folder, tmp_path, capsys):
+    from embedx.testing import make_tone, write_wav
+
+    halves = [make_tone(pitch, seconds=20, noise=0.05) for pitch in (200.0, 1_500.0)]
+    write_wav(str(tmp_path / "long.wav"), np.concatenate(halves))
+    module = importlib.import_module("embedx.cli.predict")
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    assert module.run(parser.parse_args([str(model), str(tmp_path / "long.wav")])) == 0
+    told = capsys.readouterr().err
+    assert "4 windows: " in told
+    assert "columns path, start and stop" in told
+
+
+def test_light_commands_import_nothing_heavy(model, tone_folder):
+    code = "import sys; from embedx.cli import main; main(sys.argv[1:]); print('MODULES', *sorted(sys.modules))"
+    seen = {}
+    for words in (("info", model), ("predict", model, tone_folder / "low" / "0.wav")):
+        command = [sys.executable, "-c", code, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seen[words[0]] = set(done.stdout.rpartition("MODULES ")[2].split())
+    heavy = {"numpy", "sklearn", "torch", "scipy", "pandas", "h5py", "av", "transformers", "lightgbm", "optuna"}
+    assert not seen["info"] & heavy
+    judging = {"embedx.evaluation", "embedx.comparison", "embedx.tuning", "embedx.model.fitting"}
+    assert not seen["predict"] & {"torch", "transformers", "torchaudio", "lightgbm", "optuna", "h5py", *judging}
+
+
+def test_export_never_replaces_another_kind_of_file(say, model, tone_folder, tmp_path):
+    pytest.importorskip("onnx", reason="needs the extra 'onnx'")
+    shutil.copy(tone_folder / "low" / "0.wav", tmp_path / "a.wav")
+    with pytest.raises(ModelFormatError, match="another kind"):
+        say("export", model, "--onnx", tmp_path / "a.wav")
+    for _ in range(2):
+        assert say("export", model, "--onnx", tmp_path / "head.onnx")[0] == 0
 
 
 def test_export(say, model, tmp_path):
