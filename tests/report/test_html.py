@@ -66,7 +66,7 @@ def test_many_clips_are_sampled_and_said_and_the_tables_have_all(hostile, monkey
     assert all(len(one["predicted"]) == len(one["confidence"]) == 30 for one in data["predictions"].values())
     assert all(one["clip"] < 30 for one in data["mislabelled"])
     n_tested = sum(int((~np.isnan(once[:, 0])).sum()) for proba in comparison.proba.values() for once in proba)
-    assert len(render_predictions(comparison).splitlines()) == 1 + n_tested
+    assert render_predictions(comparison).count("\n") == 1 + n_tested
 
 
 def test_wanted_clips_are_in_the_sample_and_small_classes_whole():

@@ -1,5 +1,5 @@
 /* Spectrograms are drawn from the sound that lies in the page, when they come into view: they add nothing to its size. */
-const BINS = 256, COLUMNS = 300;
+const BINS = 256, SLICES = 300;
 function fourier(re, im) {
   const n = re.length;
   for (let i = 1, j = 0; i < n; i++) {
@@ -20,8 +20,8 @@ function fourier(re, im) {
 }
 /* decibels below the loudest, column by column */
 function levels(samples) {
-  const size = 2 * BINS, step = Math.max(1, (samples.length - size) / (COLUMNS - 1)), found = [];
-  for (let column = 0; column < COLUMNS; column++) {
+  const size = 2 * BINS, step = Math.max(1, (samples.length - size) / (SLICES - 1)), found = [];
+  for (let column = 0; column < SLICES; column++) {
     const first = Math.round(column * step), re = new Float64Array(size), im = new Float64Array(size);
     for (let i = 0; i < size; i++) re[i] = (samples[first + i] || 0) * (0.5 - 0.5 * Math.cos((2 * Math.PI * i) / size));
     fourier(re, im);
@@ -30,9 +30,9 @@ function levels(samples) {
   return found;
 }
 function paintSpectrogram(canvas, samples) {
-  const columns = levels(samples), loudest = Math.max(...columns.map((column) => Math.max(...column))), pen = canvas.getContext("2d"), image = pen.createImageData(COLUMNS, BINS);
+  const columns = levels(samples), loudest = Math.max(...columns.map((column) => Math.max(...column))), pen = canvas.getContext("2d"), image = pen.createImageData(SLICES, BINS);
   const [r, g, b] = css("--heat").split(",").map(Number);
-  columns.forEach((column, x) => column.forEach((level, i) => image.data.set([r, g, b, 255 * Math.max(0, 1 + (level - loudest) / 70)], 4 * ((BINS - 1 - i) * COLUMNS + x))));
+  columns.forEach((column, x) => column.forEach((level, i) => image.data.set([r, g, b, 255 * Math.max(0, 1 + (level - loudest) / 70)], 4 * ((BINS - 1 - i) * SLICES + x))));
   pen.putImageData(image, 0, 0);
   canvas.dataset.drawn = "yes";
 }
@@ -43,7 +43,7 @@ function hear(canvas, audio) {
 const inView = "IntersectionObserver" in window ? new IntersectionObserver((seen) => { for (const one of seen) if (one.isIntersecting) { inView.unobserve(one.target); hear(one.target, one.target.sound); } }) : null;
 function spectrogram(clip) {
   if (!inView || !window.OfflineAudioContext) return null;
-  const canvas = el("canvas", { class: "spectrogram", width: COLUMNS, height: BINS, role: "img", "aria-label": `Spectrogram, 0 to 8 kHz upwards, ${clip.seconds.toFixed(1)} s`, title: `0 to 8 kHz, ${clip.seconds.toFixed(1)} s` });
+  const canvas = el("canvas", { class: "spectrogram", width: SLICES, height: BINS, role: "img", "aria-label": `Spectrogram, 0 to 8 kHz upwards, ${clip.seconds.toFixed(1)} s`, title: `0 to 8 kHz, ${clip.seconds.toFixed(1)} s` });
   canvas.sound = clip.audio;
   inView.observe(canvas);
   return canvas;
