@@ -53,12 +53,9 @@ SEED = number(0, 2**32 - 1, whole=True)
 
 
 def is_store(place: str | os.PathLike[str]) -> bool:
-    """Say whether a file is a store of embeddings, by its first bytes.
-
-    Raises
-    ------
-    OSError
-        It cannot be read.
-    """
-    with open(place, "rb") as file:
-        return file.read(len(_HDF5)) == _HDF5
+    """Say whether a file is a store of embeddings, by its first bytes; one that cannot be read is none."""
+    try:
+        with open(place, "rb") as file:
+            return file.read(len(_HDF5)) == _HDF5
+    except OSError:
+        return False

@@ -97,10 +97,7 @@ def is_audio(args: argparse.Namespace) -> bool:
         return False
     if place.is_dir():
         return True
-    try:
-        return not is_store(place)
-    except OSError:
-        return place.suffix.lower() not in (".h5", ".hdf5")
+    return not is_store(place) and (place.is_file() or place.suffix.lower() not in (".h5", ".hdf5"))
 
 
 def refuse_other_encoder(args: argparse.Namespace) -> None:

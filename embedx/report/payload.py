@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def build_payload(
         "notes": list(comparison.notes),
         "classes": list(comparison.classes),
         "rows": [_row(row) for row in comparison.rows],
-        "tests": [_test(test) for test in comparison.to_dict()["tests"]],
+        "tests": [_test({**asdict(test), "is_real": test.is_real}) for test in comparison.tests],
         "group_scores": comparison.group_scores,
         "curves": comparison.curves,
         "n_clips": len(truth),

@@ -77,6 +77,22 @@ def test_wanted_clips_are_in_the_sample_and_small_classes_whole():
     assert abs(int((truth[shown] == 0).sum()) - int((truth[shown] == 2).sum())) < 10
 
 
+def test_a_page_of_100_000_clips_leaves_room_for_the_players(hostile):
+    comparison, n = hostile[0], 100_000
+    times = n // 36 + 1
+    named = [replace(source, uri=f"recordings/{i % 36}/clip.wav") for i, source in enumerate(comparison.sources)]
+    large = replace(
+        comparison,
+        sources=tuple((named * times)[:n]),
+        groups=(comparison.groups * times)[:n],
+        proba={name: np.tile(proba, (1, times, 1))[:, :n] for name, proba in comparison.proba.items()},
+        fold_of=np.tile(comparison.fold_of, (1, times))[:, :n],
+    )
+    page = render_html(large)
+    assert read_data(page)["n_clips"] == n
+    assert len(page) < 1_500_000  # and 4.5 MB of sound
+
+
 def test_the_page_is_written_in_pieces(hostile):
     class Pieces(list):
         write, writelines = list.append, list.extend

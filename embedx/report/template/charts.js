@@ -35,7 +35,7 @@ function drawRecall() {
   const one = row(state.head), narrow = isNarrow(), line = 34, left = narrow ? 92 : 122, w = plotWidth(), shown = worst(one), h = 44 + line * shown.length, x = (value) => left + value * (w - left - 46);
   const node = plot(w, h, `Recall and precision of every class, ${one.title}`);
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) node.append(svg("line", { class: "gridline", x1: x(tick), x2: x(tick), y1: 0, y2: h - 38 }), svg("text", { x: x(tick), y: h - 22, "text-anchor": "middle" }, 100 * tick));
-  node.append(svg("text", { x: x(0.5), y: h - 4, "text-anchor": "middle" }, "recall, % (dark) and precision, % (light)"));
+  node.append(svg("text", { x: x(0.5), y: h - 4, "text-anchor": "middle" }, "recall, % (strong) and precision, % (pale)"));
   shown.forEach((name, i) => {
     const y = line * i + 3;
     node.append(svg("text", { x: left - 8, y: y + 17, "text-anchor": "end" }, cut(name, narrow ? 12 : 16)));
