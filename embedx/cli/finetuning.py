@@ -181,7 +181,7 @@ def _resuming(words: list[str]) -> str:
     """Return the command of this process with ``--resume``."""
     if "fit" not in words:  # called from Python
         return "the same command with --resume"
-    given = [word for word in words[words.index("fit") :] if word not in ("--resume", "--overwrite")]
+    given = [word for word in words[words.index("fit") :] if word != "--resume"]
     command = f"embedx {shlex.join([*given, '--resume'])}"
     n = os.environ.get("WORLD_SIZE")
     return command if n is None else f"{command} (as python -m embedx, under the same torchrun)"

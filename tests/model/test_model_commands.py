@@ -165,7 +165,7 @@ def test_an_unfinished_training_is_not_dropped_by_a_new_one(say, tone_folder, tm
 @pytest.mark.parametrize(
     ("head", "checkpoint", "message"),
     [
-        ("finetune", True, "embedx fit 'my clips' --head finetune -o {m} --resume"),
+        ("finetune", True, "embedx fit 'my clips' --head finetune -o {m} --overwrite --resume"),
         ("finetune", False, "no model was saved"),
         ("mlp", True, "no model was saved, and {m} is as it was"),
     ],
