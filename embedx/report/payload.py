@@ -219,7 +219,7 @@ def _clips(
     if dataset is not None:
         sources = {i: comparison.sources[i] for i in order}
         seconds = {i: float(dataset.seconds[i]) for i in order}
-        players = make_players(sources, seconds, root=dataset.root, page_folder=page_folder)
+        players = make_players(sources, seconds, recipe=dataset.recipe, root=dataset.root, page_folder=page_folder)
     clips = []
     for i, source in enumerate(comparison.sources):
         player = players.get(i)
