@@ -132,15 +132,19 @@ def load_clip(request: ClipRequest, *, pulse: Callable[[], None] | None = None) 
         yield _stamp(request.path, alive)
         yield from _windows(request, alive)
         yield ClipEnd()
-    except FileNotFoundError:
-        yield ClipEnd("missing", f"{request.path}: no such file")
-    except DecodeError as error:
-        yield ClipEnd(error.reason, str(error))
     except Exception as error:  # whatever a strange file makes a library raise is that file's failure
         if error is alive.error:
             raise
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        yield ClipEnd("decode", f"{request.path}: {why}")
+        yield _failure(request.path, error)
+
+
+def _failure(path: str, error: Exception) -> ClipEnd:
+    if isinstance(error, FileNotFoundError):
+        return ClipEnd("missing", f"{path}: no such file")
+    if isinstance(error, DecodeError):
+        return ClipEnd(error.reason, str(error))
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return ClipEnd("decode", " ".join(f"{path}: {why}".split("\n")))
 
 
 def clip_blocks(
