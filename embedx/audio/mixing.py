@@ -45,7 +45,8 @@ class Mixer:
     def _pull(self) -> Iterator[NDArray[np.float32]]:
         while True:
             try:
-                yield self._graph.pull().to_ndarray()[0]
+                ready = self._graph.pull()
+                yield np.frombuffer(ready.planes[0], np.float32, ready.samples)
             except (BlockingIOError, EOFError):
                 return
 

@@ -89,9 +89,7 @@ def read_from_start(
         Sound is lost in the middle, or time stamps make no sense.
     """
     line = _TimeLine(container, track, begin_seconds, notes, path)
-    for frame in read_frames(container, track, notes, path=path):
-        yield from line.silence_before(frame)
-        yield frame
+    yield from line.with_silence(read_frames(container, track, notes, path=path))
 
 
 def read_near(
@@ -125,7 +123,7 @@ def read_near(
     if start > (begin_seconds - _WARM_UP_SECONDS) * track.rate:
         raise CannotSeekError
     line.begin_at(first, index)
-    every = (part for frame in itertools.chain([first], frames) for part in (*line.silence_before(frame), frame))
+    every = line.with_silence(itertools.chain([first], frames))
     return start * sample_rate // track.rate, _without(start - index, every)
 
 
@@ -180,6 +178,7 @@ class _TimeLine:
         self._is_flac, self._is_counted, self._is_film = kind == "flac", kind in _COUNTED, has_video(container)
         self._longest = _LONGEST_MPEG_GAP_SECONDS if kind in _MPEG else _LONGEST_GAP_SECONDS
         self._unit = float(track.time_base or 0)
+        self._tolerance = self._unit / 2 if self._is_flac else _TOLERANCE_SECONDS
         self._file_start = (container.start_time or 0) / av.time_base if self._is_film else None
         self._stamp_of_zero: float | None = None
         self._now = self._sound_seconds = self._evident_until = 0.0
@@ -190,24 +189,29 @@ class _TimeLine:
         self._now = index / frame.sample_rate
         self._stamp_of_zero = frame.pts * self._unit - self._now if frame.pts is not None else None
 
-    def silence_before(self, frame: Any) -> Iterator[Any]:
-        """Yield the silence between a frame and the one before; raise if it is no silence but damage."""
-        rate = frame.sample_rate
-        n_silent = round(self._gap(frame) * rate)
-        self._require_intact(n_silent / rate)
-        self._now += (n_silent + frame.samples) / rate
-        self._sound_seconds += frame.samples / rate
-        for start in range(0, n_silent, rate):
-            yield _silence(frame, min(rate, n_silent - start))
+    def with_silence(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """Yield frames, and silence before those that come late; raise if it is no silence but damage."""
+        for frame in frames:
+            rate = frame.sample_rate
+            n_silent = round(self._gap(frame) * rate)
+            self._require_intact(n_silent / rate)
+            self._now += (n_silent + frame.samples) / rate
+            self._sound_seconds += frame.samples / rate
+            for start in range(0, n_silent, rate):
+                yield _silence(frame, min(rate, n_silent - start))
+            yield frame
 
     def _gap(self, frame: Any) -> float:
-        if frame.pts is None:
+        ticks = frame.pts
+        if ticks is None:
             return 0.0
-        stamp = frame.pts * self._unit
+        stamp = ticks * self._unit
         if self._stamp_of_zero is None:
             self._stamp_of_zero = self._first_stamp(stamp) - self._now
         ahead = stamp - self._stamp_of_zero - self._now
-        if ahead < -_RESET_SECONDS or (ahead > self._longest == _LONGEST_MPEG_GAP_SECONDS):
+        if -_RESET_SECONDS <= ahead <= self._tolerance:
+            return 0.0
+        if ahead < 0 or (ahead > self._longest == _LONGEST_MPEG_GAP_SECONDS):
             self._stamp_of_zero = stamp - self._now
             return 0.0
         if ahead > self._longest:
@@ -215,7 +219,7 @@ class _TimeLine:
                 f"{self._path}: its time stamps jump by {ahead:.0f} s at {self._now:.2f} s, more than the "
                 f"{self._longest:.0f} s that are taken for a pause: cut the file there"
             )
-        return ahead if ahead > (0.5 / frame.sample_rate if self._is_flac else _TOLERANCE_SECONDS) else 0.0
+        return float(ahead)
 
     def _first_stamp(self, stamp: float) -> float:
         """Return the stamp of time zero: where the pictures begin, if that is earlier than the sound."""
@@ -223,6 +227,8 @@ class _TimeLine:
         return stamp - late if _TOLERANCE_SECONDS < late <= self._longest else stamp
 
     def _require_intact(self, gap: float) -> None:
+        if not (gap or self._notes.n_lost_bytes or self._notes.n_bad_before):
+            return
         lost = self._lost_seconds(gap)
         self._notes.lost_seconds += lost
         if lost > _LOST_SECONDS and (self._is_counted or self._now + gap > self._begin_seconds):
