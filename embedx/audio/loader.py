@@ -16,7 +16,7 @@ from embedx.audio.windows import WindowPlan, cut_windows
 from embedx.errors import DecodeError, ParameterError
 from embedx.recipe import Recipe
 
-__all__ = ["ClipEnd", "ClipEvent", "ClipRequest", "ClipStamp", "ClipWindow", "load_clip", "parse_offset"]
+__all__ = ["ClipEnd", "ClipEvent", "ClipRequest", "ClipStamp", "ClipWindow", "clip_blocks", "load_clip", "parse_offset"]
 
 _HASHED_BYTES = 1 << 18  # one sign of life each: half a minute even at 10 kB/s
 
@@ -127,17 +127,38 @@ def load_clip(request: ClipRequest, *, pulse: Callable[[], None] | None = None) 
     ClipStamp, then ClipWindow ..., then ClipEnd
         No stamp when the file cannot be read.
     """
-    pulse = pulse or _ignore
+    alive = _Heartbeat(pulse)
     try:
-        yield _stamp(request.path, pulse)
-        yield from _windows(request, pulse)
+        yield _stamp(request.path, alive)
+        yield from _windows(request, alive)
         yield ClipEnd()
-    except FileNotFoundError:
-        yield ClipEnd("missing", f"{request.path}: no such file")
-    except DecodeError as error:
-        yield ClipEnd(error.reason, str(error))
-    except OSError as error:
-        yield ClipEnd("decode", f"{request.path}: {error.strerror or error}")
+    except Exception as error:  # whatever a strange file makes a library raise is that file's failure
+        if error is alive.error:
+            raise
+        yield _failure(request.path, error)
+
+
+def _failure(path: str, error: Exception) -> ClipEnd:
+    if isinstance(error, FileNotFoundError):
+        return ClipEnd("missing", f"{path}: no such file")
+    if isinstance(error, DecodeError):
+        return ClipEnd(error.reason, str(error))
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return ClipEnd("decode", " ".join(f"{path}: {why}".split("\n")))
+
+
+def clip_blocks(
+    request: ClipRequest, *, on_progress: Callable[[], None] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Read the part of a clip that its recipe uses, and no more, in blocks of about a second.
+
+    Raises
+    ------
+    DecodeError
+        As `decode`.
+    """
+    start, stop = _bounds(request, on_progress or _ignore)
+    yield from _blocks(request, start, stop, on_progress or _ignore)
 
 
 def parse_offset(offset: str) -> float | None:
@@ -168,6 +189,21 @@ def _ignore() -> None:
     pass
 
 
+class _Heartbeat:
+    """Calls a function and remembers what it raised: that is the caller's affair, not a fault of the file."""
+
+    def __init__(self, call: Callable[[], None] | None) -> None:
+        self.error: BaseException | None = None
+        self._call = call or _ignore
+
+    def __call__(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:
+            self.error = error
+            raise
+
+
 def _stamp(path: str, pulse: Callable[[], None]) -> ClipStamp:
     if os.path.exists(path) and not os.path.isfile(path):
         raise DecodeError(f"{path} is not a regular file")
@@ -182,15 +218,20 @@ def _stamp(path: str, pulse: Callable[[], None]) -> ClipStamp:
 
 def _windows(request: ClipRequest, pulse: Callable[[], None]) -> Iterator[ClipWindow]:
     start, stop = _bounds(request, pulse)
-    blocks = decode_blocks(
+    for first, samples in cut_windows(_blocks(request, start, stop, pulse), request.plan):
+        yield ClipWindow(start + first / request.sample_rate, samples)
+
+
+def _blocks(
+    request: ClipRequest, start: float, stop: float | None, pulse: Callable[[], None]
+) -> Iterator[NDArray[np.float32]]:
+    return decode_blocks(
         request.path,
         start_seconds=start,
         stop_seconds=stop,
         sample_rate=request.sample_rate,
-        notes=DecodeNotes(pulse=pulse),
+        notes=DecodeNotes(on_progress=pulse),
     )
-    for first, samples in cut_windows(blocks, request.plan):
-        yield ClipWindow(start + first / request.sample_rate, samples)
 
 
 def _bounds(request: ClipRequest, pulse: Callable[[], None]) -> tuple[float, float | None]:
@@ -210,13 +251,7 @@ def _middle_offset(request: ClipRequest, pulse: Callable[[], None]) -> float:
     """Return where the middle ``max_seconds`` of the segment begin; counts the samples, since headers lie."""
     if request.max_seconds is None:
         return 0.0
-    blocks = decode_blocks(
-        request.path,
-        start_seconds=request.start_seconds,
-        stop_seconds=request.stop_seconds,
-        sample_rate=request.sample_rate,
-        notes=DecodeNotes(pulse=pulse),
-    )
+    blocks = _blocks(request, request.start_seconds, request.stop_seconds, pulse)
     n_samples = sum(len(block) for block in blocks)
     spare = n_samples - round(request.max_seconds * request.sample_rate)
     return max(0, spare // 2) / request.sample_rate

@@ -1,25 +1,30 @@
-"""Is a file all there? Half a webm, mp3 or ogg decodes without an error, so bytes and durations are compared."""
+"""Is a file all there? Half a webm, mp3 or ogg decodes without an error, so bytes, ends and durations are compared."""
 
 from __future__ import annotations
 
 import os
 from typing import Any, BinaryIO
 
+from embedx.audio.tracks import DecodeNotes
 from embedx.errors import DecodeError
 
 __all__ = ["require_whole"]
 
 _TOLERATED_SECONDS = 0.5
 _TOLERATED_SHARE = 0.02
-_HONEST = ("flac", "mov,mp4,m4a,3gp,3g2,mj2", "aiff", "caf", "w64")
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+_HONEST = ("flac", _MP4, "aiff", "caf", "w64")
 """Formats whose header declares the duration of each stream; others estimate it from the bit rate."""
 
 _HEAD_BYTES = 1 << 16
-_OGG_END_OF_STREAM = 4
+_OGG_GOES_ON = b"\xff"  # a packet whose last piece has this length goes on in the next page
+_TAGS = (b"TAG", b"APETAGEX", b"ID3")
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 
 
-def require_whole(path: str | os.PathLike[str], container: Any, stream: Any, seconds: float) -> None:
+def require_whole(
+    path: str | os.PathLike[str], container: Any, stream: Any, seconds: float, notes: DecodeNotes
+) -> None:
     """Refuse a file whose sound or whose bytes end before its own header says.
 
     Parameters
@@ -29,7 +34,9 @@ def require_whole(path: str | os.PathLike[str], container: Any, stream: Any, sec
     container, stream : av containers
         Open, decoded to the end.
     seconds : float
-        What was decoded, from the beginning of the stream.
+        Where the sound ends, on the file's time line.
+    notes : DecodeNotes
+        What was seen on the way.
 
     Raises
     ------
@@ -40,7 +47,9 @@ def require_whole(path: str | os.PathLike[str], container: Any, stream: Any, sec
     if share is not None and share < 1 - _TOLERATED_SHARE:
         raise DecodeError(f"{path} is cut off: the file ends in the middle, after {seconds:.2f} s of sound")
     declared = _declared_seconds(container, stream)
-    if declared is not None and declared - seconds > max(_TOLERATED_SECONDS, _TOLERATED_SHARE * declared):
+    if declared is None or declared - seconds <= max(_TOLERATED_SECONDS, _TOLERATED_SHARE * declared):
+        return
+    if not _ends_well(path, container, stream, notes):
         raise DecodeError(f"{path} is cut off: it holds {seconds:.2f} s of the {declared:.2f} s that it declares")
 
 
@@ -48,6 +57,31 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
     if container.format.name not in _HONEST or stream.duration is None or stream.time_base is None:
         return None
     return float(stream.duration * stream.time_base)
+
+
+def _ends_well(path: str | os.PathLike[str], container: Any, stream: Any, notes: DecodeNotes) -> bool:
+    """Whether all is there although a header declares more: pauses in mp4, FLAC that was cut without a new header."""
+    if container.format.name == _MP4:
+        return 0 < stream.frames <= notes.n_packets
+    if container.format.name != "flac" or notes.last_packet is None:
+        return False
+    last = bytes(notes.last_packet)
+    end = notes.last_packet.pos + len(last)
+    with open(path, "rb") as file:
+        file.seek(end)
+        rest = file.read(16)
+    return (not rest or rest.startswith(_TAGS)) and _flac_checksum(last) == 0
+
+
+def _flac_checksum(frame: bytes) -> int:
+    """Return the CRC-16 of a frame with its own at the end: 0 if it is intact (RFC 9639, section 9.3)."""
+    register = 0
+    for byte in frame:
+        register ^= byte << 8
+        for _ in range(8):
+            register = (register << 1) ^ (0x8005 if register & 0x8000 else 0)
+        register &= 0xFFFF
+    return register
 
 
 def _share_of_bytes(path: str | os.PathLike[str], kind: str) -> float | None:
@@ -142,7 +176,7 @@ def _matroska_bytes(file: BinaryIO) -> int | None:
 
 
 def _ogg_bytes(file: BinaryIO) -> int | None:
-    """Return the whole size if the last page ends its stream, else more: an ogg does not declare its length."""
+    """Return the whole size if the last page is complete and ends a packet, else more: an ogg declares no length."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _HEAD_BYTES))
     tail = file.read()
@@ -152,7 +186,7 @@ def _ogg_bytes(file: BinaryIO) -> int | None:
     n_segments = tail[at + 26]
     table = tail[at + 27 : at + 27 + n_segments]
     is_whole = len(table) == n_segments and at + 27 + n_segments + sum(table) <= len(tail)
-    return size if is_whole and tail[at + 5] & _OGG_END_OF_STREAM else 2 * size
+    return size if is_whole and table[-1:] != _OGG_GOES_ON else 2 * size
 
 
 _CHECKS = {

@@ -13,7 +13,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.decode import DecodeNotes, Mixer, read_frames
+from embedx.audio.mixing import Mixer
+from embedx.audio.tracks import DecodeNotes, read_frames
 from embedx.download.status import StatusError, clean_message
 
 __all__ = ["SAMPLE_RATE", "Section", "cut_section"]
@@ -190,7 +191,7 @@ def _cut(
     if max(wanted if seconds else 0.0, to_end if seconds is None else 0.0) > max_seconds:
         raise StatusError("too_long", f"more than the {max_seconds:g} s that are kept in memory at once")
     expected = min(wanted, to_end)
-    tally, notes = _Tally(), DecodeNotes(pulse=check)
+    tally, notes = _Tally(), DecodeNotes(on_progress=check)
     samples = _collect(container, stream, begin, wanted, tally, notes)
     sure = None if _is_estimated(container, head) else length
     _require_all(samples, begin, expected, sure, notes.n_bad_packets)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from embedx.audio.decode import decode
+from embedx.audio.loader import ClipRequest, clip_blocks
 from embedx.dataset import Dataset
 from embedx.errors import EmbedxError, count
 from embedx.inspection.finding import Finding, Level
-from embedx.manifest import Source
 
 __all__ = ["describe_balance", "find_bad_recordings", "find_outliers"]
 
@@ -57,23 +56,21 @@ def _level(dataset: Dataset, i: int) -> _Level | None:
     path = Path(dataset.root) / source.uri
     if not path.is_file():
         return None
+    request = ClipRequest.from_recipe(
+        str(path), dataset.recipe, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds
+    )
+    n_samples, energy, n_clipped = 0, 0.0, 0
     try:
-        samples = decode(path, start_seconds=source.start_seconds, stop_seconds=_last_second(dataset, source))
+        for block in clip_blocks(request):
+            n_samples += len(block)
+            energy += float(np.sum(block.astype(np.float64) ** 2))
+            n_clipped += int((np.abs(block) >= 0.999).sum())
     except EmbedxError:
         return None
-    if not len(samples):
+    if not n_samples:
         return None
-    rms = float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
-    return _Level(20 * float(np.log10(max(rms, 1e-10))), float((np.abs(samples) >= 0.999).mean()))
-
-
-def _last_second(dataset: Dataset, source: Source) -> float | None:
-    """Return where listening may stop: at the end of what was embedded, where that is at the beginning."""
-    recipe = dataset.recipe
-    if recipe.max_seconds is None or recipe.offset != "start":
-        return source.stop_seconds
-    end = source.start_seconds + recipe.max_seconds
-    return end if source.stop_seconds is None else min(end, source.stop_seconds)
+    rms = float(np.sqrt(energy / n_samples))
+    return _Level(20 * float(np.log10(max(rms, 1e-10))), n_clipped / n_samples)
 
 
 def _faults(seconds: float, level: _Level | None) -> Iterator[str]:

@@ -205,7 +205,7 @@ def _players(
     order = by_want(wanted, len(dataset))
     sources = {i: dataset.sources[i] for i in order}
     seconds = {i: float(dataset.seconds[i]) for i in order}
-    return make_players(sources, seconds, root=dataset.root, page_folder=page_folder)
+    return make_players(sources, seconds, recipe=dataset.recipe, root=dataset.root, page_folder=page_folder)
 
 
 def _clips(

@@ -8,10 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedx.audio.decode import decode
+import numpy as np
+from numpy.typing import NDArray
+
 from embedx.audio.encode import encode_opus
+from embedx.audio.loader import ClipRequest, clip_blocks
 from embedx.errors import EmbedxError
 from embedx.manifest import Source
+from embedx.recipe import Recipe
 
 __all__ = ["Player", "make_players"]
 
@@ -19,6 +23,7 @@ BUDGET_BYTES = 4_500_000
 """Base64 characters that recordings may take, so that a page of 400 clips stays under 6 MB."""
 
 LONGEST_SECONDS = 12.0
+_SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ def make_players(
     sources: Mapping[int, Source],
     seconds: Mapping[int, float],
     *,
+    recipe: Recipe,
     root: str | os.PathLike[str],
     page_folder: str | os.PathLike[str] | None,
     budget_bytes: int = BUDGET_BYTES,
@@ -46,6 +52,8 @@ def make_players(
         Clips by index, the most wanted first.
     seconds : mapping of int to float
         Length of each.
+    recipe : Recipe
+        Says which part of a clip was embedded: that part is played.
     root : path-like
         What uris are relative to.
     page_folder : path-like or None
@@ -59,7 +67,7 @@ def make_players(
         if not path.is_file():
             found[i] = Player(why="the audio was not found when this report was made")
             continue
-        player = _embedded(path, source, seconds[i], left)
+        player = _embedded(_request(path, source, recipe), seconds[i], left)
         found[i] = player or Player(href=_link(path, page_folder), why=_why(seconds[i]))
         left -= len(found[i].audio or "")
     return found
@@ -69,15 +77,33 @@ def _why(seconds: float) -> str:
     return "long, so linked" if seconds > LONGEST_SECONDS else "linked, to keep this page small"
 
 
-def _embedded(path: Path, source: Source, seconds: float, left: int) -> Player | None:
+def _request(path: Path, source: Source, recipe: Recipe) -> ClipRequest:
+    at_rate = recipe.replace(sample_rate=_SAMPLE_RATE)
+    return ClipRequest.from_recipe(
+        str(path), at_rate, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds
+    )
+
+
+def _embedded(request: ClipRequest, seconds: float, left: int) -> Player | None:
     if seconds > LONGEST_SECONDS or left < 2700 * seconds:
         return None
     try:
-        samples = decode(path, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds)
-        audio = base64.b64encode(encode_opus(samples)).decode("ascii")
+        samples = _samples(request)
+        audio = "" if samples is None else base64.b64encode(encode_opus(samples)).decode("ascii")
     except EmbedxError:
         return None
-    return Player(audio=audio) if len(audio) <= left else None
+    return Player(audio=audio) if 0 < len(audio) <= left else None
+
+
+def _samples(request: ClipRequest) -> NDArray[np.float32] | None:
+    """Read a clip; None, and no more than that is read, if it is longer than what is embedded in a page."""
+    blocks, n_samples = [], 0
+    for block in clip_blocks(request):
+        blocks.append(block)
+        n_samples += len(block)
+        if n_samples > LONGEST_SECONDS * request.sample_rate:
+            return None
+    return np.concatenate([np.empty(0, np.float32), *blocks])
 
 
 def _link(path: Path, page_folder: str | os.PathLike[str] | None) -> str:

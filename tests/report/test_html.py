@@ -140,7 +140,8 @@ def test_the_budget_holds_for_400_clips_of_five_seconds(hostile, tmp_path):
         else:
             write_wav(str(path), noise)
     sources = {i: replace(dataset.sources[0], uri=f"{i}.wav") for i in range(400)}
-    players = make_players(sources, dict.fromkeys(sources, 5.0), root=tmp_path, page_folder=tmp_path)
+    folders = {"root": tmp_path, "page_folder": tmp_path}
+    players = make_players(sources, dict.fromkeys(sources, 5.0), recipe=dataset.recipe, **folders)
     assert sum(len(player.audio or "") for player in players.values()) < 4_600_000
     assert players[0].audio
     assert all(player.audio or player.href for player in players.values())
