@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from embedx.checks import require_labels
 from embedx.dataset import Dataset, build_dataset, load_embeddings
 from embedx.errors import DecodeError, ParameterError, StoreBusyError
 from embedx.heads.layers import LayerSelector
@@ -239,6 +240,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         DatasetError
             A single class, or a class of one clip.
         """
+        require_labels(y)
         labels = np.asarray(y)
         texts = _as_texts(labels, "labels", len(as_paths(X)))
         parts = None if groups is None else _as_texts(np.asarray(groups), "groups", len(texts))

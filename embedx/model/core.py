@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
 from embedx.errors import SkippedSourcesWarning
-from embedx.heads.calibration import Calibration
+from embedx.heads.calibration import Calibration, as_distribution
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import Failure
@@ -214,7 +214,7 @@ class Model:
         X = dataset.inputs_for(self)
         if self.eats == "embeddings":  # round as the store does: one answer whichever way a clip comes
             X = X.astype(self.recipe.store_dtype, copy=False)
-        proba = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        proba = as_distribution(self.estimator.predict_proba(X))
         return proba if self.calibration is None else self.calibration.apply(proba)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

@@ -9,7 +9,7 @@ import torch
 from embedx.errors import ParameterError
 from embedx.heads.catalog import make_head
 from embedx.heads.mlp import MLPClassifier, _hold_out, forward
-from embedx.heads.training import Settings, _arrays, _Network
+from embedx.heads.training import _arrays, _Network
 
 
 def blobs(n=90, n_classes=3, dim=6, gap=2.0, seed=0):
@@ -49,10 +49,7 @@ def test_it_stops_after_so_many_epochs_without_gain():
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("n_layers", [1, 3])
 def test_plain_numpy_gives_what_torch_gives(norm, n_layers):
-    settings = Settings(
-        n_layers=n_layers, n_hidden=2, width=7, dropout=0.5, norm=norm, learning_rate=1e-3, weight_decay=0.0,
-        batch_size=8, max_epochs=1, patience=1, device="cpu", seed=0,
-    )  # fmt: skip
+    settings = MLPClassifier(n_layers=n_layers, n_hidden=2, width=7, dropout=0.5, norm=norm)
     torch.manual_seed(0)
     network = _Network(settings, 6, 4)
     X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
@@ -81,9 +78,9 @@ def test_few_groups_cost_no_training_data(monkeypatch):
     X, y = blobs(n_classes=2)
     calls, original = [], training.train_network
 
-    def spy(settings, *data, train, valid, **options):
-        calls.append((settings.max_epochs, len(train), len(valid)))
-        return original(settings, *data, train=train, valid=valid, **options)
+    def spy(*data, train, valid, max_epochs, **options):
+        calls.append((max_epochs, len(train), len(valid)))
+        return original(*data, train=train, valid=valid, max_epochs=max_epochs, **options)
 
     monkeypatch.setattr(training, "train_network", spy)
     head = MLPClassifier(max_epochs=30).fit(X, y, groups=np.arange(90) // 45)
