@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch
 from embedx.errors import ParameterError
 from embedx.heads.catalog import make_head
 from embedx.heads.mlp import MLPClassifier, _hold_out, forward
-from embedx.heads.training import _arrays, _Network
+from embedx.heads.training import _arrays, _batches, _Network
 
 
 def blobs(n=90, n_classes=3, dim=6, gap=2.0, seed=0):
@@ -177,6 +180,48 @@ def test_bad_parameters_are_one_sentence(name, value):
     with pytest.raises(ParameterError, match=name) as caught:
         MLPClassifier(**{name: value}).fit(X, y)
     assert "\n" not in str(caught.value)
+
+
+def test_a_forked_child_trains_too():
+    """Threads do not survive a fork; a child of a process that has trained must not wait for them."""
+    X, y = blobs(n=600, dim=64)
+    torch.set_num_threads(2)
+    expected = MLPClassifier(max_epochs=2, device="cpu").fit(X, y).predict_proba(X)
+    torch.randn(800, 800) @ torch.randn(800, 800)  # the pool of the parent is awake
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(120)
+        with os.fdopen(into, "wb") as file:
+            file.write(MLPClassifier(max_epochs=2, device="cpu").fit(X, y).predict_proba(X).tobytes())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out, "rb") as file:
+        content = file.read()
+    assert os.waitpid(child, 0)[1] == 0, "the child was killed by its alarm, or failed"
+    np.testing.assert_allclose(np.frombuffer(content).reshape(expected.shape), expected, atol=1e-6)
+
+
+def test_threads_are_left_as_they_were():
+    X, y = blobs()
+    torch.set_num_threads(2)
+    MLPClassifier(max_epochs=1).fit(X, y)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("size", [4, 7, 32, 200])
+def test_every_clip_is_in_one_batch_of_an_epoch(size):
+    for n in (2, 8, 9, 29, 450):
+        rows = torch.arange(n)
+        batches = [batch[0] for batch in _batches([rows, rows], rows, size)]
+        assert sorted(torch.cat(batches).tolist()) == list(range(n))
+        assert all(1 < len(batch) <= size + 1 for batch in batches)
+
+
+def test_a_training_that_diverges_says_so():
+    X, y = blobs()
+    with pytest.raises(ValueError, match=r"learning_rate=1e\+30 is too high"):
+        MLPClassifier(learning_rate=1e30, norm="none", validation_fraction=0).fit(X * 1e6, y)
 
 
 @pytest.mark.gpu
