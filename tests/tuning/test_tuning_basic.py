@@ -155,7 +155,7 @@ def test_parameters_that_a_head_refuses_cost_a_trial_not_the_study(make_dataset)
 
 
 def test_clips_that_a_head_refuses_are_one_sentence(make_dataset):
-    with pytest.raises(DatasetError, match="head 'Picky' cannot learn from these clips: C=0.1 is too much") as caught:
+    with pytest.raises(DatasetError, match=r"head 'Picky' cannot learn from these clips: C=0\.1 is too much") as caught:
         tune(Picky(C=0.1), make_dataset(n=6, groups=False), n_trials=3)
     assert "\n" not in str(caught.value)
 
