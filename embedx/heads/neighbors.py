@@ -12,7 +12,8 @@ from embedx.errors import EmbedxWarning
 
 __all__ = ["METRICS", "NeighborsClassifier"]
 
-METRICS = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation", "canberra", "braycurtis", "sqeuclidean")
+METRICS = ("cosine", "euclidean", "l2", "minkowski", "manhattan", "l1", "cityblock", "chebyshev", "correlation")
+METRICS += ("canberra", "braycurtis", "sqeuclidean")
 """Distances that need nothing but two embeddings."""
 
 

@@ -156,7 +156,11 @@ def _dump_neighbours(step: Any, name: str, state: HeadState) -> None:
 
 def _restore_neighbours(step: Any, known: _Known) -> Any:
     clips, labels = known.array("clips", None, known.n_features), known.array("labels", None)
-    if len(clips) != len(labels) or not np.array_equal(np.unique(labels), np.arange(len(known.classes))):
+    if (
+        labels.dtype.kind not in "iu"
+        or len(clips) != len(labels)
+        or not np.array_equal(np.unique(labels), np.arange(len(known.classes)))
+    ):
         raise ValueError(f"array {known.name + '.labels'!r} does not name every class for every clip")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EmbedxWarning)  # it was said when the head was trained

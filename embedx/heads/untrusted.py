@@ -120,15 +120,15 @@ def _require(good: Any, owner: Any, what: str) -> None:
 def _whole(owner: Any, name: str) -> int:
     value = vars(owner).get(name)
     _require(isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0, owner, name)
-    return int(value)  # type: ignore[arg-type]
+    return int(value)
 
 
 def _array(owner: Any, name: str, kinds: str, *shape: int | None) -> NDArray[Any]:
     value = vars(owner).get(name)
     good = type(value) is np.ndarray and value.dtype.kind in kinds and value.ndim == len(shape)
-    good = good and all(b in (None, a) for a, b in zip(value.shape, shape, strict=True))  # type: ignore[union-attr]
-    _require(good and (value.dtype.kind != "f" or np.isfinite(value).all()), owner, name)  # type: ignore[union-attr]
-    return value  # type: ignore[return-value]
+    good = good and all(b in (None, a) for a, b in zip(value.shape, shape, strict=True))
+    _require(good and (value.dtype.kind != "f" or np.isfinite(value).all()), owner, name)
+    return value
 
 
 def _check_sparse(matrix: Any, name: str) -> None:
