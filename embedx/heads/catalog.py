@@ -174,13 +174,14 @@ def search_space(head: Any, *, n_layers: int) -> dict[str, Dimension]:
 
 
 def default_parameters(head: Any) -> dict[str, Any]:
-    """Return the default of every parameter that a head's factory names (trial 0 of a study)."""
-    signature = inspect.signature(as_spec(head).factory)
-    return {
-        name: parameter.default
-        for name, parameter in signature.parameters.items()
-        if parameter.default is not inspect.Parameter.empty and name not in _GIVEN
-    }
+    """Return the default of every parameter that a head's factory names, or a user's own classifier has (trial 0)."""
+    factory = as_spec(head).factory
+    own = [given for given in getattr(factory, "args", ()) if hasattr(given, "get_params")]
+    found = own[0].get_params() if own else {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.default is not inspect.Parameter.empty and name not in _GIVEN:
+            found[name] = parameter.default
+    return found
 
 
 def check_parameters(head: Any, parameters: Mapping[str, Any], *, n_layers: int = 1) -> dict[str, Any]:
