@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.checks import require_number, require_seed
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
 from embedx.manifest import Manifest, Source, read_manifest, with_labels
@@ -267,8 +268,9 @@ class Dataset:
         DatasetError
             A class has fewer clips than asked for.
         """
+        require_number("per_class", per_class, 1, whole=True)
+        rng = np.random.default_rng(require_seed(seed))
         dataset = self.labelled()
-        rng = np.random.default_rng(seed)
         labels = np.array([s.label for s in dataset.sources])
         chosen: list[int] = []
         for name in np.unique(labels):

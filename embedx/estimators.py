@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from embedx.checks import require_labels
 from embedx.dataset import Dataset, build_dataset, load_embeddings
 from embedx.errors import DecodeError, ParameterError, StoreBusyError
 from embedx.heads.layers import LayerSelector
@@ -265,7 +266,8 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         DatasetError
             A single class, or a class of one clip.
         """
-        labels = _as_labels(y)
+        require_labels(y)
+        labels = np.asarray(y)
         texts = _as_texts(labels, "labels", len(as_paths(X)))
         parts = None if groups is None else _as_texts(np.asarray(groups), "groups", len(texts))
         dataset = self._embedder().embed(X).relabel(texts, groups=parts)
@@ -326,25 +328,6 @@ def as_paths(X: Any) -> list[str]:
     if values.ndim != 1 or not len(values) or not all(isinstance(value, str | os.PathLike) for value in values):
         raise ParameterError(f"X has shape {values.shape}: it must be a list of one or more paths of audio files")
     return [os.fspath(value) for value in values]
-
-
-def _as_labels(y: Iterable[Any]) -> NDArray[Any]:
-    """Return labels as an array; a missing one would become a class of the name "nan"."""
-    labels = list(y)
-    missing = [i for i, label in enumerate(labels) if _is_missing(label)]
-    if missing:
-        raise ParameterError(
-            f"{len(missing)} of {len(labels)} labels are missing, the first at position {missing[0]} "
-            f"({labels[missing[0]]!r}): leave those files out"
-        )
-    return np.asarray(labels)
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or (np.ndim(label) == 0 and bool(label != label))  # NaN and NaT are unlike themselves
-    except TypeError:  # pandas.NA is neither like nor unlike itself
-        return True
 
 
 def _as_texts(values: NDArray[Any], name: str, n_paths: int) -> list[str]:

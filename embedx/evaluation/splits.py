@@ -108,7 +108,7 @@ def plan_folds(
     folds: list[Fold] = []
     for repeat in range(n_repeats):
         prefix = "" if n_repeats == 1 else f"r{repeat + 1}:"
-        cuts = _cut(labels, groups, n_folds, seed + repeat)
+        cuts = _cut(labels, groups, n_folds, (seed + repeat) % 2**32)
         folds += [Fold(f"{prefix}{i}", *cut, repeat) for i, cut in enumerate(cuts, start=1)]
     return tuple(folds)
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from embedx.errors import ParameterError, unknown_name
+from embedx.checks import require_choice, require_number
+from embedx.errors import EmbedxError, ParameterError, unknown_name
 from embedx.heads.entries import ENTRIES, Eats, HeadSpec
-from embedx.heads.space import Choice, Dimension
+from embedx.heads.space import Choice, Dimension, as_plain
 
 __all__ = [
     "CATALOG",
     "Eats",
     "HeadSpec",
     "as_spec",
+    "check_parameters",
     "default_parameters",
     "fit_head",
     "get_head",
@@ -73,6 +75,9 @@ def as_spec(head: Any, *, space: Mapping[str, Dimension] | None = None) -> HeadS
     return HeadSpec(**{**{name: getattr(spec, name) for name in _FIELDS}, "space": dict(space)})
 
 
+_GIVEN = ("n_layers", "random_state")
+"""What every factory is given; not among a head's parameters."""
+
 _FIELDS = tuple(HeadSpec.__dataclass_fields__)
 
 
@@ -83,6 +88,12 @@ def _spec_of(estimator: Any) -> HeadSpec:
         raise ParameterError(f"head={estimator!r}: give a name ({', '.join(CATALOG)}) or a scikit-learn classifier")
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
     name = type(last).__name__
+    knows_later = getattr(last, "final_estimator", last) is None  # a StackingClassifier makes its last step itself
+    if not hasattr(estimator, "predict_proba") and not knows_later:
+        raise ParameterError(
+            f"head {name} gives no probabilities (it has no predict_proba as it is set), which scores and predictions "
+            f"need: wrap it, as in CalibratedClassifierCV({name}()), or set it so that it has them"
+        )
     return HeadSpec(name=name, title=name, factory=partial(_user_head, estimator), layered=not _has_selector(estimator))
 
 
@@ -163,17 +174,80 @@ def search_space(head: Any, *, n_layers: int) -> dict[str, Dimension]:
 
 
 def default_parameters(head: Any) -> dict[str, Any]:
-    """Return the default of every parameter that a head's factory names (trial 0 of a study)."""
-    signature = inspect.signature(as_spec(head).factory)
-    skipped = ("n_layers", "random_state")
-    return {
-        name: parameter.default
-        for name, parameter in signature.parameters.items()
-        if parameter.default is not inspect.Parameter.empty and name not in skipped
-    }
+    """Return the default of every parameter that a head's factory names, or a user's own classifier has (trial 0)."""
+    factory = as_spec(head).factory
+    own = [given for given in getattr(factory, "args", ()) if hasattr(given, "get_params")]
+    found = own[0].get_params() if own else {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.default is not inspect.Parameter.empty and name not in _GIVEN:
+            found[name] = parameter.default
+    return found
 
 
-def make_head(head: Any, *, n_layers: int, random_state: int = 0, **parameters: Any) -> Any:
+def check_parameters(head: Any, parameters: Mapping[str, Any], *, n_layers: int = 1) -> dict[str, Any]:
+    """Return the parameters of a head as plain Python, or refuse the first that it cannot take, before any training.
+
+    Parameters
+    ----------
+    head : str, HeadSpec or estimator
+        Any head.
+    parameters : mapping
+        For `make_head`.
+    n_layers : int
+        Layers in X.
+
+    Raises
+    ------
+    ParameterError
+        No such parameter, a value that is not allowed, or one that a saved model cannot hold.
+
+    Examples
+    --------
+    >>> check_parameters("mlp", {"width": 0})
+    Traceback (most recent call last):
+    embedx.errors.ParameterError: MLPClassifier width=0: a whole number of 1 or more is needed
+    """
+    spec = as_spec(head)
+    given, own = dict(parameters), spec.name in CATALOG and spec.eats != "sources"
+    for name in _GIVEN:
+        if name in given:
+            raise ParameterError(f"{name} is no parameter of a head: layers follow from the data, draws from seed")
+    if own:
+        given = {name: as_plain(name, value) for name, value in given.items()}
+    try:
+        made = make_head(spec, n_layers=n_layers, **given)
+        for _, step in getattr(made, "steps", [("head", made)]):
+            _check_step(step)
+            if own:
+                _check_weights(getattr(step, "class_weight", None))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, EmbedxError):
+            raise
+        raise ParameterError(_one_line(error)) from error
+    return given
+
+
+def _check_step(step: Any) -> None:
+    check = getattr(step, "check", None) or getattr(step, "span", None)
+    if check is not None and type(step).__module__.startswith("embedx."):
+        check()
+    elif hasattr(step, "_parameter_constraints"):
+        step._validate_params()
+
+
+def _check_weights(weights: Any) -> None:
+    if isinstance(weights, dict):
+        for label, weight in weights.items():
+            require_number(f"class_weight of {label!r}", weight, 0)
+    else:
+        require_choice("class_weight", weights, ("balanced",), optional=True)
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def make_head(head: Any, /, *, n_layers: int, random_state: int = 0, **parameters: Any) -> Any:
     """Return an unfitted scikit-learn classifier.
 
     Parameters
@@ -203,7 +277,7 @@ def make_head(head: Any, *, n_layers: int, random_state: int = 0, **parameters: 
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for name in parameters:
         if name not in signature.parameters and not open_ended:
-            known = [p for p in signature.parameters if p not in ("n_layers", "random_state")]
+            known = [p for p in signature.parameters if p not in _GIVEN]
             raise ParameterError(unknown_name(f"parameter of head {spec.name!r}", name, known))
     return spec.factory(n_layers=n_layers, random_state=random_state, **parameters)
 
@@ -250,5 +324,22 @@ def fit_head(
         raise ParameterError(f"{type(last).__name__} takes no sample_weight: use another head, or leave it out")
     extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch, "progress": progress}
     given = {f"{prefix}{name}": value for name, value in extras.items() if value is not None and name in taken}
+    _require_neighbors(last, len(y))
     with config_context(enable_metadata_routing=False):
-        return estimator.fit(X, y, **given)
+        try:
+            return estimator.fit(X, y, **given)
+        except Exception as error:
+            if type(error).__name__ != "LightGBMError":
+                raise
+            raise ValueError(f"LightGBM: {_one_line(error)}") from error
+
+
+def _require_neighbors(head: Any, n_clips: int) -> None:
+    """Refuse a classifier of the user's own that would fail at its first prediction."""
+    n_neighbors = getattr(head, "n_neighbors", None)
+    own = type(head).__module__.startswith("sklearn.neighbors")
+    if own and isinstance(n_neighbors, int) and n_neighbors > n_clips:
+        raise ParameterError(
+            f"{type(head).__name__} asks {n_neighbors} neighbours and has {n_clips} clips to learn from: "
+            f"set n_neighbors to {n_clips} or fewer, or use the head 'knn', which limits them itself"
+        )

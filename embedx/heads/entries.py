@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from embedx.heads import factories
+from embedx.heads.settings import MLPSettings
 from embedx.heads.space import Choice, Dimension, Integer, Real
 
 __all__ = ["ENTRIES", "Eats", "HeadSpec"]
@@ -86,15 +87,7 @@ ENTRIES = (
         name="mlp",
         title="MLP",
         factory=factories.mlp,
-        space={
-            "n_hidden": Integer(1, 3),
-            "width": Choice((64, 128, 256, 512)),
-            "dropout": Real(0.0, 0.6),
-            "norm": Choice(("none", "batch", "layer")),
-            "learning_rate": Real(1e-4, 1e-2, log=True),
-            "weight_decay": Real(1e-5, 1.0, log=True),
-            "class_weight": _BALANCE,
-        },
+        space=MLPSettings.search_space(),
         learns_layers=True,
     ),
     HeadSpec(

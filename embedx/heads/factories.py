@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from embedx.checks import require_choice, require_number
+from embedx.heads.settings import taking_settings
+
 __all__ = ["finetune", "knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
 
 
@@ -17,10 +20,11 @@ def majority(*, n_layers: int = 1, random_state: int = 0) -> Any:
 
 def logmel(*, n_layers: int = 1, random_state: int = 0, C: float = 0.1, class_weight: str | None = None) -> Any:
     """Logistic regression on log-mel statistics: what can be had without an encoder."""
-    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return Pipeline([("scaler", _routed(StandardScaler())), ("head", _routed(_logistic(C, class_weight)))])
+    from embedx.heads.pipeline import HeadPipeline
+
+    return HeadPipeline([("scaler", _routed(StandardScaler())), ("head", _routed(_logistic(C, class_weight)))])
 
 
 def logreg(
@@ -45,9 +49,12 @@ def knn(
     metric: str = "cosine",
 ) -> Any:
     """Vote of the nearest training clips."""
-    from sklearn.neighbors import KNeighborsClassifier
+    from embedx.heads.neighbors import METRICS, NeighborsClassifier
 
-    head = KNeighborsClassifier(n_neighbors=n_neighbors, weights=weights, metric=metric, algorithm="brute")
+    require_number("knn n_neighbors", n_neighbors, 1, whole=True)
+    require_choice("knn weights", weights, ("uniform", "distance"))
+    require_choice("knn metric", metric, METRICS)
+    head = NeighborsClassifier(n_neighbors=n_neighbors, weights=weights, metric=metric, algorithm="brute")
     return _on_layers(n_layers, layer, head)
 
 
@@ -69,6 +76,14 @@ def lgbm(
     """LightGBM's own classifier with defaults for hundreds of clips, not for millions."""
     from lightgbm import LGBMClassifier
 
+    for name, value, low, high in (("n_estimators", n_estimators, 1, 100_000), ("num_leaves", num_leaves, 2, 131_072)):
+        require_number(f"lgbm {name}", value, low, high, whole=True)
+    require_number("lgbm min_child_samples", min_child_samples, 0, 2**31 - 1, whole=True)
+    require_number("lgbm n_jobs", n_jobs, -1, 4096, whole=True)
+    for name, share in (("colsample_bytree", colsample_bytree), ("subsample", subsample)):
+        require_number(f"lgbm {name}", share, 0, 1, open_low=True)
+    require_number("lgbm learning_rate", learning_rate, 0, open_low=True)
+    require_number("lgbm reg_lambda", reg_lambda, 0)
     head = LGBMClassifier(
         n_estimators=n_estimators,
         learning_rate=learning_rate,
@@ -89,40 +104,13 @@ def lgbm(
     return _on_layers(n_layers, layer, head, scaled=False)
 
 
-def mlp(
-    *,
-    n_layers: int = 1,
-    random_state: int = 0,
-    layer: int | str = "mean",
-    n_hidden: int = 1,
-    width: int = 128,
-    dropout: float = 0.3,
-    norm: str = "batch",
-    learning_rate: float = 1e-3,
-    weight_decay: float = 1e-2,
-    batch_size: int = 32,
-    max_epochs: int = 100,
-    class_weight: str | None = None,
-    device: str = "auto",
-) -> Any:
+@taking_settings
+def mlp(*, n_layers: int = 1, random_state: int = 0, layer: int | str = "mean", **settings: Any) -> Any:
     """A small network in torch; ``layer="learned"`` weighs the layers itself."""
     from embedx.heads.mlp import MLPClassifier
 
     learned = layer == "learned" and n_layers > 1
-    head = MLPClassifier(
-        n_layers=n_layers if learned else 1,
-        n_hidden=n_hidden,
-        width=width,
-        dropout=dropout,
-        norm=norm,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        class_weight=class_weight,
-        device=device,
-        random_state=random_state,
-    )
+    head = MLPClassifier(n_layers=n_layers if learned else 1, random_state=random_state, **settings)
     return _on_layers(n_layers, "all" if layer == "learned" else layer, head)
 
 
@@ -160,13 +148,13 @@ def _logistic(C: float, class_weight: str | None) -> Any:
 
 
 def _on_layers(n_layers: int, layer: int | str, head: Any, *, scaled: bool = True) -> Any:
-    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
     from embedx.heads.layers import LayerSelector
+    from embedx.heads.pipeline import HeadPipeline
 
     scaler = [("scaler", _routed(StandardScaler()))] if scaled else []
-    return Pipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), *scaler, ("head", _routed(head))])
+    return HeadPipeline([("layers", LayerSelector(n_layers=n_layers, layer=layer)), *scaler, ("head", _routed(head))])
 
 
 def _routed(step: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from embedx.errors import ParameterError
 from embedx.heads.space import Choice
@@ -53,14 +53,12 @@ class LayerSelector(TransformerMixin, BaseEstimator):
 
     def fit(self, X: Any, y: object = None) -> LayerSelector:
         """Check that X has ``n_layers`` layers and that the layer is one of them."""
-        X = self._validated(X, reset=True)
-        self.span()
-        if X.shape[1] % self.n_layers:
-            raise ParameterError(
-                f"{X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers of one width"
-            )
-        self.dim_ = X.shape[1] // self.n_layers
+        self._chosen(X, reset=True)
         return self
+
+    def fit_transform(self, X: Any, y: object = None, **fit_params: Any) -> NDArray[np.floating]:
+        """Fit and transform in one pass over X."""
+        return self._chosen(X, reset=True)
 
     def transform(self, X: Any) -> NDArray[np.floating]:
         """Return the chosen layers.
@@ -71,14 +69,38 @@ class LayerSelector(TransformerMixin, BaseEstimator):
             float32 and float64 are kept, everything else becomes float32.
         """
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
+        return self._chosen(X, reset=False)
+
+    def _chosen(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
+        """Cut the layers out before anything is cast or looked at; the others are not touched."""
+        plain = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f" and len(X) > 0
+        X = validate_data(self, X, reset=reset, skip_check_array=True) if plain else self._validated(X, reset=reset)
         first, last = self.span()
+        if reset:
+            self.dim_ = self._width_of(X)
         if self.layer == "all" or self.n_layers == 1:
-            return X
+            return self._checked(X)
         chosen = X[:, first * self.dim_ : (last + 1) * self.dim_]
-        if first == last:
-            return chosen
-        return chosen.reshape(len(X), last - first + 1, self.dim_).mean(axis=1)
+        return self._checked(chosen) if first == last else self._checked(self._mean(chosen, last - first + 1))
+
+    def _width_of(self, X: NDArray[Any]) -> int:
+        if X.shape[1] % self.n_layers:
+            raise ParameterError(
+                f"{X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers of one width"
+            )
+        return int(X.shape[1] // self.n_layers)
+
+    def _mean(self, chosen: NDArray[Any], n_chosen: int) -> NDArray[np.floating]:
+        """Add up layer by layer in float32, so that a cast copy of all of them never exists."""
+        layers = [chosen[:, i * self.dim_ : (i + 1) * self.dim_] for i in range(n_chosen)]
+        total: NDArray[np.floating] = layers[0].astype(np.float64 if chosen.dtype == np.float64 else np.float32)
+        for layer in layers[1:]:
+            total += layer
+        total /= n_chosen
+        return total
+
+    def _checked(self, values: NDArray[Any]) -> NDArray[np.floating]:
+        return check_array(values, dtype=(np.float32, np.float64), estimator=self, input_name="X")
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return a name for every column, such as ``layer_3_17``; of unchanged columns the names of X."""
@@ -104,7 +126,7 @@ class LayerSelector(TransformerMixin, BaseEstimator):
         first, last = _parse(self.layer, int(n))
         if not 0 <= first <= last < n:
             raise ParameterError(
-                f"layer={self.layer!r}: X has {n} layers, so a position from 0 to {n - 1} (or -{n} to -1), "
+                f"layer={self.layer!r:.60}: X has {n} layers, so a position from 0 to {n - 1} (or -{n} to -1), "
                 "a range such as '0-1', 'mean' or 'all'"
             )
         return first, last
@@ -121,7 +143,7 @@ def _parse(layer: Layer, n_layers: int) -> tuple[int, int]:
     if isinstance(layer, int | np.integer) and not isinstance(layer, bool):
         position = int(layer) + (n_layers if layer < 0 else 0)
         return position, position
-    parts = re.fullmatch(r"(\d{1,4})-(\d{1,4})", layer) if isinstance(layer, str) else None
+    parts = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", layer) if isinstance(layer, str) else None
     return (int(parts[1]), int(parts[2])) if parts else (-1, -1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from embedx.checks import require_choice, require_number
 from embedx.errors import ParameterError
 from embedx.evaluation.splits import stratified_holdout
+from embedx.heads.settings import MLPSettings
 
 __all__ = ["MLPClassifier", "forward"]
 
 
-class MLPClassifier(ClassifierMixin, BaseEstimator):
+class MLPClassifier(ClassifierMixin, BaseEstimator, MLPSettings):
     """Train 1 to 3 hidden layers with AdamW and stop when held-out clips stop gaining.
 
     The part that is held out of the training data for stopping keeps groups together; the weights
@@ -73,39 +74,6 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         Weighted log-loss of the held-out part after each epoch; of the training batches when nothing was held out.
     """
 
-    def __init__(
-        self,
-        *,
-        n_layers: int = 1,
-        n_hidden: int = 1,
-        width: int = 128,
-        dropout: float = 0.3,
-        norm: str = "batch",
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-2,
-        batch_size: int = 32,
-        max_epochs: int = 100,
-        patience: int = 10,
-        validation_fraction: float = 0.15,
-        class_weight: Any = None,
-        device: str = "auto",
-        random_state: Any = 0,
-    ) -> None:
-        self.n_layers = n_layers
-        self.n_hidden = n_hidden
-        self.width = width
-        self.dropout = dropout
-        self.norm = norm
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.class_weight = class_weight
-        self.device = device
-        self.random_state = random_state
-
     def fit(
         self,
         X: Any,
@@ -129,7 +97,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         on_epoch : callable, optional
             Called with epoch and held-out loss after each epoch; what it raises ends the training.
         """
-        self._check_parameters()
+        self.check()
         X, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
         check_classification_targets(y)
         if X.shape[1] % self.n_layers:
@@ -149,35 +117,17 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _train(self, X, codes, weight, train, valid, seed, on_epoch) -> None:  # type: ignore[no-untyped-def]
-        from dataclasses import replace
+        from embedx.heads.training import train_network
 
-        from embedx.heads.training import Settings, train_network
-
-        settings = Settings(
-            n_layers=self.n_layers,
-            n_hidden=self.n_hidden,
-            width=self.width,
-            dropout=self.dropout,
-            norm=self.norm,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            patience=self.patience,
-            device=self.device,
-            seed=seed,
-        )
-        n_classes = len(self.classes_)
-        trained = train_network(
-            settings, X, codes, weight, train=train, valid=valid, n_classes=n_classes, on_epoch=on_epoch
-        )
+        learn = partial(train_network, self, X, codes, weight, n_classes=len(self.classes_), seed=seed)
+        trained = learn(train=train, valid=valid, max_epochs=self.max_epochs, on_epoch=on_epoch)
         self.weights_ = trained.weights
         if len(valid) > 2 * self.validation_fraction * len(codes):
             everything = np.arange(len(codes))
-            again = replace(settings, max_epochs=trained.best_epoch + 1)
-            self.weights_ = train_network(
-                again, X, codes, weight, train=everything, valid=everything[:0], n_classes=n_classes
-            ).weights
+            n_epochs = trained.best_epoch + 1
+            self.weights_ = learn(train=everything, valid=everything[:0], max_epochs=n_epochs).weights
+        if not all(np.isfinite(values).all() for values in self.weights_.values()):
+            raise ValueError(f"the training diverged: learning_rate={self.learning_rate:g} is too high, lower it")
         self.best_epoch_ = trained.best_epoch
         self.validation_losses_ = np.asarray(trained.losses)
         self.n_iter_ = len(trained.losses)
@@ -195,17 +145,6 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):
         """Return the most probable label of each row, shape (n,)."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
-
-    def _check_parameters(self) -> None:
-        whole = {"width": 1, "batch_size": 2, "max_epochs": 1, "patience": 1, "n_layers": 1}
-        for name, least in whole.items():
-            require_number(f"MLPClassifier {name}", getattr(self, name), least, whole=True)
-        require_number("MLPClassifier n_hidden", self.n_hidden, 1, 3, whole=True)
-        for name in ("dropout", "validation_fraction"):
-            require_number(f"MLPClassifier {name}", getattr(self, name), 0, 1, open_high=True)
-        require_number("MLPClassifier learning_rate", self.learning_rate, 0, open_low=True)
-        require_number("MLPClassifier weight_decay", self.weight_decay, 0)
-        require_choice("MLPClassifier norm", self.norm, ("none", "batch", "layer"))
 
 
 def forward(weights: dict[str, NDArray[Any]], X: NDArray[Any]) -> NDArray[Any]:

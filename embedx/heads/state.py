@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from embedx.errors import EmbedxWarning
 
 __all__ = ["HeadState", "dump_head", "restore_head"]
 
@@ -153,11 +156,15 @@ def _dump_neighbours(step: Any, name: str, state: HeadState) -> None:
 
 def _restore_neighbours(step: Any, known: _Known) -> Any:
     clips, labels = known.array("clips", None, known.n_features), known.array("labels", None)
-    if len(clips) != len(labels) or not np.array_equal(np.unique(labels), np.arange(len(known.classes))):
+    if (
+        labels.dtype.kind not in "iu"
+        or len(clips) != len(labels)
+        or not np.array_equal(np.unique(labels), np.arange(len(known.classes)))
+    ):
         raise ValueError(f"array {known.name + '.labels'!r} does not name every class for every clip")
-    if step.n_neighbors > len(clips):
-        raise ValueError(f"{step.n_neighbors} neighbours of {len(clips)} clips")
-    return step.fit(clips, known.classes[labels])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmbedxWarning)  # it was said when the head was trained
+        return step.fit(clips, known.classes[labels])
 
 
 def _dump_majority(step: Any, name: str, state: HeadState) -> None:
@@ -209,7 +216,7 @@ _KEEPERS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
     "LayerSelector": (_dump_nothing, _restore_selector),
     "StandardScaler": (_dump_scaler, _restore_scaler),
     "LogisticRegression": (_dump_logistic, _restore_logistic),
-    "KNeighborsClassifier": (_dump_neighbours, _restore_neighbours),
+    "NeighborsClassifier": (_dump_neighbours, _restore_neighbours),
     "DummyClassifier": (_dump_majority, _restore_majority),
     "MLPClassifier": (_dump_network, _restore_network),
     "LGBMClassifier": (_dump_booster, _restore_booster),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,26 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from embedx.errors import ParameterError
+from embedx.heads.settings import MLPSettings
 
-__all__ = ["Settings", "Trained", "train_network"]
+__all__ = ["Trained", "train_network"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `MLPClassifier` was told, checked; see there."""
-
-    n_layers: int
-    n_hidden: int
-    width: int
-    dropout: float
-    norm: str
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    max_epochs: int
-    patience: int
-    device: str
-    seed: int
+_GATHERED = 64
+"""Batches whose rows are copied together; bounds the copy on large data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +32,7 @@ class Trained:
 
 
 class _Network(nn.Module):
-    def __init__(self, settings: Settings, n_features: int, n_classes: int) -> None:
+    def __init__(self, settings: MLPSettings, n_features: int, n_classes: int) -> None:
         super().__init__()
         learned = settings.n_layers > 1
         self.layer_scores = nn.Parameter(torch.zeros(settings.n_layers)) if learned else None
@@ -66,7 +53,7 @@ class _Network(nn.Module):
 
 
 def train_network(
-    settings: Settings,
+    settings: MLPSettings,
     X: NDArray[Any],
     codes: NDArray[np.intp],
     weight: NDArray[np.float64],
@@ -74,22 +61,38 @@ def train_network(
     train: NDArray[np.intp],
     valid: NDArray[np.intp],
     n_classes: int,
+    max_epochs: int,
+    seed: int,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> Trained:
     """Train on ``train``, keep the weights that were best on ``valid`` (the last ones when it is empty).
 
-    The global random state of torch is left as it was.
+    The global random state and the number of threads of torch are left as they were.
     """
     device = _device(settings.device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
+    with _one_thread(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
         tensors = (
             torch.as_tensor(np.ascontiguousarray(X, dtype=np.float32), device=device),
             torch.as_tensor(codes, device=device),
             torch.as_tensor(weight, dtype=torch.float32, device=device),
         )
         network = _Network(settings, X.shape[1], n_classes).to(device)
-        return _run_epochs(settings, network, tensors, train, valid, on_epoch)
+        return _run_epochs(settings, network, tensors, train, valid, max_epochs, on_epoch)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Hold torch to one thread: steps this small lose more to waking a pool than they gain by it.
+
+    A pool does not survive a fork either: a child that used the one of its parent would wait for ever.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:
@@ -104,16 +107,18 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _run_epochs(settings, network, tensors, train, valid, on_epoch) -> Trained:  # type: ignore[no-untyped-def]
+def _run_epochs(settings, network, tensors, train, valid, max_epochs, on_epoch) -> Trained:  # type: ignore[no-untyped-def]
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    indices = torch.as_tensor(train, device=tensors[0].device)
+    held_out = [tensor[torch.as_tensor(valid, device=tensor.device)] for tensor in tensors]
     losses: list[float] = []
     best, best_epoch = _arrays(network), 0
-    for epoch in range(settings.max_epochs):
-        loss = _one_epoch(settings, network, tensors, train, optimizer)
+    for epoch in range(max_epochs):
+        loss = _one_epoch(network, _batches(tensors, indices, settings.batch_size), optimizer)
         if len(valid):
-            loss = _loss_on(network, tensors, valid)
+            loss = _loss_on(network, *held_out)
         losses.append(loss)
         if not len(valid) or loss <= min(losses):
             best, best_epoch = _arrays(network), epoch
@@ -124,33 +129,40 @@ def _run_epochs(settings, network, tensors, train, valid, on_epoch) -> Trained: 
     return Trained(best, best_epoch, losses)
 
 
-def _one_epoch(settings, network, tensors, train, optimizer) -> float:  # type: ignore[no-untyped-def]
+def _one_epoch(network, batches, optimizer) -> float:  # type: ignore[no-untyped-def]
     network.train()
-    total = weights = 0.0
-    for batch in _batches(torch.as_tensor(train), settings.batch_size):
-        x, y, weight = (tensor[batch] for tensor in tensors)
-        each = nn.functional.cross_entropy(network(x), y, reduction="none")
-        loss = (each * weight).sum() / weight.sum().clamp_min(1e-12)
+    sums = []
+    for x, y, weight in batches:
+        own = weight.sum()
+        total = (nn.functional.cross_entropy(network(x), y, reduction="none") * weight).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (total / own.clamp_min(1e-12)).backward()
         optimizer.step()
-        total += float((each.detach() * weight).sum())
-        weights += float(weight.sum())
-    return total / max(weights, 1e-12)
+        sums.append(torch.stack([total.detach(), own]))
+    total, weights = torch.stack(sums).double().sum(0).tolist()
+    return float(total / max(weights, 1e-12))
 
 
-def _batches(indices: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    """Shuffle and cut; a last batch of one clip joins the one before it (batch norm needs two)."""
-    parts = list(indices[torch.randperm(len(indices))].split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    yield from parts
+def _batches(tensors: Sequence[torch.Tensor], indices: torch.Tensor, size: int) -> Iterator[list[torch.Tensor]]:
+    """Shuffle and cut; a last batch of one clip joins the one before it (batch norm needs two).
+
+    Rows are gathered for many batches at once, which are then slices of them.
+    """
+    order = indices[torch.randperm(len(indices)).to(indices.device)]
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()
+    for first in range(0, len(starts), _GATHERED):
+        bounds = [*starts, len(order)][first : first + _GATHERED + 1]
+        rows = order[bounds[0] : bounds[-1]]
+        gathered = [tensor[rows] for tensor in tensors]
+        for start, stop in pairwise(bounds):
+            yield [tensor[start - bounds[0] : stop - bounds[0]] for tensor in gathered]
 
 
-def _loss_on(network: nn.Module, tensors: Any, valid: NDArray[np.intp]) -> float:
+def _loss_on(network: nn.Module, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> float:
     network.eval()
     with torch.no_grad():
-        x, y, weight = (tensor[torch.as_tensor(valid)] for tensor in tensors)
         each = nn.functional.cross_entropy(network(x), y, reduction="none")
         return float((each * weight).sum() / weight.sum().clamp_min(1e-12))
 

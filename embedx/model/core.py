@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
 from embedx.errors import SkippedSourcesWarning
-from embedx.heads.calibration import Calibration
+from embedx.heads.calibration import Calibration, as_distribution
 from embedx.manifest import Manifest, Source
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
@@ -226,7 +226,7 @@ class Model:
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:
         """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""
-        proba = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        proba = as_distribution(self.estimator.predict_proba(X))
         return proba if self.calibration is None else self.calibration.apply(proba)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> Path:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.checks import require_number
+from embedx.checks import require_seed
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, EmbedxError, ParameterError
+from embedx.errors import DatasetError, EmbedxError, EmbedxWarning, ParameterError
 from embedx.evaluation.metrics import align_proba, score
-from embedx.evaluation.splits import plan_folds
-from embedx.heads.calibration import Calibration, fit_calibration
-from embedx.heads.catalog import HeadSpec, as_spec, fit_head, make_head, with_recipe
+from embedx.evaluation.splits import Fold, plan_folds
+from embedx.heads.calibration import Calibration, as_distribution, fit_calibration
+from embedx.heads.catalog import HeadSpec, as_spec, check_parameters, fit_head, make_head, with_recipe
+from embedx.heads.space import as_plain
 from embedx.model.core import Model
 
 __all__ = ["fit_model"]
@@ -74,13 +76,15 @@ def fit_model(
     ParameterError
         No such head or parameter, weights that do not fit the clips, or a head that takes none.
     """
-    spec = as_spec(with_recipe(head, dataset.recipe))
+    spec, seed = as_spec(with_recipe(head, dataset.recipe)), require_seed(seed)
+    given = check_parameters(spec, params or {}, n_layers=dataset.n_layers)
     weights = None if sample_weight is None else _weights_of_labelled(dataset, sample_weight)
     dataset = dataset.require_learnable(least=2)
     if spec.eats == "sources":
         dataset.require_audio()
-    seed = _whole_seed(seed)
-    fit = _Fit(spec, {name: _plain(value) for name, value in dict(params or {}).items()}, seed)
+    if calibrate:
+        _calibration_folds(dataset, seed)  # what cannot be calibrated is refused before anything is trained
+    fit = _Fit(spec, given, seed)
     estimator = fit.on(dataset, weights, progress=progress)
     scores: dict[str, Any] = {}
     calibration = None
@@ -95,7 +99,7 @@ def fit_model(
         recipe=dataset.recipe,
         classes=tuple(str(name) for name in estimator.classes_),
         n_features=_n_features(dataset.inputs_for(spec)),
-        parameters={name: value for name, value in fit.params.items() if name not in _MACHINE},
+        parameters={name: _recorded(value) for name, value in fit.params.items() if name not in _MACHINE},
         seed=seed,
         training=_training_facts(dataset),
         calibration=calibration,
@@ -115,22 +119,12 @@ def _weights_of_labelled(dataset: Dataset, sample_weight: Any) -> NDArray[np.flo
     return weights[[source.label is not None for source in dataset.sources]]
 
 
-def _whole_seed(seed: Any) -> int:
-    """Return a number that a model can keep."""
-    if seed is None or isinstance(seed, np.random.RandomState | np.random.Generator):
-        draw = getattr(seed, "integers", None) or getattr(seed or np.random, "randint")  # noqa: B009
-        return int(draw(2**31))
-    require_number("seed", seed, 0, 2**32 - 1, whole=True)
-    return int(seed)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of numpy as one of Python, which JSON can keep."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+def _recorded(value: Any) -> Any:
+    """Return a parameter as a model's record keeps it; an object of the user's own classifier as its text."""
+    try:
+        return as_plain("", value)
+    except ParameterError:
+        return repr(value)[:200]
 
 
 def _n_features(inputs: Any) -> int:
@@ -170,24 +164,60 @@ class _Fit:
 def _calibrated(
     fit: _Fit, dataset: Dataset, weights: NDArray[np.float64] | None, method: str
 ) -> tuple[Calibration, dict[str, Any]]:
+    """Fit a correction on held-out predictions, and judge it on folds that it was not fitted on.
+
+    A clip whose class its fold's training part lacks says nothing about how sure the head is, and is left out.
+    """
     classes, codes = np.unique(np.asarray(dataset.y), return_inverse=True)
-    n_units = np.bincount(codes).min() if dataset.groups is None else len(np.unique(dataset.groups))
-    if n_units < 2:
-        raise DatasetError("calibration needs clips of two groups or more, to predict on held-out ones")
-    folds = plan_folds(codes, groups=dataset.groups, n_folds=int(min(5, n_units)), seed=fit.seed)
-    held_out = np.zeros((len(dataset), len(classes)))
+    folds = _calibration_folds(dataset, fit.seed)
+    held_out = np.full((len(dataset), len(classes)), np.nan)
     for fold in folds:
         part = fit.on(dataset.take(fold.train), None if weights is None else weights[fold.train])
-        held_out[fold.test] = align_proba(part.predict_proba(_input(fit, dataset, fold.test)), part.classes_, classes)
-    corrected = np.zeros_like(held_out)
-    for fold in folds:
-        corrected[fold.test] = fit_calibration(codes[fold.train], held_out[fold.train], method=method).apply(
-            held_out[fold.test]
+        columns = np.searchsorted(classes, part.classes_)
+        held_out[np.ix_(fold.test, columns)] = as_distribution(part.predict_proba(_input(fit, dataset, fold.test)))
+    known = ~np.isnan(held_out[np.arange(len(codes)), codes])
+    corrected = held_out.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmbedxWarning)  # what is wrong is said of the correction that is kept
+        for fold in folds:
+            learned, judged = fold.train[known[fold.train]], fold.test[known[fold.test]]
+            if len(learned) and len(judged):
+                found = fit_calibration(codes[learned], held_out[learned], method=method)
+                corrected[judged] = found.apply(held_out[judged])
+    found = fit_calibration(codes[known], held_out[known], method=method)
+    before, after = (
+        score(np.asarray(dataset.y)[known], np.nan_to_num(proba[known]), classes) for proba in (held_out, corrected)
+    )
+    if after["log_loss"] > before["log_loss"]:
+        warnings.warn(
+            f"calibration does not help on held-out clips (log-loss {before['log_loss']:.4f}, with it "
+            f"{after['log_loss']:.4f}): the probabilities are left as they are",
+            EmbedxWarning,
+            stacklevel=3,
         )
-    found = fit_calibration(codes, held_out, method=method)
-    before, after = (score(dataset.y, proba, classes) for proba in (held_out, corrected))  # type: ignore[arg-type]
+        found, after = Calibration(method="temperature"), before
     worth = {f"{name}_{when}": of[name] for name in ("log_loss", "ece") for when, of in _both(before, after)}
-    return found, {"method": found.method, "temperature": found.temperature, "n_clips": len(dataset), **worth}
+    return found, {"method": found.method, "temperature": found.temperature, "n_clips": int(known.sum()), **worth}
+
+
+def _calibration_folds(dataset: Dataset, seed: int) -> tuple[Fold, ...]:
+    """Return folds of two classes or more in training, with clips of learned classes to predict."""
+    labels = np.asarray(dataset.y)
+    smallest = int(np.unique(labels, return_counts=True)[1].min())
+    n_units = smallest if dataset.groups is None else len(np.unique(dataset.groups))
+    if n_units < 2:
+        raise DatasetError("calibration needs clips of two groups or more, to predict on held-out ones")
+    folds = tuple(
+        fold
+        for fold in plan_folds(labels, groups=dataset.groups, n_folds=min(5, n_units), seed=seed)
+        if len(np.unique(labels[fold.train])) > 1 and np.isin(labels[fold.test], labels[fold.train]).any()
+    )
+    if len(folds) < 2:
+        raise DatasetError(
+            "calibration needs classes in several groups, to predict clips of classes that were learned: "
+            "leave it out, or add clips of other groups"
+        )
+    return folds
 
 
 def _both(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:

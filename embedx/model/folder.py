@@ -15,6 +15,7 @@ from embedx.errors import ModelFormatError, ParameterError
 from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.state import HeadState, dump_head, restore_head
+from embedx.heads.untrusted import check_estimator, refuse_unreadable
 from embedx.model.place import draft_for, read_whole, require_place
 from embedx.model.record import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
 
@@ -23,7 +24,12 @@ __all__ = ["load", "save"]
 ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "arrays.safetensors", "booster.txt", "head.skops"
 MAX_FILE_BYTES = 4 * 2**30
 _CURVE = "calibration."
-_OWN_TYPES = ("embedx.heads.layers.LayerSelector", "embedx.heads.mlp.MLPClassifier")
+_OWN_TYPES = (
+    "embedx.heads.layers.LayerSelector",
+    "embedx.heads.mlp.MLPClassifier",
+    "embedx.heads.neighbors.NeighborsClassifier",
+    "embedx.heads.pipeline.HeadPipeline",
+)
 """Types in a user's pipeline that need no trust of their own: they only store and compute."""
 _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 
@@ -254,15 +260,19 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
     content = read_limited(folder / SKOPS_NAME, MAX_FILE_BYTES)
     allowed = [*_OWN_TYPES, *trusted]
     try:
-        unknown = [name for name in get_untrusted_types(data=content) if name not in allowed]
+        named = get_untrusted_types(data=content)
     except Exception as error:  # a hostile archive may raise anything
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
+    refuse_unreadable(named)
+    unknown = [name for name in named if name not in allowed]
     if unknown:
         raise ModelFormatError(
             f"{folder} holds types that embedx does not know: {', '.join(unknown)}. "
             "If you trust them, name each one: Model.load(folder, trusted=[...]) or --trust NAME"
         )
     try:
-        return loads(content, trusted=allowed)
+        estimator = loads(content, trusted=allowed)
     except Exception as error:
         raise ModelFormatError(f"{folder / SKOPS_NAME} is damaged: {str(error)[:200]}") from error
+    check_estimator(estimator)
+    return estimator

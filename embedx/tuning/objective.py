@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.evaluation.metrics import align_proba, score
+from embedx.errors import EmbedxError
+from embedx.evaluation.metrics import score
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
 from embedx.heads.space import Choice, Dimension, Integer
 
-__all__ = ["FOLD_STEP", "Objective", "Task"]
+__all__ = ["FOLD_STEP", "HeadError", "HeadRefusal", "Objective", "Task"]
 
 FOLD_STEP = 1000
-"""Steps from here on are folds; those below are epochs of the first fold."""
+"""Where epochs are reported too, steps from here on are folds; those below are epochs of the first fold."""
+
+
+class HeadError(EmbedxError):
+    """What a head raised, its cause, told apart from what the storage of a study raises."""
+
+
+class HeadRefusal(HeadError):
+    """Parameters or clips that a head cannot work with: they cost a trial, not the study."""
+
+
+@contextmanager
+def _head_errors(but: list[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if error in but:
+            raise
+        kind = HeadRefusal if isinstance(error, ValueError | np.linalg.LinAlgError) else HeadError
+        raise kind(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -55,13 +76,12 @@ class Task:
     def score(
         self, params: Mapping[str, Any], fold: Fold, on_epoch: Callable[[int, float], None] | None = None
     ) -> float:
-        """Fit on one fold's training part and score its test part."""
+        """Fit on one fold's training part and score its test part, the clips of classes that were learned."""
         head = make_head(self.spec, n_layers=self.n_layers, random_state=self.seed, **params)
         groups = None if self.groups is None else self.groups[fold.train]
         fit_head(head, self.X[fold.train], self.y[fold.train], groups=groups, on_epoch=on_epoch)
-        classes = np.unique(self.y)
-        proba = align_proba(head.predict_proba(self.X[fold.test]), head.classes_, classes)
-        return float(score(self.y[fold.test], proba, classes)[self.metric])
+        test = fold.test[np.isin(self.y[fold.test], self.y[fold.train])]
+        return float(score(self.y[test], head.predict_proba(self.X[test]), head.classes_)[self.metric])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +97,8 @@ class Objective:
     n_jobs : int
         Processes that share the folds of a trial.
     epochs : bool
-        Whether the epochs of the first fold are reported too.
+        Whether the epochs of the first fold are reported too, as steps ahead of `FOLD_STEP`. If not, the steps are
+        the folds, counted from 1: the resource that Hyperband shares out.
     deadline : float or None
         Time (``time.monotonic``) after which a trial that is not the first one is given up between two folds.
     """
@@ -91,9 +112,10 @@ class Objective:
     def __call__(self, trial: Any) -> float:
         params = {name: _suggest(trial, name, dimension) for name, dimension in self.dimensions.items()}
         scores: list[float] = []
+        before = FOLD_STEP if self.epochs else 0
         for some in self._waves(trial, params):
             scores += some
-            trial.report(float(np.mean(scores)), FOLD_STEP + len(scores))
+            trial.report(float(np.mean(scores)), before + len(scores))
             if len(scores) < len(self.task.folds):
                 self._give_up(trial)
         return float(np.mean(scores))
@@ -102,20 +124,31 @@ class Objective:
         folds = self.task.folds
         if self.n_jobs == 1:
             for i, fold in enumerate(folds):
-                watch = self._watch(trial) if i == 0 and self.epochs and self.task.metric == "log_loss" else None
-                yield [self.task.score(params, fold, watch)]
+                stops: list[Exception] = []
+                epochs = i == 0 and self.epochs and self.task.metric == "log_loss"
+                watch = self._watch(trial, stops) if epochs else None
+                with _head_errors(but=stops):
+                    scores = [self.task.score(params, fold, watch)]
+                yield scores
             return
         from joblib import Parallel, delayed, parallel_config
 
         with parallel_config("loky", n_jobs=self.n_jobs, inner_max_num_threads=1), Parallel() as pool:
             for start in range(0, len(folds), self.n_jobs):
-                yield pool(delayed(self.task.score)(params, fold) for fold in folds[start : start + self.n_jobs])
+                some = folds[start : start + self.n_jobs]
+                with _head_errors(but=[]):
+                    scores = pool(delayed(self.task.score)(params, fold) for fold in some)
+                yield scores
 
-    def _watch(self, trial: Any) -> Callable[[int, float], None]:
+    def _watch(self, trial: Any, stops: list[Exception]) -> Callable[[int, float], None]:
         def on_epoch(epoch: int, loss: float) -> None:
-            if epoch < FOLD_STEP:
-                trial.report(loss, epoch)
-                self._give_up(trial)
+            try:
+                if epoch < FOLD_STEP:
+                    trial.report(loss, epoch)
+                    self._give_up(trial)
+            except Exception as error:
+                stops.append(error)
+                raise
 
         return on_epoch
 
@@ -123,8 +156,9 @@ class Objective:
         from optuna import TrialPruned
 
         late = self.deadline is not None and trial.number > 0 and time.monotonic() > self.deadline
-        if late or trial.should_prune():
-            raise TrialPruned("out of time" if late else "worse than the median at this step")
+        worse = trial.should_prune() and trial.number > 0  # the defaults are what the others are held against
+        if late or worse:
+            raise TrialPruned("out of time" if late else "worse than others at this step")
 
 
 def _suggest(trial: Any, name: str, dimension: Dimension) -> Any:

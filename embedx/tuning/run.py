@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from embedx.checks import require_choice, require_number, require_seed
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, EmbedxError, ParameterError, unknown_name
+from embedx.errors import DatasetError, EmbedxError
 from embedx.evaluation.splits import plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
-from embedx.heads.space import Choice, Dimension
-from embedx.tuning.objective import Objective, Task
+from embedx.heads.space import Dimension, holds
+from embedx.tuning.objective import HeadError, HeadRefusal, Objective, Task
 
 __all__ = ["METRICS", "PRUNERS", "Tuned", "tune"]
 
@@ -93,7 +95,8 @@ def tune(
     metric : {'log_loss', 'balanced_accuracy'}
         What is optimised.
     n_folds : int
-        Inner folds; fewer when the smallest class or the groups do not allow so many.
+        Inner folds; fewer when the smallest class of two clips or more or the groups do not allow so many. A clip
+        whose class a fold does not learn is not scored there.
     seed : int
         Seed of folds, heads and sampler.
     study : str, optional
@@ -101,8 +104,9 @@ def tune(
         may work on one study; the same call goes on with it after a kill. Other clips, heads or
         settings are another study in the same file.
     pruner : {'median', 'hyperband', 'none'}
-        When a trial is given up: below the median of earlier ones after the same folds (and, for heads trained by
-        epochs, the same epochs of the first fold); by Hyperband (Li et al. 2018); or never.
+        When a trial is given up: worse than the median of earlier ones after the same folds (and, for heads trained
+        by epochs, the same epochs of the first fold); by Hyperband (Li et al. 2018), whose resource is the number of
+        folds; or never. The defaults, trial 0, are always finished.
     progress : callable, optional
         Called as ``progress(done, total, best=...)``.
     n_jobs : int
@@ -120,41 +124,40 @@ def tune(
         An unknown head, metric or pruner, a number out of range, or a study that cannot be opened.
     """
     started = time.monotonic()
-    _check(metric, pruner, n_trials, n_folds, n_jobs, timeout_seconds)
+    _check(metric, pruner, timeout_seconds, n_trials, n_folds, n_jobs)
+    seed = require_seed(seed)
     spec = as_spec(with_recipe(head, dataset.recipe), space=space)
     task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)
     dimensions = search_space(task.spec, n_layers=task.n_layers)
     deadline = None if timeout_seconds is None else started + timeout_seconds
     objective = Objective(task, dimensions, n_jobs=n_jobs, epochs=pruner != "hyperband", deadline=deadline)
     found = _open(study, objective, dataset, pruner)
-    _run(found, objective, n_trials if dimensions else 1, progress)
-    return _tuned(found, task, time.monotonic() - started)
+    _run(found, objective, n_trials if dimensions else 1, progress, study)
+    from embedx.tuning.studies import study_errors
+
+    with study_errors(study):
+        return _tuned(found, task, time.monotonic() - started)
 
 
-def _check(metric: str, pruner: str, n_trials: int, n_folds: int, n_jobs: int, timeout_seconds: float | None) -> None:
-    if metric not in METRICS:
-        raise ParameterError(unknown_name("metric", metric, METRICS))
-    if pruner not in PRUNERS:
-        raise ParameterError(unknown_name("pruner", pruner, PRUNERS))
+def _check(metric: str, pruner: str, timeout_seconds: Any, n_trials: Any, n_folds: Any, n_jobs: Any) -> None:
+    require_choice("metric", metric, tuple(METRICS))
+    require_choice("pruner", pruner, PRUNERS)
     for name, value, least in (("n_trials", n_trials, 1), ("n_folds", n_folds, 2), ("n_jobs", n_jobs, 1)):
-        if value < least:
-            raise ParameterError(f"{name} is {value}: it must be {least} or more")
-    if timeout_seconds is not None and not timeout_seconds > 0:
-        raise ParameterError(f"timeout_seconds is {timeout_seconds}: it must be above 0")
+        require_number(name, value, least, whole=True)
+    require_number("timeout_seconds", timeout_seconds, 0, open_low=True, optional=True)
 
 
 def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: int) -> Task:
-    learnable = dataset.require_learnable(least=2)
+    learnable = dataset.require_learnable(least=1)
     y, groups = learnable.y, learnable.groups
     assert y is not None
-    smallest = int(np.unique(y, return_counts=True)[1].min())
-    most = smallest if groups is None else len(np.unique(groups))
-    if most < 2:
-        raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
-    folds = plan_folds(y, groups=groups, n_folds=min(n_folds, most), seed=seed)
-    usable = tuple(fold for fold in folds if len(np.unique(y[fold.train])) > 1)
+    folds = plan_folds(y, groups=groups, n_folds=min(n_folds, _most_folds(y, groups)), seed=seed)
+    usable = tuple(f for f in folds if len(np.unique(y[f.train])) > 1 and np.isin(y[f.test], y[f.train]).any())
     if not usable:
-        raise DatasetError("no inner fold has two classes to learn from: tuning needs classes in several groups")
+        raise DatasetError(
+            "no inner fold has two classes to learn from and a clip of them to score: "
+            "tuning needs classes in several groups"
+        )
     return Task(
         spec=spec,
         X=learnable.inputs_for(spec),
@@ -167,8 +170,22 @@ def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: 
     )
 
 
+def _most_folds(y: NDArray[Any], groups: NDArray[Any] | None) -> int:
+    """Return how many inner folds there can be; a class of a single clip is learned or left out, never scored."""
+    if groups is not None:
+        most = len(np.unique(groups))
+        if most < 2:
+            raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
+        return most
+    counts = np.unique(y, return_counts=True)[1]
+    if counts.max() < 2:
+        raise DatasetError("every class has a single clip: tuning needs classes of two or more for its inner folds")
+    return int(counts[counts > 1].min())
+
+
 def _open(place: str | None, objective: Objective, dataset: Dataset, pruner: str) -> Any:
-    from embedx.tuning.studies import open_study
+    from embedx.tuning.pruners import make_pruner
+    from embedx.tuning.studies import check_trials, open_study, study_errors
 
     task = objective.task
     study = open_study(
@@ -176,20 +193,15 @@ def _open(place: str | None, objective: Objective, dataset: Dataset, pruner: str
         name=f"{task.spec.name}-{_fingerprint(objective, dataset)[:16]}",
         direction=METRICS[task.metric],  # type: ignore[arg-type]
         seed=task.seed,
-        pruner=_pruner(pruner, len(task.folds)),
+        pruner=make_pruner(pruner, n_folds=len(task.folds)),
     )
+    check_trials(study, objective.dimensions, task.metric, place)
     defaults = default_parameters(task.spec)
     if objective.dimensions:
-        allowed = {n: defaults[n] for n, d in objective.dimensions.items() if n in defaults and _holds(d, defaults[n])}
-        study.enqueue_trial(allowed, skip_if_exists=True)
+        allowed = {n: defaults[n] for n, d in objective.dimensions.items() if n in defaults and holds(d, defaults[n])}
+        with study_errors(place):
+            study.enqueue_trial(allowed, skip_if_exists=True)
     return study
-
-
-def _holds(dimension: Dimension, value: Any) -> bool:
-    """Say whether a space of the user's own allows a default."""
-    if isinstance(dimension, Choice):
-        return value in dimension.options
-    return isinstance(value, int | float) and dimension.low <= value <= dimension.high
 
 
 def _fingerprint(objective: Objective, dataset: Dataset) -> str:
@@ -213,20 +225,12 @@ def _catalogue() -> Mapping[str, HeadSpec]:
     return CATALOG
 
 
-def _pruner(name: str, n_folds: int) -> Any:
-    import optuna
-
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=10, n_min_trials=4)
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=n_folds, reduction_factor=2)
-    return optuna.pruners.NopPruner()
-
-
-def _run(study: Any, objective: Objective, n_trials: int, progress: Callable[..., None] | None) -> None:
+def _run(
+    study: Any, objective: Objective, n_trials: int, progress: Callable[..., None] | None, place: str | None
+) -> None:
     from optuna.trial import TrialState
 
-    from embedx.tuning.studies import WORKER, worker_name
+    from embedx.tuning.studies import WORKER, study_errors, worker_name
 
     worker = worker_name()
 
@@ -234,27 +238,30 @@ def _run(study: Any, objective: Objective, n_trials: int, progress: Callable[...
         trial.set_user_attr(WORKER, worker)
         try:
             return objective(trial)
-        except (ValueError, np.linalg.LinAlgError) as error:
+        except HeadRefusal as error:
             trial.set_user_attr("error", str(error)[:300])
             raise
 
     while True:
-        trials = study.get_trials(deepcopy=False)
-        done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or "error" in t.user_attrs]
-        complete = [t for t in done if t.state == TrialState.COMPLETE]
+        with study_errors(place):
+            trials = study.get_trials(deepcopy=False)
+            done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or "error" in t.user_attrs]
+            complete = [t for t in done if t.state == TrialState.COMPLETE]
+            best = study.best_value if complete else None
         if progress is not None and complete:
-            progress(min(len(done), n_trials), n_trials, best=f"{study.best_value:.4f}")
+            progress(min(len(done), n_trials), n_trials, best=f"{best:.4f}")
         late = objective.deadline is not None and time.monotonic() > objective.deadline
-        if len(done) >= n_trials or (late and complete):
+        if complete and (late or len(done) >= n_trials):
             return
         # Parameters that a head refuses on these clips cost a trial; the defaults have to work.
         try:
-            study.optimize(attempt, n_trials=1, catch=(ValueError, np.linalg.LinAlgError) if complete else ())
-        except ValueError as error:
-            if isinstance(error, EmbedxError):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DatasetError(f"head {objective.task.spec.name!r} cannot learn from these clips: {reason}") from error
+            with study_errors(place):
+                study.optimize(attempt, n_trials=1, catch=(HeadRefusal,) if complete else ())
+        except HeadError as error:
+            cause = error.__cause__
+            if isinstance(error, HeadRefusal) and not isinstance(cause, EmbedxError):
+                cause = DatasetError(f"head {objective.task.spec.name!r} cannot learn from these clips: {error}")
+            raise cause or error from error
 
 
 def _tuned(study: Any, task: Task, seconds: float) -> Tuned:

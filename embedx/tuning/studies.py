@@ -5,21 +5,33 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import optuna
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
-from embedx.errors import MissingExtraError, ParameterError
+from embedx.errors import EmbedxError, MissingExtraError, ParameterError
+from embedx.heads.space import Dimension, holds
 
-__all__ = ["WORKER", "NumberedSampler", "open_study", "repair_journal", "worker_name"]
+__all__ = [
+    "WORKER",
+    "NumberedSampler",
+    "check_trials",
+    "open_study",
+    "repair_journal",
+    "study_errors",
+    "worker_name",
+]
 
 WORKER = "worker"
 """Attribute of a trial that says which process runs it."""
@@ -47,11 +59,11 @@ class NumberedSampler(BaseSampler):
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._tpe = TPESampler(seed=seed)
+        self._tpe = TPESampler(seed=seed, multivariate=True)
 
     def before_trial(self, study: Any, trial: Any) -> None:
         """Seed for this trial."""
-        self._tpe = TPESampler(seed=(self._seed * 1_000_003 + trial.number) % 2**32)
+        self._tpe = TPESampler(seed=(self._seed * 1_000_003 + trial.number) % 2**32, multivariate=True)
         self._tpe.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
@@ -108,30 +120,85 @@ def open_study(
             load_if_exists=True,
         )
 
-    study = create() if place is None else _translated(create, place)
-    if place is not None:
+    if place is None:
+        return create()
+    _require_file(place)
+    with study_errors(place):
+        study = _retried(create)
         _revive(study)
     return study
 
 
-def _translated(create: Callable[[], optuna.Study], place: str) -> optuna.Study:
-    """Open with a few tries (two processes may create one database at once); other errors become one line."""
-    for left in range(8, -1, -1):
+def _retried(create: Callable[[], optuna.Study]) -> optuna.Study:
+    """Open with a few tries: two processes may create one database at once."""
+    for _ in range(8):
         try:
             return create()
-        except Exception as error:  # sqlalchemy, its drivers, optuna and json each raise their own
-            if left and any(sign in str(error) for sign in _RACES):
-                time.sleep(0.3)
-                continue
-            if isinstance(error, ImportError) and place.startswith("postgres"):
-                raise MissingExtraError.for_extra("psycopg", "postgres", "a study on PostgreSQL") from error
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            shown = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", place)
-            raise ParameterError(
-                f"study {shown!r} cannot be opened: {type(error).__name__}: {reason[:200]}. "
-                "Give a new file (study.db or study.journal), or a database URL"
-            ) from error
-    raise AssertionError
+        except Exception as error:  # sqlalchemy and its drivers each raise their own
+            if not any(sign in str(error) for sign in _RACES):
+                raise
+            time.sleep(0.3)
+    return create()
+
+
+@contextmanager
+def study_errors(place: str | None) -> Iterator[None]:
+    """Turn what a study's storage raises into one line; what embedx raises passes."""
+    try:
+        yield
+    except EmbedxError:
+        raise
+    except Exception as error:  # sqlalchemy, its drivers, optuna and json each raise their own
+        if isinstance(error, ImportError) and str(place).startswith("postgres"):
+            raise MissingExtraError.for_extra("psycopg", "postgres", "a study on PostgreSQL") from error
+        reason = (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]
+        raise _refusal(place, f"{type(error).__name__}: {reason[:200]}") from error
+
+
+def _refusal(place: str | None, reason: str) -> ParameterError:
+    shown = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", str(place))
+    return ParameterError(
+        f"study {shown[:300]!r} cannot be opened: {reason}. Give a new file (study.db or study.journal), "
+        "or a database URL"
+    )
+
+
+def check_trials(study: optuna.Study, dimensions: Mapping[str, Dimension], metric: str, place: str | None) -> None:
+    """Refuse a study whose trials cannot be of this search: other parameters, or values that no trial has.
+
+    Raises
+    ------
+    ParameterError
+        There is such a trial; its number is said.
+    """
+    most = 1.0 if metric == "balanced_accuracy" else float("inf")
+    with study_errors(place):
+        for trial in study.get_trials(deepcopy=False):
+            for name, value in trial.params.items():
+                if name not in dimensions or not holds(dimensions[name], value):
+                    raise _refusal(place, f"trial {trial.number} has {name}={value!r:.60}, which is not tried here")
+            scores = [*trial.intermediate_values.values(), *(trial.values or ())]
+            if not all(0 <= score <= most for score in scores):
+                raise _refusal(place, f"trial {trial.number} has a {metric} of {scores[-1]:.4g}, which cannot be")
+
+
+def _require_file(place: str) -> None:
+    """Refuse what is no file before anything waits for it: a pipe would never answer."""
+    path = place if "://" not in place else place.removeprefix("sqlite:///").partition("?")[0]
+    if "://" in path or path in ("", ":memory:"):
+        return
+    longest = 255 - len(".lock") - 36 - len(".rename") - 8
+    if len(os.fsencode(os.path.basename(path))) > longest:
+        raise _refusal(place, f"its name is longer than {longest} bytes, which leaves none for the files beside it")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise _refusal(place, getattr(error, "strerror", None) or str(error)) from error
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        raise _refusal(place, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
 
 
 def _storage(place: str | None) -> Any:
@@ -141,7 +208,7 @@ def _storage(place: str | None) -> Any:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if "://" not in place and (place.endswith(_JOURNAL_SUFFIXES) or Path(place).name == "journal"):
             repair_journal(place)
-            return JournalStorage(JournalFileBackend(place))
+            return JournalStorage(JournalFileBackend(os.path.abspath(place), _lock(place)))
         return RDBStorage(
             _url(place),
             engine_kwargs={"connect_args": {"timeout": 60}} if "://" not in place else None,
@@ -153,9 +220,22 @@ def _storage(place: str | None) -> Any:
 
 def _url(place: str) -> str:
     """Return the URL of a database; PostgreSQL by the driver of the extra, whatever SQLAlchemy would take."""
-    if "://" not in place:
-        return f"sqlite:///{os.path.abspath(place)}"
-    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
+    if "://" in place:
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
+    url = f"sqlite:///{quote(os.path.abspath(place))}"  # ?, # and % mean something in a URL
+    return url.replace("{", "{{").replace("}", "}}")  # optuna fills a template in
+
+
+def _lock(place: str | os.PathLike[str]) -> JournalFileOpenLock:
+    """Return the lock of a journal, once one that leads nowhere is gone: optuna would wait for that one for ever."""
+    lock = f"{os.path.abspath(place)}.lock"
+    for _ in range(20):
+        if not os.path.islink(lock) or os.path.exists(lock):
+            break
+        time.sleep(0.1)
+    else:
+        Path(lock).unlink(missing_ok=True)
+    return JournalFileOpenLock(os.path.abspath(place))
 
 
 def repair_journal(place: str | os.PathLike[str]) -> int:
@@ -169,7 +249,7 @@ def repair_journal(place: str | os.PathLike[str]) -> int:
     path = Path(place)
     if not path.exists() or path.stat().st_size == 0:
         return 0
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _lock(path)
     lock.acquire()
     try:
         with path.open("rb+") as file:

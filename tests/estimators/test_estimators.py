@@ -162,5 +162,5 @@ def test_a_missing_label_is_no_class(clips, store, missing):
     if missing == "pd.NA":
         missing = pytest.importorskip("pandas", reason="needs pandas").NA
     missing = np.datetime64("NaT") if isinstance(missing, str) else missing
-    with pytest.raises(ParameterError, match="1 of 4 labels are missing, the first at position 2"):
+    with pytest.raises(DatasetError, match=r"1 of 4 labels are missing \(None, NaN or NA\), row 2"):
         AudioClassifier("logreg", encoder="tiny", store=store).fit(clips[0][:4], ["a", "b", missing, "a"])

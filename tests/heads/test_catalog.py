@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
-from embedx.errors import ParameterError
+from embedx.checks import require_labels, require_seed
+from embedx.errors import DatasetError, EmbedxWarning, ParameterError
 from embedx.heads import catalog
-from embedx.heads.catalog import CATALOG, HeadSpec, as_spec, default_parameters, make_head, search_space
+from embedx.heads.catalog import (
+    CATALOG,
+    HeadSpec,
+    as_spec,
+    check_parameters,
+    default_parameters,
+    fit_head,
+    make_head,
+    search_space,
+)
 from embedx.heads.layers import LayerSelector
 from embedx.heads.space import Choice, Integer, Real
 
@@ -89,3 +104,84 @@ def test_a_seed_reaches_every_head_that_takes_one():
     assert make_head(RandomForestClassifier(random_state=3), n_layers=1, random_state=7)[-1].random_state == 3
     for name in ("lgbm", "mlp"):
         assert make_head(name, n_layers=1, random_state=7)[-1].random_state == 7
+
+
+@pytest.mark.parametrize("head", [LinearSVC(), RidgeClassifier(), SVC(), VotingClassifier([("a", LinearSVC())])])
+def test_a_classifier_without_probabilities_is_refused_by_name(head):
+    with pytest.raises(ParameterError, match=f"{type(head).__name__} gives no probabilities") as caught:
+        as_spec(head)
+    assert "\n" not in str(caught.value)
+    as_spec(CalibratedClassifierCV(LinearSVC()))
+    as_spec(StackingClassifier([("a", LinearSVC())]))  # it makes its last step itself
+
+
+@pytest.mark.parametrize(
+    ("head", "params"),
+    [
+        ("logreg", {"C": "abc"}),
+        ("logreg", {"C": float("inf")}),
+        ("logreg", {"C": None}),
+        ("logreg", {"class_weight": {"a": "b"}}),
+        ("logreg", {"layer": None}),
+        ("logreg", {"layer": "\u0661-\u0662"}),
+        ("logreg", {"layer": 10**400}),
+        ("logreg", {"random_state": 1}),
+        ("logreg", {"n_layers": 1}),
+        ("logreg", {"head": 1}),
+        ("lgbm", {"num_leaves": 10**12}),
+        ("lgbm", {"n_estimators": 10**400}),
+        ("lgbm", {"reg_lambda": None}),
+        ("mlp", {"width": 2.0}),
+        ("mlp", {"norm": ["a"]}),
+        ("mlp", {"class_weight": 3}),
+        ("knn", {"n_neighbors": None}),
+        ("knn", {"n_neighbors": 0}),
+        ("knn", {"metric": "mahalanobis"}),
+        ("knn", {"weights": {"a": 1}}),
+    ],
+)
+def test_nonsense_is_one_line_before_any_training(head, params):
+    with pytest.raises(ParameterError) as caught:
+        check_parameters(head, params, n_layers=3)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_numbers_of_numpy_are_plain_numbers():
+    given = {"C": np.float32(0.5), "layer": np.int64(1), "class_weight": None}
+    found = check_parameters("logreg", given, n_layers=3)
+    assert {name: type(value) for name, value in found.items()} == {
+        "C": float,
+        "layer": int,
+        "class_weight": type(None),
+    }
+    assert Choice(tuple(np.arange(2))).options == (0, 1)
+    assert type(Choice(tuple(np.arange(2))).options[0]) is int
+
+
+def test_all_clips_vote_where_they_are_fewer_than_k():
+    X, y = np.random.default_rng(0).normal(size=(4, 3)), np.array(["a", "b", "a", "b"])
+    with pytest.warns(EmbedxWarning, match="all of them vote"):
+        head = make_head("knn", n_layers=1, n_neighbors=1000, weights="uniform").fit(X, y)
+    np.testing.assert_allclose(head.predict_proba(X), 0.5)
+    assert head[-1].n_neighbors_ == 4
+    assert head.get_params()["head__n_neighbors"] == 1000
+    with pytest.raises(ParameterError, match="asks 5 neighbours and has 4 clips"):
+        fit_head(KNeighborsClassifier(), X, y)
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), np.float64("nan"), pd.NA, pd.NaT])
+def test_missing_labels_name_their_rows(bad):
+    with pytest.raises(DatasetError, match=r"2 of 4 labels are missing .*rows 1, 3") as caught:
+        require_labels(["a", bad, "NA", bad])
+    assert "\n" not in str(caught.value)
+    require_labels(pd.Series(["a", "nan"]))
+    require_labels(np.array([1, 2]))
+
+
+@pytest.mark.parametrize("bad", [-1, 2**32, float("inf"), "1", True, 1.0])
+def test_seeds_that_no_library_takes(bad):
+    with pytest.raises(ParameterError, match="seed="):
+        require_seed(bad)
+    assert 0 <= require_seed(None) < 2**31
+    assert require_seed(np.random.RandomState(3)) == require_seed(np.random.RandomState(3))

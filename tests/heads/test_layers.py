@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,32 @@ def test_every_choice_is_allowed(n_layers):
     for layer in layer_choices(n_layers).options:
         assert LayerSelector(n_layers=n_layers, layer=layer).fit_transform(data).shape[1] in (3, n_layers * 3)
     assert "learned" in layer_choices(n_layers, learned=True).options
+
+
+@pytest.mark.parametrize("layer", [5, "mean", "2-4", "all"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_chosen_layers_are_what_a_cast_of_everything_gives(layer, dtype):
+    X = np.random.default_rng(0).normal(size=(40, 13 * 8)).astype(dtype)
+    full = X.astype(np.float64 if dtype == np.float64 else np.float32).reshape(40, 13, 8)
+    expected = {5: full[:, 5], "mean": full.mean(axis=1), "2-4": full[:, 2:5].mean(axis=1), "all": full.reshape(40, -1)}
+    found = LayerSelector(n_layers=13, layer=layer).fit_transform(X)
+    assert found.dtype == full.dtype
+    np.testing.assert_array_equal(found, expected[layer])
+
+
+def test_only_what_is_used_is_looked_at():
+    X = np.ones((6, 13 * 4), dtype=np.float16)
+    X[:, :4] = np.nan
+    assert (LayerSelector(n_layers=13, layer=5).fit(X).transform(X) == 1).all()
+    for layer in ("mean", 0, "all", "0-1"):
+        with pytest.raises(ValueError, match="NaN"):
+            LayerSelector(n_layers=13, layer=layer).fit(X)
+
+
+def test_no_copy_of_all_layers_is_made():
+    X = np.zeros((2000, 13 * 100), dtype=np.float16)
+    tracemalloc.start()
+    LayerSelector(n_layers=13).fit_transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * 2000 * 100 * 4, "one layer in float32, and what checks it"

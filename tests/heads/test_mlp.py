@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from embedx.errors import ParameterError
 from embedx.evaluation.splits import stratified_holdout
 from embedx.heads.catalog import make_head
 from embedx.heads.mlp import MLPClassifier, forward
-from embedx.heads.training import Settings, _arrays, _Network
+from embedx.heads.training import _arrays, _batches, _Network
 
 
 def blobs(n=90, n_classes=3, dim=6, gap=2.0, seed=0):
@@ -50,10 +53,7 @@ def test_it_stops_after_so_many_epochs_without_gain():
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("n_layers", [1, 3])
 def test_plain_numpy_gives_what_torch_gives(norm, n_layers):
-    settings = Settings(
-        n_layers=n_layers, n_hidden=2, width=7, dropout=0.5, norm=norm, learning_rate=1e-3, weight_decay=0.0,
-        batch_size=8, max_epochs=1, patience=1, device="cpu", seed=0,
-    )  # fmt: skip
+    settings = MLPClassifier(n_layers=n_layers, n_hidden=2, width=7, dropout=0.5, norm=norm)
     torch.manual_seed(0)
     network = _Network(settings, 6, 4)
     X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
@@ -82,9 +82,9 @@ def test_few_groups_cost_no_training_data(monkeypatch):
     X, y = blobs(n_classes=2)
     calls, original = [], training.train_network
 
-    def spy(settings, *data, train, valid, **options):
-        calls.append((settings.max_epochs, len(train), len(valid)))
-        return original(settings, *data, train=train, valid=valid, **options)
+    def spy(*data, train, valid, max_epochs, **options):
+        calls.append((max_epochs, len(train), len(valid)))
+        return original(*data, train=train, valid=valid, max_epochs=max_epochs, **options)
 
     monkeypatch.setattr(training, "train_network", spy)
     head = MLPClassifier(max_epochs=30).fit(X, y, groups=np.arange(90) // 45)
@@ -181,6 +181,48 @@ def test_bad_parameters_are_one_sentence(name, value):
     with pytest.raises(ParameterError, match=name) as caught:
         MLPClassifier(**{name: value}).fit(X, y)
     assert "\n" not in str(caught.value)
+
+
+def test_a_forked_child_trains_too():
+    """Threads do not survive a fork; a child of a process that has trained must not wait for them."""
+    X, y = blobs(n=600, dim=64)
+    torch.set_num_threads(2)
+    expected = MLPClassifier(max_epochs=2, device="cpu").fit(X, y).predict_proba(X)
+    torch.randn(800, 800) @ torch.randn(800, 800)  # the pool of the parent is awake
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(120)
+        with os.fdopen(into, "wb") as file:
+            file.write(MLPClassifier(max_epochs=2, device="cpu").fit(X, y).predict_proba(X).tobytes())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out, "rb") as file:
+        content = file.read()
+    assert os.waitpid(child, 0)[1] == 0, "the child was killed by its alarm, or failed"
+    np.testing.assert_allclose(np.frombuffer(content).reshape(expected.shape), expected, atol=1e-6)
+
+
+def test_threads_are_left_as_they_were():
+    X, y = blobs()
+    torch.set_num_threads(2)
+    MLPClassifier(max_epochs=1).fit(X, y)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("size", [4, 7, 32, 200])
+def test_every_clip_is_in_one_batch_of_an_epoch(size):
+    for n in (2, 8, 9, 29, 450):
+        rows = torch.arange(n)
+        batches = [batch[0] for batch in _batches([rows, rows], rows, size)]
+        assert sorted(torch.cat(batches).tolist()) == list(range(n))
+        assert all(1 < len(batch) <= size + 1 for batch in batches)
+
+
+def test_a_training_that_diverges_says_so():
+    X, y = blobs()
+    with pytest.raises(ValueError, match=r"learning_rate=1e\+30 is too high"):
+        MLPClassifier(learning_rate=1e30, norm="none", validation_fraction=0).fit(X * 1e6, y)
 
 
 @pytest.mark.gpu

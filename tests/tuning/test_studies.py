@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -171,3 +172,55 @@ def test_workers_have_names_of_their_own():
     assert host
     assert started == "" or int(started) > 0
     assert json.dumps(worker_name())
+
+
+@pytest.mark.parametrize("name", ["pipe.db", "pipe.journal", "folder.db", "folder.journal"])
+def test_what_is_no_file_is_refused_at_once(make_dataset, tmp_path, name):
+    place = tmp_path / name
+    os.mkfifo(place) if name.startswith("pipe") else place.mkdir()
+    with pytest.raises(ParameterError, match=f"it is a {name.partition('.')[0]}, not a file") as caught:
+        tune("logreg", make_dataset(), n_trials=1, study=str(place))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ParameterError, match="not a file"):
+        tune("logreg", make_dataset(), n_trials=1, study=f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["x" * 252 + ".db", "x" * 247 + ".journal", "\0.db"])
+def test_names_that_no_file_has(make_dataset, tmp_path, name):
+    with pytest.raises(ParameterError, match="cannot be opened"):
+        tune("logreg", make_dataset(), n_trials=1, study=str(tmp_path / name))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["what?x=1.db", "a#b%20c.db", "{brace}.db", "what?.journal"])
+def test_a_study_lies_where_it_was_said(make_dataset, tmp_path, name):
+    for n_trials in (1, 2):
+        assert tune("majority", make_dataset(), n_trials=n_trials, study=str(tmp_path / name)).n_trials == 1
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("update trial_params set param_value=999999 where param_name='C'", "has C=999999"),
+        ("update trial_params set param_name='gamma' where param_name='C'", "has gamma="),
+        ("update trial_values set value=-1e308", "has a log_loss of -1e"),
+        ("update trial_params set distribution_json='not json'", "cannot be opened"),
+        ("update trials set state='STRANGE'", "cannot be opened"),
+        ("drop table trial_values", "no such table"),
+    ],
+)
+def test_trials_of_another_search_are_refused(make_dataset, tmp_path, change, message):
+    place = tmp_path / "study.db"
+    tune("logreg", make_dataset(), n_trials=2, study=str(place))
+    with sqlite3.connect(place) as database:
+        database.execute(change)
+    with pytest.raises(ParameterError, match=message) as caught:
+        tune("logreg", make_dataset(), n_trials=3, study=str(place))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lock_that_leads_nowhere_is_taken_away(make_dataset, tmp_path):
+    (tmp_path / "study.journal.lock").symlink_to("gone/study.journal")
+    assert tune("majority", make_dataset(), n_trials=1, study=str(tmp_path / "study.journal")).n_trials == 1
+    assert not os.path.lexists(tmp_path / "study.journal.lock")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
+import optuna
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-from embedx.errors import DatasetError, ParameterError
+from embedx.errors import DatasetError, EmbedxWarning, ParameterError
 from embedx.heads.space import Choice, Integer, Real
 from embedx.tuning import BUDGETS, tune
 from embedx.tuning.objective import FOLD_STEP
+from embedx.tuning.pruners import SameStepPruner
 
 
 def facts(tuned):
@@ -134,16 +138,82 @@ def test_progress_says_the_best_so_far(make_dataset):
     assert best == sorted(best, reverse=True)
 
 
+class Picky(LogisticRegression):
+    """Refuses what lies above its limit, and clips of too few."""
+
+    def fit(self, X, y, sample_weight=None):
+        if self.C > 1 or len(X) < 10:
+            raise ValueError(f"C={self.C} is too much for {len(X)} clips")
+        return super().fit(X, y, sample_weight)
+
+
 def test_parameters_that_a_head_refuses_cost_a_trial_not_the_study(make_dataset):
-    tuned = tune("knn", make_dataset(n=12, groups=False), n_trials=12, n_folds=3, seed=1)
+    space = {"C": Real(0.01, 100.0, log=True)}
+    tuned = tune(Picky(C=0.1), make_dataset(), n_trials=12, n_folds=3, seed=1, space=space)
     assert {t["state"] for t in tuned.history} >= {"complete", "fail"}
-    assert tuned.params["n_neighbors"] <= 8
+    assert tuned.params["C"] <= 1
 
 
-def test_defaults_that_a_head_refuses_are_one_sentence(make_dataset):
-    with pytest.raises(DatasetError, match="head 'knn' cannot learn from these clips") as caught:
-        tune("knn", make_dataset(n=6, n_classes=3, groups=False), n_trials=3)
+def test_clips_that_a_head_refuses_are_one_sentence(make_dataset):
+    with pytest.raises(DatasetError, match=r"head 'Picky' cannot learn from these clips: C=0\.1 is too much") as caught:
+        tune(Picky(C=0.1), make_dataset(n=6, groups=False), n_trials=3)
     assert "\n" not in str(caught.value)
+
+
+def test_fewer_clips_than_neighbours_stop_no_trial(make_dataset):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EmbedxWarning)
+        tuned = tune("knn", make_dataset(n=6, n_classes=3, groups=False), n_trials=4)
+    assert {t["state"] for t in tuned.history} <= {"complete", "pruned"}
+
+
+@pytest.mark.parametrize("n_rare", [1, 2])
+def test_a_rare_class_stops_no_trial(make_dataset, n_rare):
+    dataset = make_dataset(n_classes=2, groups=False)
+    common = [i for i, source in enumerate(dataset.sources) if source.label == "class 0"]
+    rare = [i for i, source in enumerate(dataset.sources) if source.label == "class 1"][:n_rare]
+    two = [replace(s, label="class 2") if i % 4 == 0 else s for i, s in enumerate(dataset.sources)]
+    tuned = tune("logreg", replace(dataset, sources=tuple(two)).take(sorted([*common, *rare])), n_trials=2)
+    assert all(t["state"] == "complete" for t in tuned.history)
+    assert tuned.value < 2, "a clip of a class that its fold did not learn costs 16 nats, and says nothing"
+
+
+class Scripted(LogisticRegression):
+    """Notes at every fit which C is tried."""
+
+    fits: ClassVar[list[float]] = []
+
+    def fit(self, X, y, sample_weight=None):
+        self.fits.append(round(self.C, 9))
+        return super().fit(X, y, sample_weight)
+
+
+def test_hyperband_shares_out_folds(make_dataset):
+    """Hopeless trials end at different rungs, after 1, 2 or 4 folds; the defaults are finished."""
+    space = {"C": Real(1e-6, 10.0, log=True), "layer": Choice((1,))}
+    tuned = tune(Scripted(C=1.0), make_dataset(n=90, gap=0.8), n_trials=30, space=space, pruner="hyperband")
+    ends = [t["last_step"] for t in tuned.history if t["state"] == "pruned"]
+    assert tuned.history[0]["state"] == "complete"
+    assert tuned.history[0]["last_step"] == 5
+    assert set(ends) <= {1, 2, 4}
+    assert len(set(ends)) > 1, "everything was decided at one step"
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_folds_are_compared_with_the_same_folds(direction):
+    """The first fold is easy for everyone: having been good there saves nobody at the second."""
+    sign = 1 if direction == "minimize" else -1
+    study = optuna.create_study(direction=direction, pruner=SameStepPruner())
+    for shift in range(6):
+        steps = {FOLD_STEP + 1: sign * (0.1 + shift / 100), FOLD_STEP + 2: sign * (1.0 + shift / 100)}
+        study.add_trial(optuna.trial.create_trial(value=sign * 1.0, intermediate_values=steps))
+    for second, expected in ((0.9, False), (1.5, True)):
+        trial = study.ask()
+        trial.report(sign * 0.1, FOLD_STEP + 1)
+        assert not trial.should_prune()
+        trial.report(sign * second, FOLD_STEP + 2)
+        assert trial.should_prune() is expected
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +221,10 @@ def test_defaults_that_a_head_refuses_are_one_sentence(make_dataset):
     [
         ({"metric": "acuracy"}, "unknown metric"),
         ({"pruner": "median "}, "did you mean 'median'"),
-        ({"n_trials": 0}, "n_trials is 0"),
-        ({"n_folds": 1}, "n_folds is 1"),
-        ({"timeout_seconds": 0.0}, "timeout_seconds is 0"),
-        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"n_trials": 0}, "n_trials=0"),
+        ({"n_folds": 1}, "n_folds=1"),
+        ({"timeout_seconds": 0.0}, "timeout_seconds=0"),
+        ({"n_jobs": 0}, "n_jobs=0"),
     ],
 )
 def test_bad_options(make_dataset, options, message):

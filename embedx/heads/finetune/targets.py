@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from embedx.checks import require_labels
 from embedx.errors import DatasetError
 from embedx.evaluation.splits import stratified_holdout
 from embedx.heads.finetune.clips import as_sources
@@ -71,6 +72,7 @@ def read_targets(X: Any, y: Any, sample_weight: Any, groups: Any, settings: Sett
         Other numbers of clips and labels, no clips, or a single class.
     """
     sources = as_sources(X)
+    require_labels(y)
     labels = column_or_1d(y)
     if not len(sources) or len(labels) != len(sources):
         raise DatasetError(
