@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.labels import read_labels
+from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.progress import ProgressBar
 from embedx.errors import DatasetError, ParameterError
 
@@ -33,6 +33,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--label-column", metavar="NAME", help="column of --labels with the class")
     data.add_argument("--group-column", metavar="NAME", help="column of --labels with what must not be cut apart")
     data.add_argument("--split-column", metavar="NAME", help="column of --labels with train, valid and test")
+    add_segment_arguments(data, of="--labels")
     data.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class first")
     data.add_argument("--valid-fraction", type=float, metavar="F", help="hold out this share to judge on, by group")
     data.add_argument("--layers", help="only these layers of the store, such as 0,4,8")

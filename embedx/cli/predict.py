@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
 from embedx.errors import ManifestError, ParameterError
 
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "clips", nargs="+", metavar="FILES|FOLDER|CSV|-", help="audio; - reads one path a line from standard input"
     )
+    parser.add_argument("--path-column", metavar="NAME", help="column of the CSV that holds the path")
+    add_segment_arguments(parser)
     parser.add_argument("--csv", metavar="FILE", help="write the rows to a CSV file")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of CSV")
     parser.add_argument("--proba", action="store_true", help="add the probability of every class")
@@ -46,14 +49,14 @@ def run(args: argparse.Namespace) -> int:
 
     model = Model.load(args.model, trusted=args.trust)
     _require_writable(args.csv)
-    manifest, shown_below = _read_clips(args.clips)
+    manifest, shown_below = _read_clips(args.clips, named_columns(args, "path"))
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     with ProgressBar("predict", unit="clips") as bar:
         predictions = model.predictions(manifest, resources=resources, progress=bar)
     _write(args, list(_rows(predictions, shown_below, args.proba)))
     if predictions.n_failed:
         print(f"{predictions.n_failed} of {len(predictions)} clips failed: see column 'error'", file=sys.stderr)
-    return 3 if predictions.n_failed else 0
+    return 3 if predictions.n_failed or manifest.n_bad_names else 0
 
 
 def _require_writable(place: str | None) -> None:
@@ -66,7 +69,7 @@ def _require_writable(place: str | None) -> None:
         raise ParameterError(f"--csv {place} cannot be written: {error.strerror}") from error
 
 
-def _read_clips(places: list[str]) -> tuple[Manifest, Path | None]:
+def _read_clips(places: list[str], columns: dict[str, Any]) -> tuple[Manifest, Path | None]:
     """Return what to label, and the folder that its paths are shown below."""
     from embedx.manifest import Manifest, read_manifest
 
@@ -76,9 +79,10 @@ def _read_clips(places: list[str]) -> tuple[Manifest, Path | None]:
             raise ManifestError("standard input holds no path: give one path a line")
         return Manifest.from_paths(listed), None
     if len(places) == 1 and Path(places[0]).is_dir():
-        return read_manifest(places[0]), Path(places[0])
-    if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv"):
-        return read_manifest(places[0], label_column="", group_column="", split_column="", must_exist=False), None
+        return read_manifest(places[0], **columns), Path(places[0])
+    if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv", ".txt"):
+        nothing = dict.fromkeys(("label_column", "group_column", "split_column"), "")
+        return read_manifest(places[0], **columns, **nothing, must_exist=False), None
     missing = [place for place in places if not Path(place).is_file()]
     if missing:
         what = "is a folder: give one folder alone" if Path(missing[0]).is_dir() else "does not exist"

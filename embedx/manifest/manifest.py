@@ -12,7 +12,7 @@ from typing import Any
 
 from embedx.errors import ManifestError
 from embedx.manifest.columns import Columns, choose_roles, clip_rows
-from embedx.manifest.paths import is_text, relative_uri
+from embedx.manifest.paths import is_text, relative_uri, shorten
 from embedx.manifest.source import Source, require_short, unique_sources
 from embedx.manifest.table import Table
 
@@ -70,6 +70,22 @@ class Manifest(Sequence[Source]):
     def path_of(self, source: Source) -> Path:
         """Return where the source's file lies."""
         return self.root / source.uri
+
+    def require_labels(self, where: object = "the labels") -> None:
+        """Refuse a manifest in which no clip has a label.
+
+        Raises
+        ------
+        ManifestError
+            With the columns that were read as nothing, one of which may hold the labels.
+        """
+        if any(source.label is not None for source in self.sources):
+            return
+        if "label" in self.columns:
+            raise ManifestError(f"{where}: no clip has a label, the column {self.columns['label']!r} is empty")
+        unread = shorten(", ".join(map(repr, self.unread)))
+        way = f"name one of its columns with --label-column: {unread}" if unread else "give one with a label column"
+        raise ManifestError(f"{where}: nothing was read as the label: {way}")
 
     @property
     def hash(self) -> str:
