@@ -66,12 +66,12 @@ def print_preview(args: argparse.Namespace, manifest: Manifest, options: dict[st
 def _clips(manifest: Manifest) -> Iterator[str]:
     n_files = len({source.uri for source in manifest})
     n_segments = sum(source.start_seconds > 0 or source.stop_seconds is not None for source in manifest)
-    yield f"clips: {len(manifest):,} of {n_files:,} files" + (f", {n_segments:,} are segments" if n_segments else "")
+    yield f"clips: {len(manifest):,}; files: {n_files:,}; segments of files: {n_segments:,}"
     yield _counted("labels", [source.label for source in manifest], "none: no clip is labelled")
     nothing = "none: clips of one file stay together, what else belongs together is not known"
     groups = Counter(source.group for source in manifest)
     n_without = groups.pop(None, 0)
-    without = f", {n_without:,} clips have none" if n_without else ""
+    without = f"; clips without one: {n_without:,}" if n_without else ""
     yield f"groups: {len(groups):,}{without}" if groups else f"groups: {nothing}"
     yield _counted("parts", [source.split for source in manifest], "none")
 
@@ -83,7 +83,7 @@ def _counted(what: str, values: Sequence[str | None], nothing: str) -> str:
         return f"{what}: {nothing}"
     named = [f"{name} ({n:,})" for name, n in counts.most_common(_MOST_NAMES)]
     more = [f"{len(counts) - _MOST_NAMES:,} more"] if len(counts) > _MOST_NAMES else []
-    without = [f"none for {n_without:,} clips"] if n_without else []
+    without = [f"none ({n_without:,})"] if n_without else []
     return f"{what}: {len(counts):,}: {', '.join([*named, *more, *without])}"
 
 

@@ -209,7 +209,7 @@ def _read_sources(args: argparse.Namespace) -> Manifest:
     for note in manifest.notes:
         print(printable(note))
     if manifest.n_repeats:
-        print(f"{manifest.n_repeats} rows repeat an earlier clip and were left out")
+        print(f"rows that repeat an earlier clip, left out: {manifest.n_repeats:,}")
     return _without_missing(manifest) if args.skip_missing else manifest
 
 

@@ -124,5 +124,5 @@ def _audio_beside(place: Path, why: str) -> Path:
     what = f"several lie beside it ({', '.join(path.name for path in found)})" if found else "none lies beside it"
     raise ManifestError(
         f"{place}: {why}; audio of the same name is taken, but {what}. Put the recording there, named "
-        f"{place.stem}.wav or the like, or give a CSV with the columns path, start, stop and label"
+        f"{place.name.split('.')[0]}.wav or the like, or give a CSV with the columns path, start, stop and label"
     )

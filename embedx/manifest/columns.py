@@ -190,9 +190,10 @@ def _warn_of_unread(
         role = _unread_role(name, chosen)
         if role is not None and wanted.get(role) != "" and any(map(is_time, table.column(name))):
             what = "whole files are used" if not {"start", "stop"} & chosen.keys() else "segments may be too long"
+            way = f"Read it with --{role}-column {name!r}" if unit_of(name) else "Write it in seconds"
             warn(
-                f"{table.place}: column {name!r} looks like time and was not read: {what}. Read it with "
-                f"--{role}-column {name!r}, or say that it is something else with --{role}-column ''"
+                f"{table.place}: column {name!r} looks like time and was not read: {what}. {way}, or say that it is "
+                f"something else with --{role}-column ''"
             )
     others = [name for name in unread if looks_like(name) is None]
     if "label" not in chosen and wanted.get("label") is None and others:

@@ -125,8 +125,12 @@ def find_beside(place: Path) -> list[Path]:
     return []
 
 
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n:,} files"
+
+
 def _count(endings: Counter[str]) -> str:
-    ordered = endings.most_common()
+    ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     told = [f"{n:,} {ending or 'without ending'}" for ending, n in ordered[:_TOLD]]
     rest = sum(n for _, n in ordered[_TOLD:])
     return ", ".join([*told, *([f"{rest:,} others"] if rest else [])])
@@ -147,10 +151,10 @@ def _warn_left_out(folder: Path, listing: _Listing, layout: Layout, names: Seque
     told = []
     if listing.bad_names:
         shown = os.fsencode(listing.bad_names[0]).decode("utf-8", "backslashreplace")
-        told.append(f"{len(listing.bad_names)} files have names that are not UTF-8 ({shorten(shown)!r}): rename them")
+        told.append(f"left out, as their names are not UTF-8: {_files(len(listing.bad_names))} ({shorten(shown)})")
     if listing.closed:
         shown = shorten(", ".join(map(repr, sorted(listing.closed)[:_TOLD])))
-        told.append(f"{len(listing.closed)} folders are links or may not be read ({shown}): name what they lead to")
+        told.append(f"left out, as they are links or may not be read: the folders {shown}: give what they lead to")
     empty = _empty_classes(listing, layout, names)
     if empty:
         odd = Counter({ending: n for ending, n in listing.other.items() if ending not in OTHER_SUFFIXES})

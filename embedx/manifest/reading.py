@@ -107,8 +107,10 @@ def _require_files(place: Path, manifest: Manifest) -> None:
     if not missing:
         return
     first = missing[0]
-    if "://" in first.replace(":/", "://", 1):
-        raise ManifestError(f"{place} lists links ({shorten(first)!r}): fetch them first with embedx download")
+    if first.lower().startswith(("http:/", "https:/", "s3:/", "gs:/")):
+        raise ManifestError(
+            f"{place} lists links ({shorten(first.replace(':/', '://', 1))!r}): fetch them first with embedx download"
+        )
     raise ManifestError(
         f"{place}: {len(missing):,} of {len(manifest):,} files are missing, the first is {shorten_path(first)!r} "
         f"(looked in {manifest.root}). Correct the paths, or leave them out with --skip-missing"

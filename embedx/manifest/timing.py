@@ -100,14 +100,14 @@ def parse_seconds(
 
 
 def _number(text: str) -> float:
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        days, hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-        return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
     try:
         return float(text)
     except ValueError:
+        clock = _CLOCK.fullmatch(text)
+    if clock is None:
         return math.nan
+    days, hours, minutes, seconds = (float(part or 0) for part in clock.groups())
+    return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
 
 
 def is_time(text: str) -> bool:
