@@ -9,10 +9,10 @@ from pathlib import Path
 
 from embedx.download.links import Link, read_link
 from embedx.errors import ManifestError
-from embedx.manifest.columns import choose_columns
+from embedx.manifest.columns import choose_columns, choose_times
 from embedx.manifest.paths import shorten
 from embedx.manifest.table import read_table
-from embedx.manifest.timing import parse_seconds
+from embedx.manifest.timing import parse_seconds, unit_of
 
 __all__ = ["LinkRow", "read_rows"]
 
@@ -92,6 +92,7 @@ def read_rows(
     place = Path(location)
     table = read_table(place, needs="a column of links")
     columns = choose_columns(table.place, table.header, _USUAL_NAMES, {"url": url_column, "label": label_column})
+    choose_times(table, columns, {"duration": ""})  # a length is often that of the whole video
     if "url" not in columns:
         raise ManifestError(
             f"{place} has no column of links (its columns: {shorten(', '.join(table.header))}): "
@@ -111,7 +112,9 @@ def _repaired(row: LinkRow, repairs: Mapping[str, str]) -> LinkRow:
 def _row(place: Path, number: int, text: Mapping[str, str], columns: Mapping[str, str], allow_private: bool) -> LinkRow:
     link = read_link(text["url"], root=place.parent, allow_private=allow_private)
     times = {
-        role: parse_seconds(place, number, columns[role], text[role]) for role in ("start", "stop") if role in columns
+        role: parse_seconds(place, number, columns[role], text[role], unit=unit_of(columns[role]) or 1.0)
+        for role in ("start", "stop")
+        if role in columns
     }
     row = LinkRow(number, link, text.get("label") or None, title=text.get("title", ""), **times)
     if row.stop is not None and row.stop <= (row.start or 0.0):

@@ -15,7 +15,7 @@ from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
 from embedx.manifest.timing import is_seconds, is_time, looks_like, meaning, parse_seconds, unit_of
 
-__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "clip_rows", "warn"]
+__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows", "warn"]
 
 TIMES: tuple[str, ...] = ("start", "stop", "duration")
 ROLES = ("path", *KNOWN, *TIMES)
@@ -132,7 +132,7 @@ def choose_roles(table: Table, wanted: Mapping[str, str | None]) -> Columns:
     chosen = choose_columns(place, header, _USUAL, wanted)
     if "path" not in chosen:
         raise ManifestError(_no_path(place, header))
-    _choose_times(table, chosen, wanted)
+    choose_times(table, chosen, wanted)
     chosen = {role: chosen[role] for role in ROLES if role in chosen}
     unread = tuple(name for name in header if name.strip() and name not in chosen.values())
     _warn_of_unread(table, chosen, unread, wanted)
@@ -147,8 +147,18 @@ def _no_path(place: str, header: Sequence[str]) -> str:
     return told
 
 
-def _choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str | None]) -> None:
-    """Add the columns that begin and end a segment where their names say it in other words."""
+def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str | None]) -> None:
+    """Add the columns that begin and end a segment where their names say it in other words.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    chosen : dict of str to str
+        Column by role; changed.
+    wanted : mapping of str to str or None
+        Names that were given, by role.
+    """
     found: dict[str, str] = {}
     for name in reversed(table.header):
         kind = meaning(name)

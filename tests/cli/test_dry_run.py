@@ -2,11 +2,18 @@
 
 import argparse
 
+import numpy as np
 import pytest
 
 from embedx.cli import main
 from embedx.cli.labels import read_labels
-from embedx.errors import ManifestError
+from embedx.dataset import load_embeddings
+from embedx.errors import DatasetError, ManifestError
+from embedx.files import hash_file
+from embedx.manifest import read_manifest
+from embedx.recipe import Recipe
+from embedx.store.rows import Embedded, FileStamp
+from embedx.store.store import EmbeddingStore
 from embedx.testing import make_tone, write_wav
 
 
@@ -59,6 +66,48 @@ def test_it_names_the_roles_of_columns_and_needs_no_output(folder, capsys):
         assert expected in lines
 
 
+@pytest.fixture
+def store(folder):
+    """A store that has rows of both clips."""
+    manifest = read_manifest(folder)
+    recipe = Recipe(encoder="tiny", revision="bundled", weights_sha256="ab" * 32, layers=(0, 2))
+    with EmbeddingStore(folder.parent / "e.h5", recipe, root=manifest.root) as store:
+        for source in manifest:
+            rows, control, zero = np.ones((1, 2, 4), np.float32), np.ones((1, 128), np.float32), np.zeros(1)
+            digest = hash_file(manifest.path_of(source))
+            status = manifest.path_of(source).stat()
+            stamp = FileStamp(digest, status.st_size, status.st_mtime_ns)
+            store.append([Embedded(source, stamp, rows, control, zero, zero + 1)], environment={})
+        store.publish()
+    return folder.parent / "e.h5"
+
+
+def test_it_counts_what_a_store_has_already(folder, store, capsys):
+    before = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")}
+    lines = lines_of(capsys, folder, "-o", store)
+    assert {path: path.stat().st_mtime_ns for path in folder.parent.rglob("*")} == before
+    assert f"{store}: has 2 of these clips; they are computed again only where a file has changed" in lines
+    assert main(["extract", str(folder), "-o", str(store), "--dry-run", "--pooling", "mean+std"]) == 2
+    assert "was made by another recipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("path,language\ndog/1.wav,en\n", ManifestError, "nothing was read as the label: .*'language'"),
+        ("path,label\nDOG/1.wav,en\n", DatasetError, r"first clip: .*/cat/1\.wav, first label row: .*/DOG/1\.wav"),
+        ("path,label,start,stop\ndog/1.wav,en,0,1\n", DatasetError, r"first label row: .*dog/1\.wav#0-1\)"),
+        ("path,label\ndog/1.wav,\nx.wav,y\n", DatasetError, "the labels name have no label there"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::embedx.errors.EmbedxWarning")
+def test_labels_that_fit_no_clip_say_what_is_wrong(folder, store, text, kind, message):
+    table = folder / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(kind, match=message):
+        load_embeddings(store, labels=table)
+
+
 def test_an_encoder_that_is_not_here_is_not_fetched(folder, capsys):
     lines = lines_of(capsys, folder, "--encoder", "nobody/there-is-no-such")
     assert any("disk: not known, nobody/there-is-no-such has not been fetched yet" in line for line in lines)
@@ -75,6 +124,7 @@ def test_without_a_dry_run_an_output_is_needed(folder, capsys):
     assert "no output was named" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::embedx.errors.EmbedxWarning")
 def test_labels_without_a_label_column_blame_the_column(folder):
     table = folder / "clips.csv"
     table.write_text("path,language\ndog/1.wav,en\ncat/1.wav,es\n")

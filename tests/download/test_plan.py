@@ -254,3 +254,17 @@ def test_the_list_that_the_project_grew_from(shared_data):
     assert len(plan.conflicts) == 5
     assert len(plan.asks) == 2035
     assert is_stripped(plan)
+
+
+def test_sections_of_videos_are_known_by_other_names_too(write_csv):
+    plan = plan_links(
+        write_csv([(GOOD, "1.5", "3", "99", "a")], header=("link", "Start (s)", "end_time", "duration", "label"))
+    )
+    assert [(row.start, row.stop) for row in plan.rows] == [(1.5, 3.0)]
+
+
+def test_a_comma_that_is_not_quoted_is_refused_as_in_a_manifest(write_csv):
+    csv = write_csv([(GOOD, "a")], header=("link", "category"))
+    csv.write_text(f"link,title,category\n{GOOD},one, two,a\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"row 2: 'a' stands beyond the 3 columns"):
+        plan_links(csv)
