@@ -99,10 +99,14 @@ def choose_columns(
             guess = next(free, None)
             if guess is not None:
                 chosen[role] = guess
+    _require_single(place, header, chosen)
+    return chosen
+
+
+def _require_single(place: str, header: Sequence[str], chosen: Mapping[str, str]) -> None:
     for role, name in chosen.items():
         if header.count(name) > 1:
             raise ManifestError(f"{place} has {header.count(name)} columns {name!r} (read as {role}): rename one")
-    return chosen
 
 
 def _named(place: str, header: Sequence[str], name: str) -> str:
@@ -177,6 +181,7 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     if "duration" in free and "duration" in found and "start" in chosen and "stop" not in chosen:
         chosen["duration"] = found["duration"]
     _require_one_end(table.place, chosen, wanted)
+    _require_single(table.place, table.header, chosen)
     for role in TIMES:
         if role in chosen and unit_of(chosen[role]) is None:
             raise ManifestError(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedx.errors import ManifestError
-from embedx.manifest.columns import Columns, choose_roles, clip_rows
+from embedx.errors import ManifestError, unknown_name
+from embedx.manifest.columns import ROLES, Columns, choose_roles, clip_rows
 from embedx.manifest.paths import is_text, relative_uri, shorten
 from embedx.manifest.source import Source, require_short, unique_sources
 from embedx.manifest.table import Table
@@ -171,6 +171,10 @@ class Manifest(Sequence[Source]):
 
 
 def _wanted(columns: Mapping[str, str | None]) -> dict[str, str | None]:
+    allowed = [f"{role}_column" for role in ROLES]
+    odd = next((name for name in columns if name not in allowed), None)
+    if odd is not None:
+        raise ManifestError(unknown_name("argument", odd, allowed))
     return {name.removesuffix("_column"): value for name, value in columns.items()}
 
 

@@ -97,6 +97,11 @@ def test_samples_are_not_taken_for_seconds(write):
         read(write("path,label,start_sample\na.wav,dog,16000\n"), start_column="start_sample")
 
 
+def test_two_columns_of_one_name_are_refused(write):
+    with pytest.raises(ManifestError, match=r"has 2 columns 'start_time' \(read as start\)"):
+        read(write("path,label,start_time,start_time\na.wav,dog,1,2\n"))
+
+
 def test_a_cell_that_is_no_time_is_an_error_where_the_others_are(write):
     with pytest.raises(ManifestError, match="row 3, column 'start_time': 'soon' is no number of seconds"):
         read(write("path,label,start_time\na.wav,dog,1\nb.wav,dog,soon\n"))
@@ -156,6 +161,8 @@ def test_a_data_frame_is_a_table(tmp_path):
     )
     manifest = Manifest.from_dataframe(frame, root=tmp_path)
     assert [(source.id, source.label) for source in manifest] == [("a.wav#0.5-1", "dog"), ("b.wav#0-2", None)]
+    with pytest.raises(ManifestError, match="unknown argument 'labels_column': did you mean 'label_column'"):
+        Manifest.from_dataframe(frame, labels_column="x")
     times = [pandas.to_timedelta([begin, begin + 1], unit="s") for begin in (0, 1)]
     audb = pandas.DataFrame(
         {"class": ["x", "y"]},
