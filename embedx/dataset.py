@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedx.checks import require_number, require_seed
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
-from embedx.manifest import Manifest, Source, read_manifest, with_labels
+from embedx.manifest import Manifest, Source, read_manifest, shorten_pair, with_labels
 from embedx.pooling import pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
@@ -424,6 +424,7 @@ def _warn_left_out(n_left_out: int, n_all: int, where: str) -> None:
 
 def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dataset:
     manifest = labels if isinstance(labels, Manifest) else read_manifest(labels, must_exist=False)
+    manifest.require_labels("the labels" if isinstance(labels, Manifest) else labels)
     absolute = Manifest(tuple(replace(source, uri=str(manifest.path_of(source))) for source in manifest), manifest.root)
     root = Path(dataset.root)
     located = [replace(source, uri=str(root / source.uri)) for source in dataset.sources]
@@ -435,8 +436,12 @@ def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dat
             "Name it with --label-column NAME"
         )
     if all(source.label is None for source in found):
+        named = {source.key for source in absolute} & {source.key for source in located}
+        if named:
+            raise DatasetError(f"the {len(named)} clips of the store that the labels name have no label there")
+        clip, row = shorten_pair(located[0].id, absolute[0].id)
         raise DatasetError(
-            f"the labels name none of the {len(dataset)} clips (first clip: {located[0].uri}, "
-            f"first label row: {absolute[0].uri}): their paths must lead to the same files"
+            f"the labels name none of the {len(dataset)} clips (first clip: {clip}, first label row: {row}): "
+            "paths must lead to the same files, and segments begin and end alike"
         )
     return dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.labels import read_labels
+from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError, count
 
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-column", help="column of --labels with the class")
     parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
     parser.add_argument("--split-column", help="column of --labels with predefined parts or folds")
+    add_segment_arguments(parser, of="--labels")
     parser.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class first")
     parser.add_argument("--valid-fraction", type=float, help="judge on one held-out part of this size, not on folds")
     parser.add_argument("--layers", help="only these layers of the store, such as 0,4,8")

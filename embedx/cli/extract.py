@@ -9,9 +9,11 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.terminal import interrupted_means, show
+from embedx.errors import ParameterError
 
 if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
@@ -27,8 +29,12 @@ _MOST_NAMED = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("sources", help="folder of audio (first subfolder = label) or CSV with a path column")
-    parser.add_argument("-o", "--output", required=True, help="HDF5 store; an existing one is gone on with")
+    parser.add_argument(
+        "sources",
+        help="folder of audio (first subfolder = label; train/dog is a part and a label), CSV with a path column, "
+        "selection table of Raven, or label file of Audacity",
+    )
+    parser.add_argument("-o", "--output", help="HDF5 store; an existing one is resumed (needed but with --dry-run)")
     _add_recipe_arguments(parser.add_argument_group("what is computed (recorded; a store keeps its own)"))
     _add_source_arguments(parser.add_argument_group("which clips"))
     _add_machine_arguments(parser.add_argument_group("how fast (changes no number)"))
@@ -50,7 +56,13 @@ def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
 
 def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
     for name in ("path", "label", "group", "split"):
-        group.add_argument(f"--{name}-column", metavar="NAME", help=f"column of the CSV that holds the {name}")
+        group.add_argument(
+            f"--{name}-column", metavar="NAME", help=f"column of the CSV that holds the {name}; '' reads none"
+        )
+    add_segment_arguments(group)
+    group.add_argument(
+        "--dry-run", action="store_true", help="only say what would be read and computed; nothing is written"
+    )
     group.add_argument("--skip-missing", action="store_true", help="leave files out that are not there")
     group.add_argument("--retry-failed", action="store_true", help="try clips again that failed in an earlier run")
     group.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
@@ -89,7 +101,6 @@ def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
 
 def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
     """Read the options of a cluster, and refuse them where there is none."""
-    from embedx.errors import ParameterError
     from embedx.extract.options import ClusterOptions
 
     names = ("address", "gpus_per_worker", "cpus_per_worker", "max_workers", "unit_timeout", "parts")
@@ -121,7 +132,14 @@ def run(args: argparse.Namespace) -> int:
     from embedx.recipe import Resources
 
     cluster = _cluster_options(args)
+    if not args.dry_run and not args.output:
+        raise ParameterError("no output was named: give the path of an HDF5 file with -o, such as emb.h5")
     manifest = _read_sources(args)
+    if args.dry_run:
+        from embedx.cli.dry_run import print_preview
+
+        print_preview(args, manifest, _recipe_options(args))
+        return 3 if manifest.n_bad_names else 0
     resources = Resources(
         device=args.device,
         devices=args.devices,
@@ -143,18 +161,24 @@ def run(args: argparse.Namespace) -> int:
             cluster=cluster,
             shard=args.shard,
             progress=bar,
-            layers=args.layers,
-            pooling=args.pooling,
-            window_seconds=args.window,
-            hop_seconds=args.hop,
-            min_tail_seconds=args.min_tail,
-            offset=args.offset,
-            max_seconds=args.max_seconds,
-            store_dtype=args.store_dtype,
-            compute_dtype=args.dtype,
+            **_recipe_options(args),
         )
     _print_report(report)
-    return 3 if report.failures or report.n_failed_before else 0
+    return 3 if report.failures or report.n_failed_before or manifest.n_bad_names else 0
+
+
+def _recipe_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "layers": args.layers,
+        "pooling": args.pooling,
+        "window_seconds": args.window,
+        "hop_seconds": args.hop,
+        "min_tail_seconds": args.min_tail,
+        "offset": args.offset,
+        "max_seconds": args.max_seconds,
+        "store_dtype": args.store_dtype,
+        "compute_dtype": args.dtype,
+    }
 
 
 @contextlib.contextmanager
@@ -177,18 +201,16 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 def _read_sources(args: argparse.Namespace) -> Manifest:
     from embedx.manifest import read_manifest
 
-    manifest = read_manifest(
-        args.sources,
-        path_column=args.path_column,
-        label_column=args.label_column,
-        group_column=args.group_column,
-        split_column=args.split_column,
-        must_exist=not args.skip_missing,
-    )
+    columns = named_columns(args, "path", "label", "group", "split")
+    manifest = read_manifest(args.sources, **columns, must_exist=not args.skip_missing)
     if manifest.columns:
-        show("columns: " + ", ".join(f"{role} = {name!r}" for role, name in manifest.columns.items()))
+        unread = f" (not read: {', '.join(map(repr, manifest.unread))})" if manifest.unread else ""
+        roles = ", ".join(f"{role} = {name!r}" for role, name in manifest.columns.items())
+        show(f"columns: {roles}{unread}")
+    for note in manifest.notes:
+        show(note)
     if manifest.n_repeats:
-        show(f"{manifest.n_repeats} rows repeat an earlier clip and were left out")
+        show(f"rows that repeat an earlier clip, left out: {manifest.n_repeats:,}")
     return _without_missing(manifest) if args.skip_missing else manifest
 
 

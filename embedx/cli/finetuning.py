@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.arguments import is_store, number
+from embedx.cli.labels import named_columns
 from embedx.errors import Interrupted, ParameterError
 
 if TYPE_CHECKING:
@@ -129,8 +130,7 @@ def read_audio(args: argparse.Namespace) -> Dataset:
     from embedx.heads.finetune import FineTuneClassifier
     from embedx.manifest import read_manifest
 
-    columns = {f"{name}_column": getattr(args, f"{name}_column") for name in ("label", "group", "split")}
-    manifest = read_manifest(args.embeddings, **columns)
+    manifest = read_manifest(args.embeddings, **named_columns(args, "label", "group", "split"))
     chosen: dict[str, Any] = {"encoder": getattr(args, "encoder", None) or DEFAULT_ENCODER}
     if getattr(args, "window_seconds", None) is not None:
         chosen["window_seconds"] = args.window_seconds

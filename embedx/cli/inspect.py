@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from embedx.cli.labels import read_labels
+from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", metavar="CSV", help="labels and groups from this CSV, not from the store")
     parser.add_argument("--label-column", help="column of --labels with the class")
     parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
+    add_segment_arguments(parser, of="--labels")
     parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
     parser.add_argument("--seed", type=int, default=0, help="seed of folds and heads (default: %(default)s)")
     parser.add_argument("-o", "--output", metavar="JSON", help="write everything to this file too")

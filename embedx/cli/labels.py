@@ -1,16 +1,29 @@
-"""``--labels CSV`` and the columns to read from it: what fit, tune, compare and inspect share."""
+"""The columns of a CSV, and ``--labels CSV``: what the commands that read manifests share."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedx.errors import ParameterError
 
 if TYPE_CHECKING:
     from embedx.manifest import Manifest
 
-__all__ = ["read_labels"]
+__all__ = ["add_segment_arguments", "named_columns", "read_labels"]
+
+_SEGMENTS = {"start": "where a segment begins", "stop": "where it ends", "duration": "how long it is"}
+
+
+def add_segment_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, of: str = "the CSV") -> None:
+    """Declare which columns cut files into segments."""
+    for role, says in _SEGMENTS.items():
+        parser.add_argument(f"--{role}-column", metavar="NAME", help=f"column of {of} that says {says}; '' reads none")
+
+
+def named_columns(args: argparse.Namespace, *roles: str) -> dict[str, Any]:
+    """Return the columns that were named, as `read_manifest` takes them: of these roles, and of segments."""
+    return {f"{role}_column": getattr(args, f"{role}_column", None) for role in (*roles, *_SEGMENTS)}
 
 
 def read_labels(args: argparse.Namespace, *, split_column: str | None = None) -> Manifest | None:
@@ -19,7 +32,7 @@ def read_labels(args: argparse.Namespace, *, split_column: str | None = None) ->
     Parameters
     ----------
     args : argparse.Namespace
-        ``labels``, ``label_column`` and ``group_column``.
+        ``labels``, ``label_column``, ``group_column`` and the columns of segments.
     split_column : str, optional
         Column of predefined parts.
 
@@ -28,14 +41,16 @@ def read_labels(args: argparse.Namespace, *, split_column: str | None = None) ->
     ParameterError
         A column is named, but no CSV to read it from, and it is none that every store has.
     ManifestError
-        The CSV cannot be used.
+        The CSV cannot be used, or has no label in it.
     """
     from embedx.manifest import read_manifest
 
     asked = {"label": args.label_column, "group": args.group_column, "split": split_column}
     if args.labels is not None:
-        columns = {f"{role}_column": name for role, name in asked.items()}
-        return read_manifest(args.labels, must_exist=False, **columns)
+        columns = {**named_columns(args, "label", "group"), "split_column": split_column}
+        manifest = read_manifest(args.labels, must_exist=False, **columns)
+        manifest.require_labels(args.labels)
+        return manifest
     foreign = [name for role, name in asked.items() if name not in (None, role)]
     if foreign:
         raise ParameterError(

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.arguments import SEED, number
-from embedx.cli.labels import read_labels
+from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
@@ -41,6 +41,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--label-column", metavar="NAME", help="column of --labels with the class")
     data.add_argument("--group-column", metavar="NAME", help="column of --labels with what must not be cut apart")
     data.add_argument("--split-column", metavar="NAME", help="column of --labels with train, valid and test")
+    add_segment_arguments(data, of="--labels")
     data.add_argument("--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first")
     data.add_argument(
         "--valid-fraction",

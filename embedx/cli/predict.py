@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from embedx.cli.arguments import is_store, number
+from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import count, encodable, show
 from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the rows to a CSV file (UTF-8; names and labels stay as they are: a spreadsheet takes one that "
         "begins with = + - or @ for a formula unless the column is imported as text)",
     )
+    parser.add_argument("--path-column", metavar="NAME", help="column of the CSV that holds the path")
+    add_segment_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of CSV")
     parser.add_argument("--proba", action="store_true", help="add the probability of every class")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     _require_writable(args)
     model = Model.load(args.model, trusted=args.trust)
-    clips = _read_clips(args.clips, model)
+    clips = _read_clips(args.clips, model, named_columns(args, "path"))
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     output = _Output(args, clips)
     rows_are_seen = not args.csv and sys.stdout is not None and sys.stdout.isatty()
@@ -107,7 +110,7 @@ class _Clips:
         return source.uri if self.shown_below is None else str(self.shown_below / source.uri)
 
 
-def _read_clips(places: list[str], model: Model) -> _Clips:
+def _read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> _Clips:
     from embedx.manifest import Manifest, read_manifest
 
     if places == ["-"]:
@@ -116,9 +119,10 @@ def _read_clips(places: list[str], model: Model) -> _Clips:
             raise ManifestError("standard input holds no path: give one path a line")
         return _Clips(Manifest.from_paths(listed))
     if len(places) == 1 and Path(places[0]).is_dir():
-        return _Clips(read_manifest(places[0]), Path(places[0]))
-    if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv"):
-        return _Clips(read_manifest(places[0], label_column="", group_column="", split_column="", must_exist=False))
+        return _Clips(read_manifest(places[0], **columns), Path(places[0]))
+    if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv", ".txt"):
+        nothing = dict.fromkeys(("label_column", "group_column", "split_column"), "")
+        return _Clips(read_manifest(places[0], **columns, **nothing, must_exist=False))
     missing = [place for place in places if not Path(place).is_file()]
     if missing:
         what = "is a folder: give one folder alone" if Path(missing[0]).is_dir() else "does not exist"
@@ -171,7 +175,7 @@ class _Output:
     """Rows on their way out, and what is said when all are."""
 
     def __init__(self, args: argparse.Namespace, clips: _Clips) -> None:
-        self.args = args
+        self.args, self.clips = args, clips
         self.has_segments = any(s.start_seconds or s.stop_seconds is not None for s in clips.all_sources())
         self.n, self.n_failed = 0, 0
         self.mixed: list[str] = []
@@ -215,7 +219,7 @@ class _Output:
             )
         if self.n_failed:
             show(f"{self.n_failed} of {count(self.n, 'clip')} failed: see column 'error'", file=sys.stderr)
-        return 3 if self.n_failed else 0
+        return 3 if self.n_failed or getattr(self.clips.sources, "n_bad_names", 0) else 0
 
 
 @contextlib.contextmanager

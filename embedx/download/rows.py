@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedx.download.links import Link, read_link
-from embedx.errors import ManifestError, unknown_name
-from embedx.manifest import parse_seconds
+from embedx.errors import ManifestError
+from embedx.manifest.columns import choose_columns, choose_times
+from embedx.manifest.paths import shorten
+from embedx.manifest.table import read_table
+from embedx.manifest.timing import parse_seconds, unit_of
 
 __all__ = ["LinkRow", "read_rows"]
 
@@ -40,7 +41,7 @@ _USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """One row of the CSV: its number (2 is the first below the header), link, label, section and title."""
+    """One row of the CSV: the line on which it begins, link, label, section and title."""
 
     number: int
     link: Link
@@ -89,9 +90,16 @@ def read_rows(
         Nothing there, not readable, no such column, a section that is none.
     """
     place = Path(location)
-    header, cells = _read_csv(place)
-    columns = _choose_columns(place, header, {"url": url_column, "label": label_column})
-    rows = (_row(place, number, cell, columns, allow_private) for number, cell in enumerate(cells, start=2))
+    table = read_table(place, needs="a column of links")
+    columns = choose_columns(table.place, table.header, _USUAL_NAMES, {"url": url_column, "label": label_column})
+    choose_times(table, columns, {"duration": ""})  # a length is often that of the whole video
+    if "url" not in columns:
+        raise ManifestError(
+            f"{place} has no column of links (its columns: {shorten(', '.join(table.header))}): "
+            "name it with --url-column"
+        )
+    cells = zip(table.lines, zip(*map(table.column, columns.values()), strict=True), strict=True)
+    rows = (_row(place, line, dict(zip(columns, cell, strict=True)), columns, allow_private) for line, cell in cells)
     return columns, tuple(_repaired(row, repairs or {}) for row in rows)
 
 
@@ -101,46 +109,12 @@ def _repaired(row: LinkRow, repairs: Mapping[str, str]) -> LinkRow:
     return replace(row, link=replace(read_link(repairs[row.repair_key]), text=row.link.text))
 
 
-def _read_csv(place: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        text = place.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{place} is not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error
-    except OSError as error:
-        raise ManifestError(f"{place} cannot be read: {error.strerror}. Give a CSV with a column of links") from error
-    csv.field_size_limit(10_000_000)
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
-        cells = list(reader)
-    except csv.Error as error:
-        raise ManifestError(f"{place} cannot be read as CSV: {error}") from error
-    if not cells:
-        raise ManifestError(f"{place} holds no rows: it needs a header with a column of links and one row a clip")
-    return [name or "" for name in reader.fieldnames or []], cells
-
-
-def _choose_columns(place: Path, header: Sequence[str], wanted: Mapping[str, str | None]) -> dict[str, str]:
-    by_lower = {name.strip().lower(): name for name in reversed(header)}
-    chosen: dict[str, str] = {}
-    for role, usual in _USUAL_NAMES.items():
-        name = wanted.get(role) or next((by_lower[usual_name] for usual_name in usual if usual_name in by_lower), None)
-        if name is not None and name not in header:
-            raise ManifestError(f"{place}: {unknown_name('column', name, header)}")
-        if name is not None:
-            chosen[role] = name
-    if "url" not in chosen:
-        raise ManifestError(
-            f"{place} has no column of links (its columns: {', '.join(header)}): name it with --url-column"
-        )
-    return chosen
-
-
-def _row(place: Path, number: int, cell: Mapping[str, str], columns: Mapping[str, str], allow_private: bool) -> LinkRow:
-    text = {role: (cell[name] or "").strip() for role, name in columns.items()}
+def _row(place: Path, number: int, text: Mapping[str, str], columns: Mapping[str, str], allow_private: bool) -> LinkRow:
     link = read_link(text["url"], root=place.parent, allow_private=allow_private)
     times = {
-        role: parse_seconds(place, number, columns[role], text[role]) for role in ("start", "stop") if role in columns
+        role: parse_seconds(place, number, columns[role], text[role], unit=unit_of(columns[role]) or 1.0)
+        for role in ("start", "stop")
+        if role in columns
     }
     row = LinkRow(number, link, text.get("label") or None, title=text.get("title", ""), **times)
     if row.stop is not None and row.stop <= (row.start or 0.0):

@@ -9,7 +9,7 @@ from pathlib import Path
 from embedx.encoders.description import PREPROCESSORS
 from embedx.errors import EncoderError
 
-__all__ = ["fetch_checkpoint"]
+__all__ = ["cached_checkpoint", "fetch_checkpoint"]
 
 _CONFIGS = ["config.json", *PREPROCESSORS]
 _SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
@@ -37,7 +37,7 @@ def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, s
     from huggingface_hub.utils import disable_progress_bars
 
     if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
-        cached = _cached(repo, revision)
+        cached = cached_checkpoint(repo, revision)
         if cached is not None and any((cached[0] / file).exists() for file in PREPROCESSORS):
             return cached
     if not os.environ.get("EMBEDX_DEBUG"):
@@ -47,14 +47,14 @@ def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, s
         if not any(folder.glob("model*.safetensors")):
             folder = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIGS, *_TORCH]))
     except Exception as error:
-        cached = _cached(repo, revision)
+        cached = cached_checkpoint(repo, revision)
         if cached is not None:
             return cached
         raise EncoderError(_explain(repo, revision, error)) from error
     return folder, folder.name
 
 
-def _cached(repo: str, revision: str | None) -> tuple[Path, str] | None:
+def cached_checkpoint(repo: str, revision: str | None) -> tuple[Path, str] | None:
     """Return a complete snapshot from the cache, or None."""
     import huggingface_hub as hub
 

@@ -100,7 +100,7 @@ def test_multi_line_cells_bom_and_damage(write_csv):
     assert (len(plan.rows), len(plan.damaged), len(plan.requests)) == (4, 3, 1)
     assert plan.columns == {"url": "link", "label": "category"}
     assert plan.causes == {"spreadsheet_error": 1, "too_short": 1, "empty": 1}
-    assert [row.number for row in plan.damaged] == [3, 4, 5]
+    assert [row.number for row in plan.damaged] == [5, 6, 7]  # lines of the file, as an editor counts them
 
 
 def test_semicolons_and_named_columns(tmp_path):
@@ -258,3 +258,17 @@ def test_the_list_that_the_project_grew_from(shared_data):
     assert len(plan.conflicts) == 5
     assert len(plan.requests) == 2035
     assert is_stripped(plan)
+
+
+def test_sections_of_videos_are_known_by_other_names_too(write_csv):
+    plan = plan_links(
+        write_csv([(GOOD, "1.5", "3", "99", "a")], header=("link", "Start (s)", "end_time", "duration", "label"))
+    )
+    assert [(row.start, row.stop) for row in plan.rows] == [(1.5, 3.0)]
+
+
+def test_a_comma_that_is_not_quoted_is_refused_as_in_a_manifest(write_csv):
+    csv = write_csv([(GOOD, "a")], header=("link", "category"))
+    csv.write_text(f"link,title,category\n{GOOD},one, two,a\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"row 2: 'a' stands beyond the 3 columns"):
+        plan_links(csv)

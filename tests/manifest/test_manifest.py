@@ -136,7 +136,7 @@ def test_a_missing_file_can_be_left_to_the_extraction(folder):
 
 def test_file_names_that_are_no_text_are_left_out_with_a_warning(folder):
     (folder / "dog" / "b\udcff.wav").write_bytes(b"x")
-    with pytest.warns(SkippedSourcesWarning, match="1 files"):
+    with pytest.warns(SkippedSourcesWarning, match="not UTF-8: 1 file"):
         assert len(read_manifest(folder)) == 4
 
 

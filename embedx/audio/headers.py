@@ -1,0 +1,28 @@
+"""What a file says of itself before anything is decoded."""
+
+from __future__ import annotations
+
+import os
+
+import av
+
+__all__ = ["read_duration"]
+
+
+def read_duration(path: str | os.PathLike[str]) -> float | None:
+    """Return the seconds of audio that a file's header declares; None where it says nothing or cannot be read.
+
+    A header may be wrong: this is for estimates.
+    """
+    if not os.path.isfile(path):
+        return None
+    try:
+        with av.open(os.fspath(path), mode="r", metadata_errors="ignore") as container:
+            stream = container.streams.best("audio")
+            if stream is None:
+                return None
+            if stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            return None if container.duration is None else container.duration / av.time_base
+    except (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError):
+        return None

@@ -1,0 +1,31 @@
+"""A table, a folder or a data frame becomes an ordered list of checked, unique sources.
+
+| module | what it knows |
+|---|---|
+| `source.py` | one clip, and what two rows of one clip may not say |
+| `manifest.py` | the ordered clips below one root |
+| `reading.py` | which kind of thing a location is |
+| `folder.py`, `parts.py`, `endings.py` | a folder's files, its parts and labels, which file is audio |
+| `table.py` | delimited text: the one reader, for manifests and for lists of links |
+| `columns.py`, `timing.py` | which column is what; cells that hold times |
+| `annotations.py` | Raven selection tables and Audacity label files |
+| `paths.py` | names of files, as they are on disk and as messages show them |
+"""
+
+from embedx.manifest.endings import AUDIO_SUFFIXES
+from embedx.manifest.manifest import Manifest
+from embedx.manifest.paths import shorten_pair
+from embedx.manifest.reading import read_manifest
+from embedx.manifest.source import ClipKey, Source, with_labels
+from embedx.manifest.timing import parse_seconds
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "ClipKey",
+    "Manifest",
+    "Source",
+    "parse_seconds",
+    "read_manifest",
+    "shorten_pair",
+    "with_labels",
+]

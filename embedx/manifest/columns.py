@@ -1,0 +1,284 @@
+"""Which column of a table is what, and the clips that its rows name."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from embedx.errors import EmbedxWarning, ManifestError, unknown_name
+from embedx.manifest.paths import FileFinder, relative_uri, shorten
+from embedx.manifest.source import KNOWN, require_short, short_number
+from embedx.manifest.table import Table, is_data
+from embedx.manifest.timing import is_seconds, is_time, looks_like, meaning, parse_seconds, unit_of
+
+__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows", "warn"]
+
+TIMES: tuple[str, ...] = ("start", "stop", "duration")
+ROLES = ("path", *KNOWN, *TIMES)
+
+_USUAL: Mapping[str, tuple[str, ...]] = {
+    "path": (
+        *("path", "filepath", "file_path", "audio_path", "filename", "file_name", "file", "audio", "clip", "wav"),
+        *("audio_file", "audio_filepath", "audio_filename", "wav_file", "wav_path", "sound_file", "sound_path"),
+        *("slice_file_name", "fname", "begin_path", "begin_file"),
+    ),
+    "label": (
+        *("label", "class", "category", "target", "class_name", "y"),
+        *("event_label", "class_label", "primary_label", "common_name", "species", "annotation"),
+    ),
+    "group": ("group", "source_id", "speaker", "speaker_id", "video_id", "video", "session", "recording", "channel"),
+    "split": ("split", "fold", "subset", "set", "partition"),
+    "start": ("start_seconds", "start", "begin", "onset"),
+    "stop": ("stop_seconds", "stop", "end_seconds", "end", "offset_end"),
+    "duration": (),
+}
+"""Names that are guessed, the likeliest first; case, spaces and underscores do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column of a table was read as what.
+
+    Parameters
+    ----------
+    names : dict of str to str
+        Column by role.
+    unread : tuple of str
+        The other columns.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
+class ClipRow(NamedTuple):
+    """What one row says: its line, the clip, and what is known of it."""
+
+    line: int
+    uri: str
+    start_seconds: float
+    stop_seconds: float | None
+    label: str | None
+    group: str | None
+    split: str | None
+
+
+def choose_columns(
+    place: str, header: Sequence[str], usual: Mapping[str, Sequence[str]], wanted: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Return the column of each role: the one that was named, else the first of the usual names that there is.
+
+    Parameters
+    ----------
+    place : str
+        What has the header, for messages.
+    header : sequence of str
+        Names of the columns.
+    usual : mapping of str to sequence of str
+        Usual names by role.
+    wanted : mapping of str to str or None
+        Names that were given, by role; an empty one leaves the role out, None guesses it.
+
+    Raises
+    ------
+    ManifestError
+        A named column is not there, or there are several of the name.
+    """
+    exact = {name.strip().lower(): name for name in reversed(header)}
+    loose = {_squash(name): name for name in reversed(header)}
+    chosen = {role: _named(place, header, name) for role, name in wanted.items() if name}
+    taken = set(chosen.values())
+    for role, names in usual.items():
+        if wanted.get(role) is None:
+            found = [*map(exact.get, names), *(loose.get(_squash(name)) for name in names)]
+            free = (name for name in found if name is not None and (role in ("path", "label") or name not in taken))
+            guess = next(free, None)
+            if guess is not None:
+                chosen[role] = guess
+    _require_single(place, header, chosen)
+    return chosen
+
+
+def _require_single(place: str, header: Sequence[str], chosen: Mapping[str, str]) -> None:
+    for role, name in chosen.items():
+        if header.count(name) > 1:
+            raise ManifestError(f"{place} has {header.count(name)} columns {name!r} (read as {role}): rename one")
+
+
+def _named(place: str, header: Sequence[str], name: str) -> str:
+    if name in header:
+        return name
+    alike = [one for one in header if _squash(one) == _squash(name)]
+    if len(alike) != 1:
+        raise ManifestError(f"{place}: {unknown_name('column', name, header)}")
+    return alike[0]
+
+
+def _squash(name: str) -> str:
+    """Return what counts of a name: letters and digits, small and composed."""
+    letters = unicodedata.normalize("NFC", name).casefold()
+    return "".join(letter for letter in letters if letter.isalnum()) or letters
+
+
+def choose_roles(table: Table, wanted: Mapping[str, str | None]) -> Columns:
+    """Find the columns of a manifest, and warn of those that look as if they should have been read.
+
+    Raises
+    ------
+    ManifestError
+        No path column, a named column that is not there, or two that end a segment.
+    """
+    place, header = table.place, table.header
+    chosen = choose_columns(place, header, _USUAL, wanted)
+    if "path" not in chosen:
+        raise ManifestError(_no_path(place, header))
+    choose_times(table, chosen, wanted)
+    chosen = {role: chosen[role] for role in ROLES if role in chosen}
+    unread = tuple(name for name in header if name.strip() and name not in chosen.values())
+    _warn_of_unread(table, chosen, unread, wanted)
+    _warn_of_gaps(table, chosen)
+    return Columns(chosen, unread)
+
+
+def _no_path(place: str, header: Sequence[str]) -> str:
+    told = f"{place} has no path column (its columns: {shorten(', '.join(header))}): name it with --path-column"
+    if is_data(header):
+        return f"{told}. If its first row is a clip already, write a header above it, such as path,label"
+    return told
+
+
+def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str | None]) -> None:
+    """Add the columns that begin and end a segment where their names say it in other words.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    chosen : dict of str to str
+        Column by role; changed.
+    wanted : mapping of str to str or None
+        Names that were given, by role.
+    """
+    found: dict[str, str] = {}
+    for name in reversed(table.header):
+        kind = meaning(name)
+        if kind is not None and name not in chosen.values() and any(map(is_seconds, table.column(name))):
+            found[kind] = name
+    free = {role for role in TIMES if wanted.get(role) is None and role not in chosen}
+    if "start" in free and "start" in found:
+        chosen["start"] = found["start"]
+    if "stop" in free and "duration" not in chosen and "stop" in found:
+        chosen["stop"] = found["stop"]
+    ends = "stop" in chosen or "duration" in chosen
+    if "offset" in found and "start" not in chosen and "start" in free and (ends or "duration" in found):
+        chosen["start"] = found["offset"]  # where a segment lies in the file, as in NeMo's and lhotse's lists
+    elif "offset" in found and "onset" in _squash(chosen.get("start", "")) and "stop" in free and not ends:
+        chosen["stop"] = found["offset"]
+    if "duration" in free and "duration" in found and "start" in chosen and "stop" not in chosen:
+        chosen["duration"] = found["duration"]
+    _require_one_end(table.place, chosen, wanted)
+    _require_single(table.place, table.header, chosen)
+    for role in TIMES:
+        if role in chosen and unit_of(chosen[role]) is None:
+            raise ManifestError(
+                f"{table.place}: column {chosen[role]!r} counts samples or frames: give a column of seconds or "
+                f"milliseconds, or leave it out with --{role}-column ''"
+            )
+
+
+def _require_one_end(place: str, chosen: dict[str, str], wanted: Mapping[str, str | None]) -> None:
+    if "stop" not in chosen or "duration" not in chosen:
+        return
+    if wanted.get("stop"):
+        raise ManifestError(f"{place}: a stop column and a duration column both end a segment: name one of them")
+    del chosen["stop"]
+
+
+def _warn_of_unread(
+    table: Table, chosen: Mapping[str, str], unread: Sequence[str], wanted: Mapping[str, str | None]
+) -> None:
+    for name in unread:
+        role = _unread_role(name, chosen)
+        if role is not None and wanted.get(role) != "" and any(map(is_time, table.column(name))):
+            what = "whole files are used" if not {"start", "stop"} & chosen.keys() else "segments may be too long"
+            way = f"Read it with --{role}-column {name!r}" if unit_of(name) else "Write it in seconds"
+            warn(
+                f"{table.place}: column {name!r} looks like time and was not read: {what}. {way}, or say that it is "
+                f"something else with --{role}-column ''"
+            )
+    others = [name for name in unread if looks_like(name) is None]
+    if "label" not in chosen and wanted.get("label") is None and others:
+        warn(
+            f"{table.place}: no column was read as the label, so no clip has one (read as nothing: "
+            f"{shorten(', '.join(map(repr, others)))}): name it with --label-column, or say that there is none with ''"
+        )
+
+
+def _unread_role(name: str, chosen: Mapping[str, str]) -> str | None:
+    """Return the role that a column which was not read may have, if nothing else has it."""
+    kind = looks_like(name)
+    if kind == "offset":
+        kind = "start" if "start" not in chosen else "stop"
+    ends = "stop" in chosen or "duration" in chosen
+    return None if kind is None or kind in chosen or (kind != "start" and ends) else kind
+
+
+def _warn_of_gaps(table: Table, chosen: Mapping[str, str]) -> None:
+    """Say where some clips have a group, or a part, and others have none."""
+    for role, then in (("group", "each of them counts as a group by its file"), ("split", "they are in no part")):
+        if role not in chosen:
+            continue
+        empty = [line for line, cell in zip(table.lines, table.column(chosen[role]), strict=True) if not cell]
+        if 0 < len(empty) < len(table.rows):
+            warn(
+                f"{table.place}: {len(empty):,} of {len(table.rows):,} rows have no {role} (column {chosen[role]!r}, "
+                f"the first is row {empty[0]}): {then}"
+            )
+
+
+def warn(text: str) -> None:
+    """Warn of something in a table that is read."""
+    warnings.warn(text, EmbedxWarning, stacklevel=6)
+
+
+def clip_rows(table: Table, columns: Columns, root: Path) -> Iterator[ClipRow]:
+    """Yield what each row of a table says.
+
+    Raises
+    ------
+    ManifestError
+        A row without a path, with a time that is none, with a segment that ends before it begins, or with a text
+        that is too long.
+    """
+    at = {role: table.header.index(name) for role, name in columns.names.items()}
+    units = {role: unit_of(columns.names[role]) or 1.0 for role in TIMES if role in at}
+    finder = FileFinder(root)
+    for line, row in zip(table.lines, table.rows, strict=True):
+        path = row[at["path"]]
+        if not path.strip() or "\0" in path:
+            name = columns.names["path"]
+            raise ManifestError(f"{table.place} row {line}, column {name!r}: no path. Fill it in or delete the row")
+        texts = [row[at[role]].strip() or None if role in at else None for role in KNOWN]
+        for role, text in zip(KNOWN, texts, strict=True):
+            require_short(text, f"{table.place} row {line}: the {role}")
+        times = {
+            role: parse_seconds(table.place, line, columns.names[role], row[at[role]].strip(), unit=unit)
+            for role, unit in units.items()
+        }
+        start, stop = _segment(f"{table.place} row {line}", times)
+        yield ClipRow(line, relative_uri(finder.find(path), root), start, stop, *texts)
+
+
+def _segment(where: str, times: Mapping[str, float | None]) -> tuple[float, float | None]:
+    start, stop, duration = times.get("start") or 0.0, times.get("stop"), times.get("duration")
+    if duration is not None:
+        stop = round(start + duration, 9)
+    if stop is not None and stop <= start:
+        raise ManifestError(
+            f"{where}: the segment stops at {short_number(stop)} s, not after its start at {short_number(start)} s"
+        )
+    return start, stop

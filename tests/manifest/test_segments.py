@@ -1,0 +1,173 @@
+"""Columns that cut files into segments, whatever they are called, and what is said of those that were not read."""
+
+import warnings
+
+import pytest
+
+from embedx import Manifest, read_manifest
+from embedx.errors import EmbedxWarning, ManifestError
+
+
+@pytest.fixture
+def write(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"x")
+
+    def write(text, name="clips.csv"):
+        place = tmp_path / name
+        place.write_text(text, encoding="utf-8")
+        return place
+
+    return write
+
+
+def read(place, **options):
+    """Read without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return read_manifest(place, **options)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("path,label,start_time,end_time", "a.wav,dog,0.5,1.25"),
+        ("File,Common name,Start (s),End (s)", "a.wav,dog,0.5,1.25"),
+        ("path,label,Begin Time (s),End Time (s)", "a.wav,dog,0.5,1.25"),
+        ("filename,event_label,onset,offset", "a.wav,dog,0.5,1.25"),
+        ("path,label,onset,duration", "a.wav,dog,0.5,0.75"),
+        ("path,label,start,duration", "a.wav,dog,0.5,0.75"),
+        ("path,label,Start,Duration (sec)", "a.wav,dog,0.5,0.75"),
+        ("audio_filepath,label,offset,duration", "a.wav,dog,0.5,0.75"),
+        ("path,label,startTime,endTime", "a.wav,dog,0.5,1.25"),
+        ("path,label,segment_start,segment_end", "a.wav,dog,0.5,1.25"),
+        ("path,label,start_time_seconds,end_time_seconds", "a.wav,dog,0.5,1.25"),
+        ("path,label,start_ms,end_ms", "a.wav,dog,500,1250"),
+        ("path,label,tmin,tmax", "a.wav,dog,0.5,1.25"),
+        ("file,label,start,end", "a.wav,dog,0 days 00:00:00.500000,0 days 00:00:01.250000"),
+        ("path,label,start,stop", "a.wav,dog,0:00.5,00:00:01.25"),
+    ],
+)
+def test_segments_are_known_by_many_names(write, header, cells):
+    assert [(source.id, source.label) for source in read(write(f"{header}\n{cells}\n"))] == [("a.wav#0.5-1.25", "dog")]
+
+
+def test_named_columns_cut_segments_and_an_empty_name_reads_none(write):
+    place = write("path,label,from,to,start,end\na.wav,dog,1,2,7,8\n")
+    assert read(place, start_column="from", stop_column="to")[0].id == "a.wav#1-2"
+    assert read(place, start_column="", stop_column="")[0].id == "a.wav"
+    assert read(place, start_column="from", stop_column="", duration_column="to")[0].id == "a.wav#1-3"
+    with pytest.raises(ManifestError, match="both end a segment"):
+        read(place, stop_column="end", duration_column="to")
+
+
+def test_a_length_is_no_end_where_an_end_is_known(write):
+    assert read(write("path,label,start,end,duration\na.wav,dog,1,2,99\n"))[0].id == "a.wav#1-2"
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "column", "way"),
+    [
+        ("path,label,duration", "4", "duration", "--duration-column 'duration'"),
+        ("path,label,clip_start", "4", "clip_start", "--start-column 'clip_start'"),
+        ("path,label,offset", "4", "offset", "--start-column 'offset'"),
+        (
+            "path,label,start_time",
+            "10:05:03",
+            "start_time",
+            "--start-column 'start_time'",
+        ),  # of the day, or of the file
+        ("path,label,start_sample", "16000", "start_sample", "Write it in seconds"),
+    ],
+)
+def test_a_column_that_looks_like_time_is_not_passed_over_in_silence(write, header, cell, column, way):
+    with pytest.warns(EmbedxWarning, match=f"column '{column}' looks like time and was not read.*{way}"):
+        manifest = read_manifest(write(f"{header}\na.wav,dog,{cell}\n"))
+    assert manifest[0].id == "a.wav"
+    assert manifest.unread == (column,)
+
+
+def test_what_is_no_time_in_the_file_gives_no_warning(write):
+    read(write("path,label,source_start,seconds,started,weekend,url\na.wav,dog,12.5,5,yes,no,x\n"))
+    read(write("path,label,duration\na.wav,dog,4\n"), duration_column="")
+
+
+def test_samples_are_not_taken_for_seconds(write):
+    with pytest.raises(ManifestError, match="column 'start_sample' counts samples or frames"):
+        read(write("path,label,start_sample\na.wav,dog,16000\n"), start_column="start_sample")
+
+
+def test_two_columns_of_one_name_are_refused(write):
+    with pytest.raises(ManifestError, match=r"has 2 columns 'start_time' \(read as start\)"):
+        read(write("path,label,start_time,start_time\na.wav,dog,1,2\n"))
+
+
+def test_a_cell_that_is_no_time_is_an_error_where_the_others_are(write):
+    with pytest.raises(ManifestError, match="row 3, column 'start_time': 'soon' is no number of seconds"):
+        read(write("path,label,start_time\na.wav,dog,1\nb.wav,dog,soon\n"))
+
+
+def test_a_label_column_that_is_not_guessed_is_named(write):
+    place = write("path,language,speaker\na.wav,en,x\nb.wav,es,y\n")
+    with pytest.warns(EmbedxWarning, match="no column was read as the label.*'language'.*--label-column"):
+        manifest = read_manifest(place)
+    with pytest.raises(ManifestError, match=r"nothing was read as the label: name one.*'language'"):
+        manifest.require_labels("clips.csv")
+    assert read(place, label_column="Language ").columns["label"] == "language"
+    assert read(place, label_column="").unread == ("language",)
+
+
+def test_what_is_named_for_one_role_is_not_guessed_for_another(write):
+    assert read(write("path,speaker\na.wav,ann\nb.wav,bob\n"), label_column="speaker")[0].group is None
+
+
+def test_groups_and_parts_with_gaps_are_counted(write):
+    place = write("path,label,group,split\na.wav,dog,x,train\nb.wav,cat,,\n")
+    with pytest.warns(EmbedxWarning) as caught:
+        read_manifest(place)
+    texts = [str(one.message) for one in caught]
+    assert any("1 of 2 rows have no group (column 'group', the first is row 3)" in text for text in texts)
+    assert any("1 of 2 rows have no split" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path,label,split\na.wav,dog,train\na.wav,dog,test\n",
+            "a.wav: the split is 'train' in row 2 and 'test' in row 3",
+        ),
+        ("path,label,speaker\na.wav,dog,ann\n./a.wav,dog,bob\n", "the group is 'ann' in row 2 and 'bob' in row 3"),
+        ("path,label\na.wav,\na.wav,dog\nb.wav,cat\na.wav,cat\n", "the label is 'dog' in row 3 and 'cat' in row 5"),
+        ('path,title,label\na.wav,"two\nlines",dog\na.wav,t,cat\n', "'dog' in row 2 and 'cat' in row 4"),
+    ],
+)
+def test_rows_of_one_clip_that_contradict_each_other_are_named(write, text, message):
+    with pytest.raises(ManifestError, match=message):
+        read(write(text))
+
+
+def test_an_unlabelled_copy_of_a_clip_contradicts_nothing(write):
+    manifest = read(write("path,label,group,split\na.wav,,x,train\na.wav,dog,x,train\na.wav,dog,x,train\n"))
+    assert [(s.label, s.group, s.split) for s in manifest] == [("dog", "x", "train")]
+    assert manifest.n_repeats == 2
+    assert Manifest.from_paths(["a", "a"], labels=[float("nan"), "dog"])[0].label == "dog"
+
+
+def test_a_data_frame_is_a_table(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {"file": ["a.wav", "b.wav"], "label": ["dog", None], "start": [0.5, float("nan")], "end": [1, 2]}
+    )
+    manifest = Manifest.from_dataframe(frame, root=tmp_path)
+    assert [(source.id, source.label) for source in manifest] == [("a.wav#0.5-1", "dog"), ("b.wav#0-2", None)]
+    with pytest.raises(ManifestError, match="unknown argument 'labels_column': did you mean 'label_column'"):
+        Manifest.from_dataframe(frame, labels_column="x")
+    times = [pandas.to_timedelta([begin, begin + 1], unit="s") for begin in (0, 1)]
+    audb = pandas.DataFrame(
+        {"class": ["x", "y"]},
+        pandas.MultiIndex.from_arrays([["a.wav", "b.wav"], *times]).set_names(["file", "start", "end"]),
+    )
+    assert [source.id for source in Manifest.from_dataframe(audb)] == ["a.wav#0-1", "b.wav#1-2"]
+    missing = pandas.Series(["dog", pandas.NA, "", "NA"], dtype="string")
+    assert [s.label for s in Manifest.from_paths(list("abcd"), labels=missing)] == ["dog", None, None, "NA"]
