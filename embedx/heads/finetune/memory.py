@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from embedx.encoders.device import is_out_of_memory, release_memory
 from embedx.errors import RunnerError
 
 __all__ = ["Budget"]
@@ -77,14 +78,13 @@ class Budget:
         while True:
             try:
                 return compute()
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
                     raise
                 self._halve(error)
             if undo is not None:
                 undo()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            release_memory(self.device.type)
 
     def _halve(self, error: BaseException) -> None:
         if self.seconds <= _LEAST_SECONDS:
@@ -93,10 +93,3 @@ class Budget:
                 "--gradient-checkpointing, --freeze encoder or a smaller encoder"
             ) from error
         self.seconds /= 2
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return "out of memory" in text or "can't allocate memory" in text
