@@ -172,7 +172,8 @@ def test_other_families_train_too_alone_and_in_any_batch(tmp_path, settings, noi
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
         network = build_network(resolve_encoder(str(tmp_path / name)), ["a", "b"], settings)
-        assert network.has_fixed_convolutions == (name != "data2vec")  # called whole, clips of one length at a time
+        assert network.has_fixed_convolutions, name
+        assert network.forward_pass.pads == (name != "data2vec")  # whose layers get clips of one length at a time
         network.model.eval()
         together = network.logits(noises)
         with torch.inference_mode():

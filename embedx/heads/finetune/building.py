@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from embedx.encoders.base import EncoderInfo
-from embedx.encoders.wav2vec2 import load_network
+from embedx.encoders.checkpoint import load_model
 from embedx.errors import EncoderError, MissingExtraError
 from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.settings import Settings
@@ -59,7 +59,7 @@ def build_network(
 def _assemble(info: EncoderInfo, labels: Sequence[str], settings: Settings) -> Any:
     from transformers import AutoModelForAudioClassification
 
-    base = load_network(info, **_overrides(settings))
+    base = load_model(info, **_overrides(settings))
     config = copy.deepcopy(base.config)
     config.use_weighted_layer_sum = False
     config.id2label = dict(enumerate(labels))

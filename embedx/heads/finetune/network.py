@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from embedx.encoders.checkpoint import quiet_transformers
-from embedx.encoders.wav2vec2 import frames_with_gradients, least_samples, normalize
+from embedx.encoders.forward import ForwardPass
+from embedx.encoders.wav2vec2 import least_samples
 from embedx.errors import ModelFormatError
-from embedx.heads.finetune.frames import Signal, conv_features, is_separable, layer_frames
+from embedx.heads.finetune.frames import Signal
 
 __all__ = ["Network"]
 
@@ -53,6 +54,11 @@ class Network:
         return getattr(self.model, self.model.base_model_prefix)
 
     @property
+    def forward_pass(self) -> ForwardPass:
+        """How waveforms go through it."""
+        return ForwardPass(self.base, normalized=self.normalized)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         return next(self.model.parameters()).device
@@ -71,20 +77,16 @@ class Network:
         """Return how many frames so many samples give."""
         return int(self.model._get_feat_extract_output_lengths(torch.tensor(n_samples)))
 
-    def waves(self, batch: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Normalise clips as the checkpoint expects and put them on the device."""
-        ready = [normalize(samples) if self.normalized else samples for samples in batch]
-        return [torch.from_numpy(np.ascontiguousarray(samples)).to(self.device) for samples in ready]
-
     @property
     def has_fixed_convolutions(self) -> bool:
-        """Whether the convolutional part never moves and can be computed apart from the layers."""
-        return is_separable(self.base) and not any(p.requires_grad for p in self.base.feature_extractor.parameters())
+        """Whether the convolutional part never moves."""
+        return not any(p.requires_grad for p in self.base.feature_extractor.parameters())
 
     def features(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Return what the convolutions make of a waveform, (T, C), without gradients."""
+        forward = self.forward_pass
         with torch.no_grad():
-            return conv_features(self.base, self.waves([samples]))[0]
+            return forward.convolve([forward.wave(samples, self.device)])[0]
 
     def logits(
         self,
@@ -115,12 +117,11 @@ class Network:
         return self.model.classifier(pooled.to(projected.dtype)).float()
 
     def _frames(self, batch: Sequence[Signal], masks: Sequence[NDArray[np.bool_] | None] | None) -> list[torch.Tensor]:
-        if not is_separable(self.base):
-            return frames_with_gradients(self.base, self.waves(batch), masks=masks)  # type: ignore[arg-type]
-        raw = [i for i, item in enumerate(batch) if isinstance(item, np.ndarray)]
-        computed = iter(conv_features(self.base, self.waves([batch[i] for i in raw])))  # type: ignore[misc]
+        forward = self.forward_pass
+        waves = [forward.wave(item, self.device) for item in batch if isinstance(item, np.ndarray)]
+        computed = iter(forward.convolve(waves))
         features = [item if isinstance(item, torch.Tensor) else next(computed) for item in batch]
-        return layer_frames(self.base, features, masks)
+        return forward.frames(features, masks)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that may ever move, by name."""
