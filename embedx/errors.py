@@ -19,6 +19,8 @@
     ├── RunnerError(RuntimeError)        the machinery failed, not a clip: workers that die, a cluster without room
     └── MissingExtraError(ImportError)   an optional dependency is not installed; says the command
 
+    Interrupted(KeyboardInterrupt)       Ctrl-C; says what is kept
+
     EmbedxWarning(UserWarning)
     ├── SkippedSourcesWarning            clips were left out; says how many and why
     ├── CollapsedTrainingWarning         a fine-tuning ended at one class
@@ -46,6 +48,7 @@ __all__ = [
     "EmbedxWarning",
     "EncoderError",
     "FetchError",
+    "Interrupted",
     "ManifestError",
     "MissingExtraError",
     "ModelFormatError",
@@ -176,6 +179,18 @@ class MissingExtraError(EmbedxError, ImportError):
         "--engine ray needs the package 'ray', which is not installed: pip install 'embedx[ray]'"
         """
         return cls(f"{purpose} needs the package {package!r}, which is not installed: pip install 'embedx[{extra}]'")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a piece of work.
+
+    No `EmbedxError`: whoever catches errors must not catch it.
+
+    Parameters
+    ----------
+    message : str
+        What is kept and how to go on, for the command line to say after "interrupted".
+    """
 
 
 class EmbedxWarning(UserWarning):

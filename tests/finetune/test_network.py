@@ -7,8 +7,8 @@ import torch
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import resolve_encoder
 from embedx.heads.finetune import FineTuneClassifier
-from embedx.heads.finetune.attempts import Means
-from embedx.heads.finetune.building import build_network, parameter_groups
+from embedx.heads.finetune.network import build_network, parameter_groups
+from embedx.heads.finetune.resources import training_dtype
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,11 @@ def test_features_computed_beforehand_give_the_same_logits(network, noises):
 
 
 def test_checkpointing_changes_memory_not_gradients(small_encoder, settings, noises):
+    from dataclasses import replace
+
     def gradient(checkpointing):
-        network = build_network(resolve_encoder(small_encoder), ["a", "b"], settings, checkpointing=checkpointing)
+        some = replace(settings, gradient_checkpointing=checkpointing)
+        network = build_network(resolve_encoder(small_encoder), ["a", "b"], some)
         network.model.train()
         network.logits(noises[:1]).sum().backward()
         return torch.cat([p.grad.flatten() for p in network.trainable().values() if p.grad is not None])
@@ -184,7 +187,7 @@ def test_other_families_train_too_alone_and_in_any_batch(tmp_path, settings, noi
 
 
 def test_auto_is_float32_on_a_cpu():
-    assert Means()._dtype("cpu") == "float32"
+    assert training_dtype("auto", "cpu") == "float32"
 
 
 def test_decoded_audio_reaches_the_network(network, tones):
