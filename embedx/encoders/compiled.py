@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from embedx.encoders.device import is_out_of_memory
 from embedx.errors import EmbedxWarning
 
 __all__ = ["compile_each", "say_why_not"]
@@ -61,8 +62,8 @@ class _Compiled:
         if self._faith.holds:
             try:
                 return self._fast(*values, **named)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 self._faith.lose(error)
         return self._plain(*values, **named)

@@ -20,6 +20,7 @@ __all__ = [
     "count_decoders",
     "count_lanes",
     "exact_float32",
+    "is_out_of_memory",
     "lanes_each",
     "one_thread_each",
     "release_memory",
@@ -28,6 +29,7 @@ __all__ = [
 DTYPES = ("float32", "bfloat16", "float16")
 
 _GPU_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+_SHORTAGES = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
 _MOST_DECODERS = 32
 """A GPU at 40 % of its peak eats what 25 to 45 cores decode."""
 
@@ -167,13 +169,31 @@ def count_decoders(device: str, workers: int | None = None) -> int:
 
 @contextlib.contextmanager
 def as_memory_error() -> Iterator[None]:
-    """Let a GPU's want of memory be Python's own `MemoryError`."""
-    import torch
-
+    """Turn every shortage of memory, on a GPU or on a CPU, into Python's own `MemoryError`."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise MemoryError(str(error)) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error of torch means that there was no memory left.
+
+    On a GPU that is `torch.OutOfMemoryError`; the allocator of a CPU and the libraries of both raise a plain
+    `RuntimeError`, which only its text tells from a bug.
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
+    True
+    >>> is_out_of_memory(RuntimeError("shape mismatch"))
+    False
+    """
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORTAGES)
 
 
 class _ExactFloat32:

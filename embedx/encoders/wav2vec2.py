@@ -2,9 +2,9 @@
 
 Batching changes the embeddings of a plain call: group
 norm takes its statistics over the padding, the positional convolution reads it, attention attends to it.
+`ForwardPass` says what is done instead; here its parts are replaced by faster ones that need no gradients.
 On a CPU one clip is computed at a time. On a GPU the convolutions see clips laid end to end, each normalised by
-itself, and the transformer layers a batch whose padding is zeroed and masked, or, in families whose layers would
-read it even so, only clips with equally many frames.
+itself.
 """
 
 from __future__ import annotations
@@ -18,25 +18,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedx.audio.batching import equal_lengths
 from embedx.encoders.base import EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
 from embedx.encoders.compiled import compile_each
 from embedx.encoders.description import reach
 from embedx.encoders.device import as_memory_error, exact_float32
+from embedx.encoders.forward import ForwardPass
 from embedx.encoders.frontend import ConvFrontend
-from embedx.encoders.gradients import frames_with_gradients, load_network
 from embedx.encoders.pooling import pool_layer, require_pooling
 from embedx.encoders.stack import LayerStack
-from embedx.encoders.waves import lay_out, normalize, normalize_each, real
+from embedx.encoders.waves import lay_out, normalize_each
 from embedx.errors import ClipTooShortError
 
-__all__ = ["DTYPES", "Wav2Vec2Encoder", "frames_with_gradients", "least_samples", "load_network", "normalize"]
+__all__ = ["DTYPES", "Wav2Vec2Encoder", "least_samples"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-_PADDABLE = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
-"""Families whose layers leave real frames alone when padding is zero at the start and masked in attention."""
 
 
 def least_samples(config: Any) -> int:
@@ -93,19 +89,18 @@ class Wav2Vec2Encoder:
             if hasattr(module, "parametrizations"):  # the positional convolution's weight norm, once and for all
                 torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
         model.to(self.device)
+        self._pass = ForwardPass(model, normalized=self.info.normalize)
         plain = ConvFrontend.fits(model.feature_extractor)
         self._front = ConvFrontend(model.feature_extractor, dtype=self.dtype) if plain else None
-        self._extractor: Any = None if plain else model.feature_extractor.to(self.dtype)
-        self._first_norm = getattr(model, "layer_norm", None)  # sew
-        self._projection = getattr(model, "feature_projection", None)
-        for part in (self._first_norm, self._projection):
+        self._pass.convolutions = None if plain else model.feature_extractor.to(self.dtype)
+        for part in (self._pass.first_norm, self._pass.projection):
             if part is not None:
                 part.to(self.dtype)
         self._stack = None
         if LayerStack.fits(self.info.model_type, model.encoder):
-            self._stack = LayerStack(model.encoder, dtype=self.dtype)
+            self._stack, self._pass.encoder = LayerStack(model.encoder, dtype=self.dtype), None
         else:
-            self._encoder = model.encoder.to(self.dtype)
+            model.encoder.to(self.dtype)
             self._watch_layers()
 
     def _compile(self) -> None:
@@ -113,9 +108,8 @@ class Wav2Vec2Encoder:
         if self._stack is not None:
             self._stack.compile()
             return
-        for forward, layer in zip(
-            compile_each([layer.forward for layer in self._encoder.layers]), self._encoder.layers, strict=True
-        ):
+        layers = self._pass.encoder.layers
+        for forward, layer in zip(compile_each([layer.forward for layer in layers]), layers, strict=True):
             layer.forward = forward
 
     @property
@@ -192,7 +186,7 @@ class Wav2Vec2Encoder:
                 rows = [torch.cat(self._alone(samples, pooling)) for samples in batch]  # (L, D) each
                 return torch.stack(rows).cpu().numpy()
             features, n_frames = self._features_of_batch(batch)
-            groups = self._groups(n_frames)
+            groups = self._pass.groups(n_frames)
             found = [torch.stack(self._run_group(features, n_frames, group, pooling), dim=1) for group in groups]
             if len(groups) == 1:
                 return found[0].cpu().numpy()
@@ -217,9 +211,8 @@ class Wav2Vec2Encoder:
 
     def _features(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Turn a waveform into the transformer's input, (T, D)."""
-        wave = torch.from_numpy(np.ascontiguousarray(normalize(samples) if self.info.normalize else samples))
-        wave = wave.to(self.device)
-        return self._project(self._front(wave) if self._front else self._extractor(wave[None].to(self.dtype))[0].T)
+        wave = self._pass.wave(samples, self.device)
+        return self._pass.project(self._front(wave) if self._front else self._pass.convolve([wave.to(self.dtype)])[0])
 
     def _features_of_batch(self, batch: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, list[int]]:
         """Turn waveforms into the transformer's input, (B, T, D), and say how many frames each has."""
@@ -230,24 +223,11 @@ class Wav2Vec2Encoder:
         if self.info.normalize:
             waves = normalize_each(waves)
         n_frames = [self._front.n_frames(n) for n in waves.n_samples]
-        return self._project(self._front.batch(waves)[:, : max(n_frames)]), n_frames
-
-    def _project(self, features: torch.Tensor) -> torch.Tensor:
-        """Bring features, (T, C) or (B, T, C), to the layers' width."""
-        if self._first_norm is not None:
-            features = self._first_norm(features)
-        if self._projection is None:
-            return features
-        projected = self._projection(features)  # wav2vec2 gives (projected, normed)
-        return projected[0] if isinstance(projected, tuple) else projected
-
-    def _groups(self, n_frames: Sequence[int]) -> Sequence[Sequence[int]]:
-        """Say which clips the layers see at a time: all where padding does no harm, else those of one length."""
-        return [range(len(n_frames))] if self.pads else equal_lengths(n_frames)
+        return self._pass.project(self._front.batch(waves)[:, : max(n_frames)]), n_frames
 
     def _in_groups(self, features: torch.Tensor, n_frames: Sequence[int]) -> Frames:
         """Run the layers over one group after the other."""
-        groups = self._groups(n_frames)
+        groups = self._pass.groups(n_frames)
         if len(groups) == 1:
             states = self._run_layers(features, n_frames)
             squeezed = states[0].shape[1] < features.shape[1]  # sew makes fewer frames of them
@@ -265,36 +245,27 @@ class Wav2Vec2Encoder:
             features = torch.stack([features[i, : n_frames[i]] for i in group])
         return self._run_layers(features, [n_frames[i] for i in group], pooling=pooling)
 
-    @property
-    def pads(self) -> bool:
-        """Whether clips of different lengths may share a batch of the transformer layers."""
-        batch_norm = getattr(self._config, "conv_pos_batch_norm", False)  # would turn zeros into something
-        return self.info.model_type in _PADDABLE and not batch_norm
-
     def _run_layers(
         self, features: torch.Tensor, n_frames: Sequence[int] = (), *, pooling: str = ""
     ) -> list[torch.Tensor]:
         """Return the wanted layers, shaped as what is given, or (B, D) pooled; what is no frame is cleared first."""
-        is_real = None
-        reduce = functools.partial(_reduced, pooling=pooling)
-        if n_frames and min(n_frames) < features.shape[1]:
-            lengths = torch.tensor(n_frames).to(self.device, non_blocking=True)
-            is_real = real(features.shape[1], lengths)
-            padding = ~is_real[..., None]
-            features = features.masked_fill(padding, 0)
-            reduce = functools.partial(_reduced, pooling=pooling, n=lengths[:, None], padding=padding)
+        features, padding = self._pass.cleared(features, n_frames)
+        is_real, reduce = None, functools.partial(_reduced, pooling=pooling)
+        if padding is not None:
+            is_real = padding.is_real
+            reduce = functools.partial(reduce, n=padding.lengths[:, None], padding=padding.where)
         if self._stack is not None:
             states = enumerate(self._stack(features, is_real))
             kept = {number: reduce(state) for number, state in states if number in self.layers}
         else:
             self._kept.layers, self._kept.reduce = {}, reduce
-            self._encoder(features, attention_mask=is_real)
+            self._pass.encoder(features, attention_mask=is_real)
             kept = self._kept.layers
         return [kept[layer] for layer in self.layers]
 
     def _watch_layers(self) -> None:
         """Keep what enters the first transformer layer (0) and what leaves each one (1 ...)."""
-        stack = self._encoder.layers
+        stack = self._pass.encoder.layers
         stack[0].register_forward_pre_hook(self._keep_input, with_kwargs=True)
         for number, layer in enumerate(stack, start=1):
             layer.register_forward_hook(self._keeper(number))

@@ -127,7 +127,7 @@ def finetune(
     **parameters: Any,
 ) -> Any:
     """The whole encoder with a classification layer, trained end to end on the audio."""
-    from embedx.heads.finetune.factory import make_finetune
+    from embedx.heads.finetune.classifier import make_finetune
 
     return make_finetune(
         random_state=random_state,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from embedx.encoders import wav2vec2
 from embedx.encoders.catalog import SUPPORTED, load_encoder, resolve_encoder
+from embedx.encoders.forward import ForwardPass
 from embedx.encoders.packed import can_pack
 from embedx.encoders.pooling import pool_frames
-from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+from embedx.encoders.wav2vec2 import Wav2Vec2Encoder, least_samples
 from embedx.errors import EmbedxWarning, ParameterError
 
 TOLERANCE = 1e-5
@@ -103,6 +104,19 @@ def test_pooling_layer_by_layer_gives_what_pooling_frames_gives(checkpoint, pois
             assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ParameterError, match="'max'"):
         encoder.pooled(clips, "max")
+
+
+def test_the_pass_with_gradients_gives_the_last_layer_of_the_clip_alone(checkpoint, poison):
+    model = checkpoint[1]
+    forward = ForwardPass(model, normalized=True)
+    clips = noise([9_000, least_samples(model.config), 12_345, 9_000])
+    waves = [forward.wave(clip, torch.device("cpu")) for clip in clips]
+    for found, wave in zip(forward.frames(forward.convolve(waves)), waves, strict=True):
+        with torch.inference_mode():
+            expected = model(wave[None]).last_hidden_state[0]
+        assert found.shape == expected.shape
+        assert found.requires_grad
+        assert float((found.detach() - expected).norm() / expected.norm()) <= TOLERANCE
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import pytest
 from embedx.errors import ClipTooShortError, DatasetError, DecodeError, ParameterError, RecipeMismatchError
 from embedx.heads.catalog import default_parameters, fit_head, make_head, search_space, with_recipe
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
-from embedx.heads.finetune.augment import mix, time_mask, vary
-from embedx.heads.finetune.clips import ClipLibrary, as_sources
+from embedx.heads.finetune.dataset import AudioDataset, as_sources
+from embedx.heads.finetune.settings import mix, time_mask, vary
 from embedx.manifest import Source
 from embedx.testing import make_tone, write_wav
 
@@ -75,6 +75,10 @@ def test_nonsense_is_one_line(plain, X, y, kind, text):
         ("compute_dtype", "float8"),
         ("batch_seconds", 0),
         ("class_weight", "even"),
+        ("head_learning_rate", 0),
+        ("unfreeze_epochs", 3),
+        ("augmentation", {"gain_db": 3.0}),
+        ("random_state", -1),
     ],
 )
 def test_every_parameter_is_checked_before_audio_is_read(plain, name, value):
@@ -107,8 +111,8 @@ def test_segments_of_one_file_are_clips(fitted, clip_of):
 
 def test_a_library_without_room_reads_the_same(clip_of, fitted):
     sources = as_sources([clip_of("a.wav", 2.3), clip_of("b.wav", 0.4)])
-    kept = ClipLibrary(sources, fitted.recipe_, min_samples=400)
-    bare = ClipLibrary(sources, fitted.recipe_, min_samples=400, cache_bytes=0)
+    kept = AudioDataset(sources, fitted.recipe_, min_samples=400)
+    bare = AudioDataset(sources, fitted.recipe_, min_samples=400, cache_bytes=0)
     assert bare.clips[0].samples is None
     assert kept.seconds == bare.seconds == pytest.approx(2.7, abs=1e-3)
     for index in (0, 1):
@@ -193,6 +197,18 @@ def test_fit_head_gives_groups_and_epochs(fitted, plain, tones):
     fit_head(estimator, *tones, groups=groups, on_epoch=lambda epoch, loss: losses.append((epoch, loss)))
     assert losses[0][0] == 0
     assert np.isfinite(losses[0][1])
+
+
+def test_every_setting_is_a_parameter_with_its_default():
+    from dataclasses import fields
+
+    from embedx.heads.finetune.settings import FineTuneSettings
+
+    defaults = {one.name: one.default for one in fields(FineTuneSettings)}
+    assert FineTuneClassifier().get_params(deep=False) == defaults
+    assert FineTuneClassifier().set_params(epochs=3).epochs == 3
+    text = FineTuneClassifier.__doc__
+    assert [name for name in defaults if f"    {name} : " not in text] == []
 
 
 def test_it_clones_and_says_what_it_eats(plain):

@@ -7,8 +7,8 @@ import torch
 from embedx.audio.decode import decode
 from embedx.encoders.catalog import resolve_encoder
 from embedx.heads.finetune import FineTuneClassifier
-from embedx.heads.finetune.attempts import Means
-from embedx.heads.finetune.building import build_network, parameter_groups
+from embedx.heads.finetune.network import build_network, parameter_groups
+from embedx.heads.finetune.resources import training_dtype
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,11 @@ def test_features_computed_beforehand_give_the_same_logits(network, noises):
 
 
 def test_checkpointing_changes_memory_not_gradients(small_encoder, settings, noises):
+    from dataclasses import replace
+
     def gradient(checkpointing):
-        network = build_network(resolve_encoder(small_encoder), ["a", "b"], settings, checkpointing=checkpointing)
+        some = replace(settings, gradient_checkpointing=checkpointing)
+        network = build_network(resolve_encoder(small_encoder), ["a", "b"], some)
         network.model.train()
         network.logits(noises[:1]).sum().backward()
         return torch.cat([p.grad.flatten() for p in network.trainable().values() if p.grad is not None])
@@ -172,7 +175,8 @@ def test_other_families_train_too_alone_and_in_any_batch(tmp_path, settings, noi
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
         network = build_network(resolve_encoder(str(tmp_path / name)), ["a", "b"], settings)
-        assert network.has_fixed_convolutions == (name != "data2vec")  # called whole, clips of one length at a time
+        assert network.has_fixed_convolutions, name
+        assert network.forward_pass.pads == (name != "data2vec")  # whose layers get clips of one length at a time
         network.model.eval()
         together = network.logits(noises)
         with torch.inference_mode():
@@ -183,7 +187,7 @@ def test_other_families_train_too_alone_and_in_any_batch(tmp_path, settings, noi
 
 
 def test_auto_is_float32_on_a_cpu():
-    assert Means()._dtype("cpu") == "float32"
+    assert training_dtype("auto", "cpu") == "float32"
 
 
 def test_decoded_audio_reaches_the_network(network, tones):

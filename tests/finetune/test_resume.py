@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from embedx.errors import CheckpointWarning, ModelFormatError, ParameterError
+from embedx.errors import CheckpointWarning, Interrupted, ModelFormatError, ParameterError
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
-from embedx.heads.finetune.checkpoints import Checkpoints
+from embedx.heads.finetune.resources import Checkpoints
 
 VARIED = {"noise_snr_db": 10.0, "mixup_alpha": 0.2}
 
@@ -65,7 +65,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, tones, plain):
         FineTuneClassifier(**{**kept, "epochs": 3}).fit(*tones)
     with pytest.raises(ParameterError, match="data"):
         FineTuneClassifier(**kept).fit(tones[0][:-1], tones[1][:-1])
-    afresh = FineTuneClassifier(**{**kept, "epochs": 3, "resume": False}).fit(*tones)
+    with pytest.warns(CheckpointWarning, match="model was not saved: it is replaced"):
+        afresh = FineTuneClassifier(**{**kept, "epochs": 3, "resume": False}).fit(*tones)
     assert len(afresh.history_) == 3
 
 
@@ -93,12 +94,19 @@ def test_ctrl_c_ends_after_the_step_and_keeps_it(tmp_path, tones, plain):
         if done == 3:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=r"state is kept in .*step-0-000000003: .*resume=True"):
         FineTuneClassifier(**kept).fit(*tones, progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0-000000003"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = FineTuneClassifier(**kept).fit(*tones)
     assert worst(state(resumed), state(FineTuneClassifier(**plain).fit(*tones))) < 1e-6
+
+
+def test_ctrl_c_while_the_last_epoch_is_judged_is_not_forgotten(tmp_path, tones, plain):
+    kept = {**plain, "epochs": 1, "checkpoint_folder": tmp_path, "resume": True}
+    with pytest.raises(Interrupted):
+        FineTuneClassifier(**kept).fit(*tones, on_epoch=lambda epoch, loss: signal.raise_signal(signal.SIGINT))
+    assert len(FineTuneClassifier(**kept).fit(*tones).history_) == 1
 
 
 def test_a_disk_that_fills_up_costs_a_warning_and_no_training(tmp_path, tones, plain):
@@ -175,7 +183,7 @@ def test_two_processes_one_process_and_accumulation_end_alike(tmp_path, tones, p
 
 def test_missing_processes_are_noticed(tones, plain, monkeypatch):
     from embedx.errors import RunnerError
-    from embedx.heads.finetune.processes import Processes
+    from embedx.heads.finetune.resources import Processes
 
     Processes("cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -43,6 +43,34 @@ def test_it_loads_as_it_was(fitted, saved, tones):
     assert loaded.epochs == fitted.epochs
 
 
+def test_it_travels_as_a_pickle(fitted, tones, tmp_path):
+    """As joblib sends it to processes, and with the weights as safetensors, not as torch's objects."""
+    import joblib
+    from sklearn.base import clone
+
+    joblib.dump(fitted, tmp_path / "fitted.joblib")
+    loaded = joblib.load(tmp_path / "fitted.joblib")
+    assert np.array_equal(loaded.predict_proba(tones[0]), fitted.predict_proba(tones[0]))
+    assert loaded.history_ == fitted.history_
+    assert type(fitted.__getstate__()["network_"]["model.safetensors"]) is bytes
+    assert type(fitted.network_).__name__ == "Network"  # as it was before
+    assert not hasattr(clone(loaded), "network_")
+
+
+@pytest.mark.slow
+def test_cross_validation_and_voting_run_in_processes(plain, tones):
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.model_selection import cross_validate
+
+    paths, labels = np.array(tones[0]), tones[1]
+    short = FineTuneClassifier(**{**plain, "epochs": 1})
+    found = cross_validate(short, paths, labels, cv=2, n_jobs=2, return_estimator=True)
+    assert all(0 <= value <= 1 for value in found["test_score"])
+    assert all(one.predict(tones[0][:1]).shape == (1,) for one in found["estimator"])
+    vote = VotingClassifier([("a", short), ("b", short)], voting="soft", n_jobs=2).fit(paths, labels)
+    assert vote.predict(paths[:2]).shape == (2,)
+
+
 def test_a_transformers_pipeline_loads_it(fitted, saved, tones):
     from transformers import pipeline
 
@@ -70,7 +98,7 @@ def test_the_card_says_what_a_reader_needs(saved):
 
 def test_the_card_names_the_licence_of_the_base(tmp_path):
     from embedx.encoders.catalog import resolve_encoder
-    from embedx.heads.finetune.card import read_license, read_terms
+    from embedx.heads.finetune.saving import read_license, read_terms
 
     assert "CC BY-SA 4.0" in read_terms(Path(resolve_encoder("tiny").location))
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n\nNothing more.\n")

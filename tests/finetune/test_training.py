@@ -6,7 +6,7 @@ import torch
 
 from embedx.errors import CollapsedTrainingWarning, RunnerError
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
-from embedx.heads.finetune.memory import Budget
+from embedx.heads.finetune.resources import MemoryBudget
 
 
 def weights(classifier):
@@ -65,7 +65,7 @@ def test_memory_that_never_suffices_is_one_line():
         raise RuntimeError("CUDA error: out of memory")
 
     with pytest.raises(RunnerError, match="gradient-checkpointing"):
-        Budget(100, sample_rate=16_000, device=torch.device("cpu")).spend(never)
+        MemoryBudget(100, sample_rate=16_000, device=torch.device("cpu")).spend(never)
 
 
 def test_other_runtime_errors_pass():
@@ -73,7 +73,7 @@ def test_other_runtime_errors_pass():
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        Budget(100, sample_rate=16_000, device=torch.device("cpu")).spend(broken)
+        MemoryBudget(100, sample_rate=16_000, device=torch.device("cpu")).spend(broken)
 
 
 def test_best_weights_are_restored(plain, tones):
@@ -88,21 +88,21 @@ def test_best_weights_are_restored(plain, tones):
             with torch.no_grad():
                 classifier_of_training[0].classifier.weight.normal_(std=5)
 
-    from embedx.heads.finetune import attempts
+    from embedx.heads.finetune import training
 
     classifier_of_training = []
-    build = attempts.build_network
+    build = training.build_network
 
     def remember(*args, **options):
         network = build(*args, **options)
         classifier_of_training[:] = [network.model]
         return network
 
-    attempts.build_network = remember
+    training.build_network = remember
     try:
         classifier.fit(*tones, on_epoch=ruin)
     finally:
-        attempts.build_network = build
+        training.build_network = build
     losses = [entry["valid_loss"] for entry in classifier.history_]
     assert classifier.best_epoch_ == int(np.argmin(losses)) < 5
     held_out = np.array(losses[classifier.best_epoch_])
@@ -151,19 +151,19 @@ def test_gradual_unfreezing_begins_with_the_head(plain, tones, small_encoder):
         now = dict(built[0].base.named_parameters())
         moved.append({n for n, tensor in start.items() if n in now and not torch.equal(tensor, now[n].detach())})
 
-    from embedx.heads.finetune import attempts
+    from embedx.heads.finetune import training
 
-    built, build = [], attempts.build_network
+    built, build = [], training.build_network
 
     def remember(*args, **options):
         built[:] = [build(*args, **options)]
         return built[0]
 
-    attempts.build_network = remember
+    training.build_network = remember
     try:
         FineTuneClassifier(**{**plain, "epochs": 4, "unfreeze_epochs": 3}).fit(*tones, on_epoch=compare)
     finally:
-        attempts.build_network = build
+        training.build_network = build
     assert moved[0] == set()
     layers = [{name.split(".")[2] for name in names if "encoder.layers" in name} for names in moved]
     assert layers[1] < layers[2] <= layers[3] == {"0", "1", "2"}
@@ -198,7 +198,7 @@ def test_progress_is_told_every_step(plain, tones):
 
 def test_frozen_convolutions_are_computed_once_a_clip(plain, tones, monkeypatch):
     """And where there is no room to keep what they make of it, the weights are the same."""
-    from embedx.heads.finetune import attempts
+    from embedx.heads.finetune import training
     from embedx.heads.finetune.network import Network
 
     honest, calls = Network.features, []
@@ -206,7 +206,7 @@ def test_frozen_convolutions_are_computed_once_a_clip(plain, tones, monkeypatch)
     masked = {**plain, "validation_fraction": 0.25, "augmentation": Augmentation(), "epochs": 3}
     kept = FineTuneClassifier(**masked).fit(*tones)
     assert len(calls) == len(tones[0])
-    monkeypatch.setattr(attempts, "_FEATURE_BYTES", 0)
+    monkeypatch.setattr(training, "_FEATURE_BYTES", 0)
     bare = FineTuneClassifier(**masked).fit(*tones)
     assert len(calls) == 4 * len(tones[0])
     assert torch.equal(weights(kept), weights(bare))

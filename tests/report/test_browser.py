@@ -216,7 +216,8 @@ def test_on_a_phone_the_text_of_plots_is_not_shrunk(browser, path):
 
 def test_everything_that_is_pressed_can_be_reached_by_keys(opened):
     unreachable = opened.execute_script(
-        """return [...document.querySelectorAll('button, select, a[href], summary, canvas:not([role=img].spectrogram), audio')]
+        """return [...document.querySelectorAll(
+               'button, select, a[href], summary, canvas:not([role=img].spectrogram), audio')]
            .filter(n => n.tabIndex < 0 || !(n.textContent || n.getAttribute('aria-label') || n.labels)).length"""
     )
     assert unreachable == 0

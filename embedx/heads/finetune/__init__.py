@@ -1,4 +1,4 @@
-"""Fine-tuning end to end, as one more head: the one that eats audio, not embeddings."""
+"""Fine-tuning end to end, as one more head: the one that takes audio, not embeddings."""
 
 from embedx.heads.finetune.classifier import FineTuneClassifier
 from embedx.heads.finetune.settings import Augmentation

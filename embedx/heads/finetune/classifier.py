@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
-from embedx.checks import require_choice, require_number
+from embedx.checks import require_number
 from embedx.encoders.base import EncoderInfo
-from embedx.encoders.catalog import DEFAULT_ENCODER
-from embedx.errors import ParameterError
-from embedx.heads.finetune.attempts import Means, fit_network
-from embedx.heads.finetune.card import gather_facts
-from embedx.heads.finetune.fitted import FittedNetwork
-from embedx.heads.finetune.settings import Augmentation, Settings
-from embedx.heads.finetune.start import find_recorded, find_start
-from embedx.heads.finetune.targets import read_targets
+from embedx.encoders.catalog import resolve_encoder
+from embedx.errors import ParameterError, RecipeMismatchError, unknown_name
+from embedx.heads.finetune.batches import logits_in_parts
+from embedx.heads.finetune.dataset import AudioDataset, as_sources, read_targets
+from embedx.heads.finetune.network import Network
+from embedx.heads.finetune.resources import Checkpoints, MemoryBudget, Processes
+from embedx.heads.finetune.saving import gather_facts, load_classifier, save_classifier
+from embedx.heads.finetune.settings import Augmentation, FineTuneSettings
+from embedx.heads.finetune.training import fit_network
 from embedx.recipe import Recipe
 
-__all__ = ["FineTuneClassifier"]
-
-_COMPUTE_DTYPES = ("auto", "float32", "bfloat16")
+__all__ = ["FineTuneClassifier", "make_finetune"]
 
 
-class FineTuneClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
+class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
     """Train the whole encoder, not only a head on its embeddings.
 
     wav2vec2 (or a relative) with a linear projector, the mean over each clip's own frames and a linear
@@ -122,66 +126,9 @@ class FineTuneClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
 
     eats = "sources"
 
-    def __init__(
-        self,
-        *,
-        encoder: str = DEFAULT_ENCODER,
-        recipe: Recipe | None = None,
-        window_seconds: float = 10.0,
-        epochs: int = 20,
-        batch_size: int = 16,
-        learning_rate: float = 1e-4,
-        head_learning_rate: float | None = None,
-        layer_decay: float = 0.9,
-        weight_decay: float = 0.01,
-        warmup_fraction: float = 0.1,
-        freeze: str = "conv",
-        n_frozen_layers: int = 0,
-        unfreeze_epochs: int = 0,
-        lora_rank: int = 0,
-        dropout: float | None = None,
-        layerdrop: float = 0.0,
-        label_smoothing: float = 0.0,
-        class_weight: str | None = None,
-        augmentation: Augmentation | None = None,
-        validation_fraction: float = 0.15,
-        patience: int = 5,
-        batch_seconds: float | None = None,
-        gradient_checkpointing: bool = False,
-        device: str = "auto",
-        compute_dtype: str = "auto",
-        checkpoint_folder: str | os.PathLike[str] | None = None,
-        resume: bool = False,
-        random_state: int = 0,
-    ) -> None:
-        self.encoder = encoder
-        self.recipe = recipe
-        self.window_seconds = window_seconds
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.head_learning_rate = head_learning_rate
-        self.layer_decay = layer_decay
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.freeze = freeze
-        self.n_frozen_layers = n_frozen_layers
-        self.unfreeze_epochs = unfreeze_epochs
-        self.lora_rank = lora_rank
-        self.dropout = dropout
-        self.layerdrop = layerdrop
-        self.label_smoothing = label_smoothing
-        self.class_weight = class_weight
-        self.augmentation = augmentation
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.batch_seconds = batch_seconds
-        self.gradient_checkpointing = gradient_checkpointing
-        self.device = device
-        self.compute_dtype = compute_dtype
-        self.checkpoint_folder = checkpoint_folder
-        self.resume = resume
-        self.random_state = random_state
+    classes_: NDArray[Any]
+    facts_: dict[str, Any]
+    network_: Network
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -230,15 +177,15 @@ class FineTuneClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
             Memory runs out with a single clip, or processes of ``torchrun`` are missing.
         """
         started = time.monotonic()
-        info, self.recipe_ = self._resolve()
         settings = self._settings()
-        settings.check(n_layers=info.n_layers - 1)
+        settings.check()
+        info, self.recipe_ = self._find_start()
+        require_number("n_frozen_layers", self.n_frozen_layers, 0, info.n_layers - 1, whole=True)
         targets = read_targets(X, y, sample_weight, groups, settings)
         self.classes_ = targets.classes
-        fitted = fit_network(targets, info, self.recipe_, settings, self._means(), on_epoch=on_epoch, progress=progress)
-        self.network_, self.history_ = fitted.network, fitted.history
-        self.best_epoch_, self.collapsed_ = fitted.best_epoch, fitted.collapsed
-        self.n_restarts_, self.n_processes_ = fitted.n_restarts, fitted.n_processes
+        learned = fit_network(targets, info, self.recipe_, settings, on_epoch=on_epoch, progress=progress)
+        for name, value in learned.items():
+            setattr(self, name, value)
         self.fit_seconds_ = time.monotonic() - started
         self.facts_ = gather_facts(targets, info)
         return self
@@ -251,21 +198,205 @@ class FineTuneClassifier(FittedNetwork, ClassifierMixin, BaseEstimator):
         EncoderError
             There is no such encoder.
         """
-        return self._resolve()[1]
+        return self._find_start()[1]
 
-    def _resolve(self) -> tuple[EncoderInfo, Recipe]:
+    def _find_start(self) -> tuple[EncoderInfo, Recipe]:
         if self.recipe is not None:
-            return find_recorded(self.recipe), self.recipe
-        return find_start(self.encoder, window_seconds=self.window_seconds)
+            return _find_recorded(self.recipe), self.recipe
+        return _find_named(self.encoder, self.window_seconds)
 
-    def _settings(self) -> Settings:
-        given = {name: getattr(self, name) for name in Settings.__dataclass_fields__ if hasattr(self, name)}
-        augmentation = Augmentation() if self.augmentation is None else self.augmentation
-        return Settings(**{**given, "augmentation": augmentation, "seed": self.random_state})
+    def decision_function(self, X: Any) -> NDArray[np.float32]:
+        """Return the logits of clips, shape (n, n_classes): the mean of their windows'.
 
-    def _means(self) -> Means:
-        require_choice("compute_dtype", self.compute_dtype, _COMPUTE_DTYPES)
-        require_number("batch_seconds", self.batch_seconds, 0, open_low=True, optional=True)
-        if self.resume and self.checkpoint_folder is None:
-            raise ParameterError("resume=True needs the checkpoint_folder that the killed training wrote to")
-        return Means(**{name: getattr(self, name) for name in Means.__dataclass_fields__})
+        Windows are weighted by the seconds that each adds, as extraction pools them.
+        """
+        check_is_fitted(self, "network_")
+        parts = [logits for dataset, logits in self._in_parts(X) if dataset.require_all() is not None]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes_)), np.float32)
+
+    def judge(
+        self, X: Any, *, progress: Callable[..., None] | None = None
+    ) -> tuple[NDArray[np.float64], tuple[str | None, ...]]:
+        """Return probabilities, a row of NaN where a clip cannot be used, and why not, clip by clip.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) of Source, str or path-like
+            The clips.
+        progress : callable, optional
+            Called with clips done and clips in all.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes), float64
+        errors : tuple of (str or None)
+        """
+        check_is_fitted(self, "network_")
+        n, errors = len(as_sources(X)), list[str | None]()
+        table = np.full((n, len(self.classes_)), np.nan, np.float32)
+        for dataset, logits in self._in_parts(X):
+            table[len(errors) : len(errors) + len(dataset)] = logits
+            errors.extend(str(dataset.errors[i]) if i in dataset.errors else None for i in range(len(dataset)))
+            if progress is not None:
+                progress(len(errors), n)
+        return softmax(table.astype(np.float64), axis=1), tuple(errors)
+
+    def _in_parts(self, X: Any) -> Iterator[tuple[AudioDataset, NDArray[np.float32]]]:
+        settings, processes = self._settings(), Processes(self.device)
+        settings.check()
+        budget = MemoryBudget.of(settings, processes, sample_rate=self.recipe_.sample_rate)
+        return logits_in_parts(self.network_, as_sources(X), self.recipe_, budget, processes)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes), columns in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) of Source, str or path-like
+            The clips.
+
+        Raises
+        ------
+        DecodeError, ClipTooShortError
+            A clip cannot be used; the error carries it.
+        """
+        return softmax(self.decision_function(X).astype(np.float64), axis=1)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each clip, shape (n,)."""
+        return self.classes_[self.decision_function(X).argmax(axis=1)]
+
+    def note_judged(self, scores: Mapping[str, Any]) -> None:
+        """Take scores on clips that were not trained on into the model card.
+
+        Parameters
+        ----------
+        scores : mapping
+            ``accuracy``, ``log_loss`` and ``n_clips``.
+        """
+        self.facts_["judged"] = {name: scores[name] for name in ("accuracy", "log_loss", "n_clips")}
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model in Hugging Face's own format, so that transformers loads it too.
+
+        The training's checkpoint is removed then, and not before: a full disk costs no training.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if need be: ``config.json``, ``model.safetensors``, ``preprocessor_config.json``, a model
+            card (``README.md``) and ``finetune.json`` with what scikit-learn and embedx need.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+
+        Examples
+        --------
+        Anybody with transformers can use it, without embedx::
+
+            classifier.save("barks")
+            transformers.pipeline("audio-classification", model="barks")
+        """
+        check_is_fitted(self, "network_")
+        save_classifier(self, folder)
+        self.clear_checkpoint()
+
+    def clear_checkpoint(self) -> None:
+        """Remove the training's checkpoint, once the model is where it shall be."""
+        Checkpoints(self.checkpoint_folder, {}).clear()
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ModelFormatError
+            The folder holds no such model, or a damaged one.
+        """
+        return load_classifier(cls, folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the network as the files that `save` writes, not as live objects of torch."""
+        state = super().__getstate__()
+        if "network_" in state:
+            state = {**state, "network_": self.network_.to_bytes()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" in state:
+            self.network_ = Network.from_bytes(state["network_"], normalized=self.recipe_.normalize)
+
+
+def _find_recorded(recipe: Recipe) -> EncoderInfo:
+    """Find the encoder that a recipe names.
+
+    Raises
+    ------
+    EncoderError
+        It cannot be had.
+    RecipeMismatchError
+        What has its name here holds other weights.
+    """
+    pinned = None if recipe.revision in ("bundled", "local") else recipe.revision
+    info = resolve_encoder(recipe.encoder, revision=pinned)
+    if info.weights_sha256 != recipe.weights_sha256:
+        raise RecipeMismatchError(
+            f"encoder {recipe.encoder!r} has other weights here ({info.weights_sha256[:12]}) than the recipe names "
+            f"({recipe.weights_sha256[:12]}): use the same checkpoint, or extract again",
+            (("weights_sha256", recipe.weights_sha256, info.weights_sha256),),
+        )
+    return info
+
+
+def _find_named(encoder: str, window_seconds: float) -> tuple[EncoderInfo, Recipe]:
+    """Find an encoder by name, and write the recipe of a training that begins from it.
+
+    Raises
+    ------
+    EncoderError
+        There is no such encoder.
+    ParameterError
+        A window that is no number of seconds.
+    """
+    require_number("window_seconds", window_seconds, 0.05, 3600)
+    info = resolve_encoder(encoder)
+    recipe = Recipe(
+        encoder=info.id,
+        revision=info.revision,
+        weights_sha256=info.weights_sha256,
+        layers=(info.n_layers - 1,),
+        window_seconds=float(window_seconds),
+        hop_seconds=float(window_seconds),
+        min_tail_seconds=min(1.0, window_seconds / 2),
+        sample_rate=info.sample_rate,
+        normalize=info.normalize,
+    )
+    return info, recipe
+
+
+def make_finetune(**parameters: Any) -> FineTuneClassifier:
+    """Return an unfitted classifier from parameters of `FineTuneClassifier` and of `Augmentation`, all by name.
+
+    Raises
+    ------
+    ParameterError
+        A name that neither has.
+
+    Examples
+    --------
+    >>> make_finetune(epochs=3, mixup_alpha=0.2).augmentation.mixup_alpha
+    0.2
+    """
+    varied = {field.name: parameters.pop(field.name) for field in fields(Augmentation) if field.name in parameters}
+    known = FineTuneClassifier._get_param_names()
+    for name in parameters:
+        if name not in known:
+            allowed = [*known, *(field.name for field in fields(Augmentation))]
+            raise ParameterError(unknown_name("parameter of head 'finetune'", name, allowed))
+    if varied:
+        parameters["augmentation"] = Augmentation(**varied)
+    return FineTuneClassifier(**parameters)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedx.encoders.checkpoint import quiet_transformers
-from embedx.encoders.wav2vec2 import frames_with_gradients, least_samples, normalize
-from embedx.errors import ModelFormatError
-from embedx.heads.finetune.frames import Signal, conv_features, is_separable, layer_frames
+from embedx.encoders.base import EncoderInfo
+from embedx.encoders.checkpoint import load_model, quiet_transformers
+from embedx.encoders.forward import ForwardPass
+from embedx.encoders.wav2vec2 import least_samples
+from embedx.errors import EncoderError, MissingExtraError, ModelFormatError
+from embedx.heads.finetune.settings import FineTuneSettings
 
-__all__ = ["Network"]
+__all__ = ["HEAD_RATE_FACTOR", "FeatureCache", "Network", "Signal", "build_network", "parameter_groups"]
+
+HEAD_RATE_FACTOR = 10.0
+"""How much faster the new layers learn than the encoder unless told."""
+
+Signal = NDArray[np.float32] | torch.Tensor
+"""A waveform (n_samples,), or what the convolutions make of it (T, C)."""
 
 _LAYER = re.compile(r"\bencoder\.layers\.(\d+)\.")
 _MASKS = ("mask_time_prob", "mask_feature_prob")
+_DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
+_LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class Network:
@@ -36,7 +48,7 @@ class Network:
     ----------
     mask_prob : float
         Share of the frames that SpecAugment hides, as the checkpoint's config says. While the network is
-        trained here its config says 0: masks are drawn per clip by `Feed`, not per batch by transformers.
+        trained here its config says 0: masks are drawn per clip by `BatchSampler`, not per batch by transformers.
     """
 
     def __init__(self, model: Any, *, normalized: bool) -> None:
@@ -51,6 +63,11 @@ class Network:
     def base(self) -> Any:
         """The encoder inside."""
         return getattr(self.model, self.model.base_model_prefix)
+
+    @property
+    def forward_pass(self) -> ForwardPass:
+        """How waveforms go through it."""
+        return ForwardPass(self.base, normalized=self.normalized)
 
     @property
     def device(self) -> torch.device:
@@ -71,20 +88,16 @@ class Network:
         """Return how many frames so many samples give."""
         return int(self.model._get_feat_extract_output_lengths(torch.tensor(n_samples)))
 
-    def waves(self, batch: Sequence[NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Normalise clips as the checkpoint expects and put them on the device."""
-        ready = [normalize(samples) if self.normalized else samples for samples in batch]
-        return [torch.from_numpy(np.ascontiguousarray(samples)).to(self.device) for samples in ready]
-
     @property
     def has_fixed_convolutions(self) -> bool:
-        """Whether the convolutional part never moves and can be computed apart from the layers."""
-        return is_separable(self.base) and not any(p.requires_grad for p in self.base.feature_extractor.parameters())
+        """Whether the convolutional part never moves."""
+        return not any(p.requires_grad for p in self.base.feature_extractor.parameters())
 
     def features(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Return what the convolutions make of a waveform, (T, C), without gradients."""
+        forward = self.forward_pass
         with torch.no_grad():
-            return conv_features(self.base, self.waves([samples]))[0]
+            return forward.convolve([forward.wave(samples, self.device)])[0]
 
     def logits(
         self,
@@ -115,12 +128,11 @@ class Network:
         return self.model.classifier(pooled.to(projected.dtype)).float()
 
     def _frames(self, batch: Sequence[Signal], masks: Sequence[NDArray[np.bool_] | None] | None) -> list[torch.Tensor]:
-        if not is_separable(self.base):
-            return frames_with_gradients(self.base, self.waves(batch), masks=masks)  # type: ignore[arg-type]
-        raw = [i for i, item in enumerate(batch) if isinstance(item, np.ndarray)]
-        computed = iter(conv_features(self.base, self.waves([batch[i] for i in raw])))  # type: ignore[misc]
+        forward = self.forward_pass
+        waves = [forward.wave(item, self.device) for item in batch if isinstance(item, np.ndarray)]
+        computed = iter(forward.convolve(waves))
         features = [item if isinstance(item, torch.Tensor) else next(computed) for item in batch]
-        return layer_frames(self.base, features, masks)
+        return forward.frames(features, masks)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that may ever move, by name."""
@@ -162,6 +174,20 @@ class Network:
             for name in self.own_masks:
                 setattr(config, name, 0.0)
 
+    def to_bytes(self) -> dict[str, bytes]:
+        """Return the files that `save` writes, by name."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(Path(folder))
+            return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+    @classmethod
+    def from_bytes(cls, files: Mapping[str, bytes], *, normalized: bool) -> Network:
+        """Make a network of what `to_bytes` returned."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            return cls.load(Path(folder), normalized=normalized)
+
     @classmethod
     def load(cls, folder: Path, *, normalized: bool) -> Network:
         """Read what `save` wrote: safetensors only, nobody's code.
@@ -192,3 +218,141 @@ class Network:
 
 def _masked_share(config: Any) -> float:
     return float(getattr(config, "mask_time_prob", 0.0)) if getattr(config, "apply_spec_augment", True) else 0.0
+
+
+class FeatureCache:
+    """Features of windows that are the same in every epoch, kept while there is room.
+
+    Parameters
+    ----------
+    compute : callable
+        Turns samples (n,) float32 into features (T, C), without gradients.
+    room_bytes : int
+        What is beyond is computed again whenever it is needed.
+
+    Examples
+    --------
+    >>> cache = FeatureCache(lambda samples: torch.from_numpy(samples)[:, None], room_bytes=100)
+    >>> cache.find((0, 0.0), np.ones(3, np.float32)) is cache.find((0, 0.0), np.ones(3, np.float32))
+    True
+    >>> cache.find((1, 0.0), np.ones(99, np.float32)) is cache.find((1, 0.0), np.ones(99, np.float32))
+    False
+    """
+
+    def __init__(self, compute: Callable[[NDArray[np.float32]], torch.Tensor], *, room_bytes: int) -> None:
+        self._compute, self._room = compute, room_bytes
+        self._kept: dict[tuple[int, float], torch.Tensor] = {}
+
+    def find(self, key: tuple[int, float], samples: NDArray[np.float32]) -> torch.Tensor:
+        """Return the features of one window, whose clip and start are its key."""
+        if key in self._kept:
+            return self._kept[key]
+        features = self._compute(samples)
+        n_bytes = features.numel() * features.element_size()
+        if n_bytes <= self._room:
+            self._room -= n_bytes
+            self._kept[key] = features
+        return features
+
+
+def build_network(info: EncoderInfo, labels: Sequence[str], settings: FineTuneSettings) -> Network:
+    """Load an encoder and put a fresh classification layer on it.
+
+    Parameters
+    ----------
+    info : EncoderInfo
+        The encoder.
+    labels : sequence of str
+        Names of the classes, in the order of the logits.
+    settings : FineTuneSettings
+        What is frozen, LoRA, dropout, seed of the new layers, checkpointing of gradients.
+
+    Raises
+    ------
+    EncoderError
+        The encoder has no classification model in transformers, or its weights cannot be read.
+    MissingExtraError
+        LoRA without peft.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.random_state)
+        network = Network(_assemble(info, labels, settings), normalized=info.normalize)
+        _freeze(network, settings)
+        if settings.lora_rank:
+            _add_lora(network, settings)
+    if settings.gradient_checkpointing:
+        network.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return network
+
+
+def _assemble(info: EncoderInfo, labels: Sequence[str], settings: FineTuneSettings) -> Any:
+    from transformers import AutoModelForAudioClassification
+
+    base = load_model(info, **_overrides(settings))
+    config = copy.deepcopy(base.config)
+    config.use_weighted_layer_sum = False
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    try:
+        model = AutoModelForAudioClassification.from_config(config)
+        setattr(model, model.base_model_prefix, base)
+    except (ValueError, AttributeError) as error:
+        raise EncoderError(f"encoder {info.id!r} cannot be fine-tuned: {error}") from error
+    base.config = model.config
+    return model
+
+
+def _overrides(settings: FineTuneSettings) -> dict[str, Any]:
+    """Return the fields of the checkpoint's config that a fine-tuning sets."""
+    changed: dict[str, Any] = {"layerdrop": settings.layerdrop}
+    if settings.dropout is not None:
+        changed.update(dict.fromkeys(_DROPOUTS, settings.dropout))
+    if settings.variation.mask_time_prob:
+        changed.update(mask_time_prob=settings.variation.mask_time_prob, apply_spec_augment=True)
+    return changed
+
+
+def _freeze(network: Network, settings: FineTuneSettings) -> None:
+    model, base = network.model, network.base
+    if settings.freeze != "none":
+        model.freeze_feature_encoder()
+    for name, parameter in base.named_parameters():
+        low = (
+            settings.n_frozen_layers > 0
+            and network.depth(f"{model.base_model_prefix}.{name}") <= settings.n_frozen_layers
+        )
+        if settings.freeze == "encoder" or low:
+            parameter.requires_grad_(False)
+
+
+def _add_lora(network: Network, settings: FineTuneSettings) -> None:
+    """Train small matrices beside the attention's (Hu et al., 2021) instead of the encoder."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingExtraError.for_extra("peft", "lora", "lora_rank") from error
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        lora_dropout=settings.dropout or 0.0,
+        target_modules=list(_LORA_TARGETS),
+    )
+    network.peft_model = get_peft_model(network.model, config)
+    for layer in (network.model.projector, network.model.classifier):
+        layer.requires_grad_(True)
+
+
+def parameter_groups(network: Network, settings: FineTuneSettings) -> Iterator[Mapping[str, Any]]:
+    """Yield the optimizer's groups: one a depth, its rate lower the deeper it lies; no decay of vectors.
+
+    The rates fall by ``layer_decay`` from layer to layer, as ELECTRA's and BEiT's fine-tuning do.
+    """
+    top = network.n_layers + 1
+    head_rate = settings.head_learning_rate or HEAD_RATE_FACTOR * settings.learning_rate
+    members: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in network.trainable().items():
+        members.setdefault((network.depth(name), parameter.ndim > 1), []).append(parameter)
+    for (depth, is_matrix), parameters in sorted(members.items(), key=lambda item: item[0]):
+        rate = head_rate if depth == top else settings.learning_rate * settings.layer_decay ** (top - 1 - depth)
+        decay = settings.weight_decay if is_matrix else 0.0
+        yield {"params": parameters, "lr": rate, "weight_decay": decay, "depth": depth}

@@ -1,17 +1,41 @@
-"""What a fine-tuning is told: checked once, before audio is read or weights are loaded."""
+"""All that a fine-tuning is told, once: default, bounds, what each is for; and how training clips are varied."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embedx.checks import require_choice, require_number
+from embedx.encoders.catalog import DEFAULT_ENCODER
+from embedx.errors import ParameterError
+from embedx.recipe import Recipe
 
-__all__ = ["FREEZE", "Augmentation", "Settings"]
+__all__ = ["Augmentation", "FineTuneSettings", "mix", "time_mask", "vary"]
 
-FREEZE = ("conv", "none", "encoder")
-"""What never moves: the convolutional part (as the wav2vec 2.0 paper does), nothing, or all but the new layers."""
+_SNR_SPAN_DB = 20.0
+_SPEED_STEP_PERCENT = 5
+
+
+def _number(default: Any, low: float, high: float, **bounds: Any) -> Any:
+    return field(default=default, metadata={"bounds": {"low": low, "high": high, **bounds}})
+
+
+def _choice(default: Any, *allowed: str, **more: Any) -> Any:
+    return field(default=default, metadata={"choice": {"allowed": allowed, **more}})
+
+
+def _check(settings: Any) -> None:
+    """Refuse values outside the bounds that are written beside their defaults."""
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if "bounds" in one.metadata:
+            require_number(one.name, value, **one.metadata["bounds"])
+        elif "choice" in one.metadata:
+            require_choice(one.name, value, **one.metadata["choice"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +63,11 @@ class Augmentation:
     """
 
     crop: bool = True
-    mask_time_prob: float | None = None
-    gain_db: float = 6.0
-    noise_snr_db: float | None = None
-    speed_percent: float = 0.0
-    mixup_alpha: float = 0.0
+    mask_time_prob: float | None = _number(None, 0, 1, optional=True)
+    gain_db: float = _number(6.0, 0, 60)
+    noise_snr_db: float | None = _number(None, -20, 100, optional=True)
+    speed_percent: float = _number(0.0, 0, 50)
+    mixup_alpha: float = _number(0.0, 0, 10)
 
     @classmethod
     def off(cls) -> Augmentation:
@@ -72,73 +96,176 @@ class Augmentation:
         audible_gain = self.gain_db > 0 and not normalized
         return bool(audible_gain or self.noise_snr_db is not None or self.speed_percent or self.mixup_alpha)
 
+
+_MACHINE = frozenset(
+    {"device", "compute_dtype", "batch_seconds", "gradient_checkpointing", "checkpoint_folder", "resume"}
+)
+"""Settings that change speed, memory and what survives a kill, not where a training ends."""
+
+_START = frozenset({"encoder", "recipe", "window_seconds"})
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FineTuneSettings:
+    """What `FineTuneClassifier` takes; its docstring says what each is for."""
+
+    encoder: str = DEFAULT_ENCODER
+    recipe: Recipe | None = None
+    window_seconds: float = _number(10.0, 0.05, 3600)
+    epochs: int = _number(20, 1, 100_000, whole=True)
+    batch_size: int = _number(16, 1, 100_000, whole=True)
+    learning_rate: float = _number(1e-4, 1e-9, 10)
+    head_learning_rate: float | None = _number(None, 1e-9, 10, optional=True)
+    layer_decay: float = _number(0.9, 0, 1)
+    weight_decay: float = _number(0.01, 0, 1)
+    warmup_fraction: float = _number(0.1, 0, 1)
+    freeze: str = _choice("conv", "conv", "none", "encoder")
+    n_frozen_layers: int = _number(0, 0, 1000, whole=True)
+    unfreeze_epochs: int = _number(0, 0, 100_000, whole=True)
+    lora_rank: int = _number(0, 0, 1024, whole=True)
+    dropout: float | None = _number(None, 0, 0.99, optional=True)
+    layerdrop: float = _number(0.0, 0, 1)
+    label_smoothing: float = _number(0.0, 0, 1)
+    class_weight: str | None = _choice(None, "balanced", optional=True)
+    augmentation: Augmentation | None = None
+    validation_fraction: float = _number(0.15, 0, 0.5)
+    patience: int = _number(5, 0, 100_000, whole=True)
+    batch_seconds: float | None = _number(None, 0, float("inf"), open_low=True, optional=True)
+    gradient_checkpointing: bool = False
+    device: str = "auto"
+    compute_dtype: str = _choice("auto", "auto", "float32", "bfloat16")
+    checkpoint_folder: str | os.PathLike[str] | None = None
+    resume: bool = False
+    random_state: int = _number(0, 0, 2**32 - 1, whole=True)
+
+    def _settings(self) -> FineTuneSettings:
+        """Return the settings alone, as they are now."""
+        return FineTuneSettings(**{one.name: getattr(self, one.name) for one in fields(FineTuneSettings)})
+
+    @property
+    def variation(self) -> Augmentation:
+        """How training clips are varied: ``augmentation``, or the default."""
+        return Augmentation() if self.augmentation is None else self.augmentation
+
     def check(self) -> None:
-        """Refuse values that mean nothing, with `ParameterError`."""
-        require_number("mask_time_prob", self.mask_time_prob, 0, 1, optional=True)
-        require_number("gain_db", self.gain_db, 0, 60)
-        require_number("noise_snr_db", self.noise_snr_db, -20, 100, optional=True)
-        require_number("speed_percent", self.speed_percent, 0, 50)
-        require_number("mixup_alpha", self.mixup_alpha, 0, 10)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """All that decides where a training ends; see `FineTuneClassifier` for what each means."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    head_learning_rate: float | None
-    layer_decay: float
-    weight_decay: float
-    warmup_fraction: float
-    freeze: str
-    n_frozen_layers: int
-    unfreeze_epochs: int
-    lora_rank: int
-    dropout: float | None
-    layerdrop: float
-    label_smoothing: float
-    class_weight: str | None
-    augmentation: Augmentation
-    validation_fraction: float
-    patience: int
-    seed: int
-
-    def check(self, *, n_layers: int) -> None:
         """Refuse values that mean nothing.
-
-        Parameters
-        ----------
-        n_layers : int
-            Transformer layers of the encoder.
 
         Raises
         ------
         ParameterError
             The first such value, with what is allowed.
         """
-        whole: Mapping[str, tuple[int, int]] = {
-            "epochs": (1, 100_000),
-            "batch_size": (1, 100_000),
-            "n_frozen_layers": (0, n_layers),
-            "unfreeze_epochs": (0, self.epochs),
-            "lora_rank": (0, 1024),
-            "patience": (0, 100_000),
-            "seed": (0, 2**32 - 1),
-        }
-        for name, (low, high) in whole.items():
-            require_number(name, getattr(self, name), low, high, whole=True)
-        for name in ("warmup_fraction", "layer_decay", "label_smoothing", "layerdrop", "weight_decay"):
-            require_number(name, getattr(self, name), 0, 1)
-        require_number("learning_rate", self.learning_rate, 1e-9, 10)
-        require_number("head_learning_rate", self.head_learning_rate, 1e-9, 10, optional=True)
-        require_number("dropout", self.dropout, 0, 0.99, optional=True)
-        require_number("validation_fraction", self.validation_fraction, 0, 0.5)
-        require_choice("freeze", self.freeze, FREEZE)
-        require_choice("class_weight", self.class_weight, ("balanced",), optional=True)
-        self.augmentation.check()
+        _check(self)
+        require_number("unfreeze_epochs", self.unfreeze_epochs, 0, self.epochs, whole=True)
+        if not isinstance(self.augmentation, Augmentation | None):
+            raise ParameterError(f"augmentation={self.augmentation!r}: an Augmentation or None is needed")
+        _check(self.variation)
+        if self.resume and self.checkpoint_folder is None:
+            raise ParameterError("resume=True needs the checkpoint_folder that the killed training wrote to")
 
     def record(self) -> dict[str, Any]:
-        """Return the settings as JSON can hold them."""
-        return asdict(self)
+        """Return what decides where a training ends, as JSON can hold it: the identity of its checkpoints."""
+        names = [one.name for one in fields(FineTuneSettings) if one.name not in _MACHINE | _START]
+        found = {name: getattr(self, name) for name in names}
+        seed = found.pop("random_state")
+        return {**found, "augmentation": asdict(self.variation), "seed": seed}
+
+
+def vary(
+    samples: NDArray[np.float32], augmentation: Augmentation, rng: np.random.Generator, *, sample_rate: int = 16_000
+) -> NDArray[np.float32]:
+    """Return a clip as it might also have been recorded: faster, louder, noisier.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n,), float32
+        The clip.
+    augmentation : Augmentation
+        What is switched on.
+    rng : Generator
+        Where the draws come from; as many are made whatever is switched on.
+    sample_rate : int
+        Hertz.
+
+    Returns
+    -------
+    ndarray of shape (m,), float32
+        ``m`` differs from ``n`` only when the speed was changed.
+
+    Examples
+    --------
+    >>> clip = np.ones(8, np.float32)
+    >>> vary(clip, Augmentation.off(), np.random.default_rng(0)).tolist() == clip.tolist()
+    True
+    """
+    speed, gain, snr = rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0, _SNR_SPAN_DB)
+    steps = round(speed * augmentation.speed_percent / _SPEED_STEP_PERCENT)
+    if steps:
+        samples = _change_speed(samples, 1 + steps * _SPEED_STEP_PERCENT / 100, sample_rate)
+    if augmentation.gain_db:
+        samples = samples * np.float32(10 ** (gain * augmentation.gain_db / 20))
+    if augmentation.noise_snr_db is not None:
+        samples = _add_noise(samples, augmentation.noise_snr_db + snr, rng)
+    return samples
+
+
+def _change_speed(samples: NDArray[np.float32], factor: float, sample_rate: int) -> NDArray[np.float32]:
+    """Play faster (factor above 1) or slower, as Ko et al. (2015) do: pitch and length both change."""
+    import torch
+    from torchaudio.functional import speed
+
+    changed, _ = speed(torch.from_numpy(np.ascontiguousarray(samples)), sample_rate, factor)
+    return changed.numpy()
+
+
+def _add_noise(samples: NDArray[np.float32], snr_db: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    level = np.sqrt(np.mean(np.square(samples), dtype=np.float64)) * 10 ** (-snr_db / 20)
+    return (samples + level * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+def mix(samples: NDArray[np.float32], other: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """Add another clip: ``share`` of this one, the rest of that one, repeated or cut to this one's length.
+
+    Examples
+    --------
+    >>> mix(np.ones(4, np.float32), np.array([0.0, 2.0], np.float32), 0.5).tolist()
+    [0.5, 1.5, 0.5, 1.5]
+    """
+    return (share * samples + (1 - share) * np.resize(other, len(samples))).astype(np.float32)
+
+
+def time_mask(
+    n_frames: int, *, prob: float, length: int, least: int, rng: np.random.Generator
+) -> NDArray[np.bool_] | None:
+    """Say which frames SpecAugment hides: spans at random places, as wav2vec 2.0 draws them.
+
+    Parameters
+    ----------
+    n_frames : int
+        Frames of the clip.
+    prob : float
+        Share of frames in spans, were there no overlap.
+    length, least : int
+        Frames of a span, and the least number of spans.
+    rng : Generator
+        Where the draws come from.
+
+    Returns
+    -------
+    ndarray of shape (n_frames,), bool
+        None when nothing is hidden: masks are off, or the clip is no longer than a span.
+
+    Examples
+    --------
+    >>> mask = time_mask(50, prob=0.1, length=10, least=0, rng=np.random.default_rng(0))
+    >>> mask is None or int(mask.sum()) in (0, 10)
+    True
+    """
+    if prob <= 0 or n_frames <= length:
+        return None
+    n_spans = max(least, int(prob * n_frames / length + rng.uniform()))
+    n_spans = min(n_spans, n_frames // length)
+    mask = np.zeros(n_frames, dtype=bool)
+    for start in rng.choice(n_frames - length + 1, n_spans, replace=False):
+        mask[start : start + length] = True
+    return mask if n_spans else None

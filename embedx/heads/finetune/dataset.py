@@ -1,7 +1,9 @@
-"""The audio of a fine-tuning: read once through extraction's own loader, kept while there is room."""
+"""What is learned from: audio, read once through extraction's own loader, labels, and the part that is held out."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,15 +11,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import compute_class_weight
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from embedx.audio.decode import decode
 from embedx.audio.loader import ClipEnd, ClipRequest, ClipWindow, load_clip
 from embedx.audio.windows import plan_windows
-from embedx.errors import ClipTooShortError, DecodeError, ParameterError, SourceError
+from embedx.checks import require_labels
+from embedx.errors import ClipTooShortError, DatasetError, DecodeError, ParameterError, SourceError
+from embedx.evaluation.splits import stratified_holdout
+from embedx.heads.finetune.settings import FineTuneSettings
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 
-__all__ = ["Clip", "ClipLibrary", "as_sources"]
+__all__ = ["AudioDataset", "Clip", "Targets", "as_sources", "read_targets"]
+
+_FEWEST_FOLDS = 3
+"""Never hold out more than a third: with two speakers that would be one of them."""
 
 
 def as_sources(X: Any) -> list[Source]:
@@ -34,14 +44,14 @@ def as_sources(X: Any) -> list[Source]:
     ['/d/a.wav', '/d/b.wav']
     """
     if getattr(X, "ndim", 1) != 1 or isinstance(X, (str, bytes, os.PathLike)):
-        raise ParameterError(f"fine-tuning eats a list of sources or paths, not {_shape(X)}")
+        raise ParameterError(f"fine-tuning takes a list of sources or paths, not {_shape(X)}")
     return [item if isinstance(item, Source) else Source(os.path.abspath(_path(item))) for item in X]
 
 
 def _path(item: Any) -> str:
     if isinstance(item, (str, os.PathLike)):
         return os.fspath(item)
-    raise ParameterError(f"fine-tuning eats sources or paths, not {type(item).__name__}")
+    raise ParameterError(f"fine-tuning takes sources or paths, not {type(item).__name__}")
 
 
 def _shape(X: Any) -> str:
@@ -70,10 +80,10 @@ class Clip:
     samples: NDArray[np.float32] | None
 
 
-class ClipLibrary:
+class AudioDataset:
     """The clips of one training or prediction.
 
-    Every clip is read once when the library is made, so a file that is missing, damaged or too short is
+    Every clip is read once when the dataset is made, so a file that is missing, damaged or too short is
     known before anything is computed.
 
     Parameters
@@ -108,7 +118,7 @@ class ClipLibrary:
 
     @property
     def seconds(self) -> float:
-        """Audio in the library, in seconds."""
+        """Audio in the dataset, in seconds."""
         return sum(clip.n_samples for clip in self.clips) / self.recipe.sample_rate
 
     def crop(self, index: int, first: int, n_samples: int) -> NDArray[np.float32]:
@@ -131,8 +141,8 @@ class ClipLibrary:
         for first, last in plan_windows(clip.n_samples, self.recipe):
             yield first / rate, last / rate, clip.samples[first:last]
 
-    def require_all(self) -> ClipLibrary:
-        """Return the library if every clip can be used.
+    def require_all(self) -> AudioDataset:
+        """Return the dataset if every clip can be used.
 
         Raises
         ------
@@ -191,3 +201,69 @@ def _events(source: Source, recipe: Recipe) -> Iterator[ClipWindow]:
             yield event
         elif isinstance(event, ClipEnd) and event.reason:
             raise DecodeError(event.message, source)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Targets:
+    """Labelled clips, ready to be trained on.
+
+    Parameters
+    ----------
+    sources : tuple of Source
+        The clips.
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted.
+    shares : ndarray of shape (n, n_classes), float32
+        1 at a clip's class, times its weight.
+    train, held_out : ndarray of int
+        Which clips are trained on, and which are judged after each epoch.
+    """
+
+    sources: tuple[Source, ...]
+    classes: NDArray[Any]
+    shares: NDArray[np.float32]
+    train: NDArray[np.intp]
+    held_out: NDArray[np.intp]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes as text."""
+        return [str(name) for name in self.classes]
+
+    @property
+    def hash(self) -> str:
+        """64 hexadecimal digits of clips, labels, weights and held-out part."""
+        digest = hashlib.sha256(json.dumps([source.key for source in self.sources]).encode())
+        for array in (self.shares, self.train.astype(np.int64), self.held_out.astype(np.int64)):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+def read_targets(X: Any, y: Any, sample_weight: Any, groups: Any, settings: FineTuneSettings) -> Targets:
+    """Check what `FineTuneClassifier.fit` was given.
+
+    Raises
+    ------
+    ParameterError
+        X holds something else than sources or paths.
+    DatasetError
+        Other numbers of clips and labels, no clips, or a single class.
+    """
+    sources = as_sources(X)
+    require_labels(y)
+    labels = column_or_1d(y)
+    if not len(sources) or len(labels) != len(sources):
+        raise DatasetError(
+            f"{len(sources)} clips but {len(labels)} labels: give one label a clip, and at least two clips"
+        )
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise DatasetError(f"every clip is labelled {str(classes[0])!r}: a classifier needs at least two classes")
+    weights = _check_sample_weight(sample_weight, np.empty((len(sources), 1)), dtype=np.float64)
+    if settings.class_weight is not None:
+        weights = weights * compute_class_weight(settings.class_weight, classes=classes, y=labels)[codes]
+    shares = (np.eye(len(classes))[codes] * weights[:, None]).astype(np.float32)
+    train, held_out = stratified_holdout(
+        codes, groups, settings.validation_fraction, settings.random_state, fewest_folds=_FEWEST_FOLDS
+    )
+    return Targets(sources=tuple(sources), classes=classes, shares=shares, train=train, held_out=held_out)
