@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import queue
 import select
 import subprocess
@@ -21,6 +20,7 @@ from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, load_clip
 from embedx.audio.waiting import Load
 from embedx.audio.wire import READY, read_message
 from embedx.errors import RunnerError
+from embedx.launch import python_command
 
 __all__ = ["DecodePool"]
 
@@ -212,7 +212,7 @@ class _Worker:
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path)],
+            python_command(_START),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

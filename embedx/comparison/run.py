@@ -22,6 +22,7 @@ from embedx.evaluation.metrics import METRICS, score
 from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
+from embedx.launch import safe_path
 
 __all__ = ["compare"]
 
@@ -133,7 +134,7 @@ def _fit_all(
         for contender, fold in jobs
     )
     fits: dict[str, list[FoldFit]] = {contender.name: [] for contender in contenders}
-    with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+    with safe_path(), joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         results = joblib.Parallel(return_as="generator")(tasks)
         for done, ((contender, fold), fit) in enumerate(zip(jobs, results, strict=True), start=1):
             fits[contender.name].append(fit)

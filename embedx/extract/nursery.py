@@ -18,6 +18,7 @@ from typing import Any
 
 from embedx.errors import RunnerError
 from embedx.extract.zygote import KILL_SECONDS
+from embedx.launch import import_path, python_command
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 
@@ -66,7 +67,11 @@ class WorkerProcess:
                 ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", round(_PIECE_SECONDS), 0))
             self._zygote, self.pid = _fork(modules, theirs.fileno())
             self.connection = Connection(ours.detach())
-        place = {"sys_path": sys.path, "environment": dict(os.environ), "folder": os.getcwd()}
+        place = {
+            "sys_path": import_path(),
+            "environment": dict(os.environ) | {"PYTHONSAFEPATH": "1"},
+            "folder": os.getcwd(),
+        }
         with contextlib.suppress(OSError):  # gone already: whoever listens will see it
             self.connection.send(place)
 
@@ -114,7 +119,7 @@ class _Zygote:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+                python_command(_START, str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

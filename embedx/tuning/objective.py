@@ -14,6 +14,7 @@ from embedx.evaluation.metrics import align_proba, score
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
 from embedx.heads.space import Choice, Dimension, Integer
+from embedx.launch import safe_path
 
 __all__ = ["FOLD_STEP", "Objective", "Task"]
 
@@ -107,7 +108,8 @@ class Objective:
             return
         from joblib import Parallel, delayed, parallel_config
 
-        with parallel_config("loky", n_jobs=self.n_jobs, inner_max_num_threads=1), Parallel() as pool:
+        loky = parallel_config("loky", n_jobs=self.n_jobs, inner_max_num_threads=1)
+        with safe_path(), loky, Parallel() as pool:
             for start in range(0, len(folds), self.n_jobs):
                 yield pool(delayed(self.task.score)(params, fold) for fold in folds[start : start + self.n_jobs])
 
