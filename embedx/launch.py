@@ -1,4 +1,4 @@
-"""How this package starts Python: without the folder that a user happens to stand in, and never to be left behind.
+"""How this package starts Python: not among the files of a user's folder, and never to be left behind.
 
 A folder of recordings may hold a ``json.py``. Python puts the current folder before everything else that can be
 imported when it is started with ``-c`` or ``-m``, so whoever starts Python in such a folder runs that file.
@@ -11,12 +11,25 @@ import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
 
-__all__ = ["end_with_parent", "import_path", "python_command", "safe_path"]
+__all__ = ["end_with_parent", "import_path", "program_of", "python_command", "safe_path", "start_process"]
 
 _PR_SET_PDEATHSIG = 1
+
+
+def program_of(module: str) -> str:
+    """Return the program for `python_command` that runs a module's ``main()`` and ends with its parent."""
+    return (
+        "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+        "from embedx.launch import end_with_parent; end_with_parent(int(sys.argv[2]))\n"
+        f"from {module} import main; main()"
+    )
 
 
 def python_command(program: str, *arguments: str) -> list[str]:
@@ -59,8 +72,31 @@ def safe_path() -> Iterator[None]:
             os.environ["PYTHONSAFEPATH"] = before
 
 
+def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that calls `end_with_parent` and is to outlive the thread that asks for it.
+
+    It is started from a thread that waits until it has ended: the kernel takes that thread for its parent.
+    """
+    started: Future[subprocess.Popen[bytes]] = Future()
+
+    def start() -> None:
+        try:
+            process = subprocess.Popen(command, **options)
+        except BaseException as error:
+            started.set_exception(error)
+        else:
+            started.set_result(process)
+            process.wait()
+
+    threading.Thread(target=start, daemon=True, name="embedx-parent").start()
+    return started.result()
+
+
 def end_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that started it ends, even if it is stopped or hangs.
+
+    One that is stopped before it comes to this call ends too if it has a process group, but no session, of its own:
+    the kernel wakes an orphaned group and hangs up.
 
     Parameters
     ----------

@@ -20,11 +20,11 @@ from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, load_clip
 from embedx.audio.waiting import Load
 from embedx.audio.wire import READY, read_message
 from embedx.errors import RunnerError
-from embedx.launch import python_command
+from embedx.launch import program_of, python_command
 
 __all__ = ["DecodePool"]
 
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.audio.worker import main; main()"
+_START = program_of("embedx.audio.worker")
 _PIPE_BYTES = 1 << 20
 _ATTEMPTS = 2
 
@@ -216,7 +216,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C goes to the parent alone
+            process_group=0,  # Ctrl-C goes to the parent alone
             bufsize=0,
         )
         with contextlib.suppress(OSError, AttributeError):

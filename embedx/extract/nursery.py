@@ -18,11 +18,11 @@ from typing import Any
 
 from embedx.errors import RunnerError
 from embedx.extract.zygote import KILL_SECONDS
-from embedx.launch import import_path, python_command
+from embedx.launch import import_path, program_of, python_command, start_process
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.extract.zygote import main; main()"
+_START = program_of("embedx.extract.zygote")
 _READ_AT_LOAD = (
     "EMBEDX_DEBUG",
     "OMP_",
@@ -118,13 +118,13 @@ class _Zygote:
         self._asking = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = start_process(
                 python_command(_START, str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("EMBEDX_DEBUG") else subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C goes to this process alone
+                process_group=0,  # Ctrl-C goes to this process alone
             )
         self._close = weakref.finalize(self, _close, self.made_by, self._control, self._process)
 
