@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-__all__ = ["end_with_parent", "import_path", "program_of", "python_command", "safe_path", "start_process"]
+from embedx.errors import RunnerError
+
+__all__ = ["as_limit", "end_with_parent", "import_path", "program_of", "python_command", "safe_path", "start_process"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -70,6 +73,28 @@ def safe_path() -> Iterator[None]:
             os.environ.pop("PYTHONSAFEPATH", None)
         else:
             os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextlib.contextmanager
+def as_limit(what: str) -> Iterator[None]:
+    """Let it be one clear error when the system starts no further process or thread.
+
+    Raises
+    ------
+    RunnerError
+        A limit is reached. Any other error is passed on.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        no_process = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
+        if not no_process and "can't start new thread" not in str(error):
+            raise
+        raise RunnerError(
+            f"{what} cannot be started: this machine allows no more processes and threads, or has no memory for them "
+            "(ulimit -u, or the pids limit of a container or a batch job): raise the limit, or ask for fewer with "
+            "--workers and --threads"
+        ) from error
 
 
 def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

@@ -28,6 +28,7 @@ SIDEWAYS = {
     ("manifest", "recipe"),
     ("comparison", "inspection"),
     ("checks", "errors"),
+    ("launch", "errors"),
     ("testing", "cli"),
 }
 NEVER = {("heads", "store"), ("heads", "extract"), ("extract", "heads"), ("store", "audio")}

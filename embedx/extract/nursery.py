@@ -18,7 +18,7 @@ from typing import Any
 
 from embedx.errors import RunnerError
 from embedx.extract.zygote import KILL_SECONDS
-from embedx.launch import import_path, program_of, python_command, start_process
+from embedx.launch import as_limit, import_path, program_of, python_command, start_process
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 
@@ -134,7 +134,7 @@ class _Zygote:
         return self.made_by == os.getpid() and self.settings == _settings() and self._process.poll() is None
 
     def fork(self, modules: Sequence[str], handle: int) -> int | None:
-        """Return the id of a new worker that holds the handle; None when the zygote is gone."""
+        """Return the id of a new worker that holds the handle; None: the zygote is gone; below 0: an error's number."""
         return self._ask({"fork": list(modules)}, [handle], _IMPORT_SECONDS)
 
     def end(self, pid: int, patience: float) -> int | None:
@@ -171,8 +171,11 @@ _guard = threading.Lock()
 def _fork(modules: Sequence[str], handle: int) -> tuple[_Zygote, int]:
     """Fork a worker, from a new zygote if the old one is gone or was started under other settings."""
     for _ in range(2):
-        zygote = _living()
-        pid = zygote.fork(modules, handle)
+        with as_limit("an encoder process"):
+            zygote = _living()
+            pid = zygote.fork(modules, handle)
+            if pid is not None and pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
         if pid is not None:
             return zygote, pid
     raise RunnerError(

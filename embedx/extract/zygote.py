@@ -8,6 +8,7 @@ started it, and its workers with it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import gc
 import importlib
@@ -56,16 +57,25 @@ def _answer(control: socket.socket, asked: dict[str, Any], handles: list[int], c
     if "fork" in asked:
         _import_all(asked["fork"])
         gc.freeze()  # what is imported stays shared
-        zygote, pid = os.getpid(), os.fork()
+        zygote, pid = os.getpid(), _fork()
         if not pid:
             control.close()
             _be_worker(handles[0], zygote)
         os.close(handles[0])
-        children.add(pid)
+        if pid > 0:
+            children.add(pid)
         control.send(json.dumps(pid).encode())
     else:
         children.discard(asked["end"])
         control.send(json.dumps(_end(asked["end"], asked["patience"])).encode())
+
+
+def _fork() -> int:
+    """Fork; return 0 in the worker, and below 0 the number of the error where the system forbids it."""
+    try:
+        return os.fork()
+    except OSError as error:
+        return -(error.errno or errno.EAGAIN)
 
 
 def _import_all(modules: list[str]) -> None:
