@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "versions", "checks", "files"},
+    {"errors", "versions", "checks", "files", "launch"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling"},
@@ -29,6 +29,7 @@ SIDEWAYS = {
     ("comparison", "inspection"),
     ("checks", "errors"),
     ("heads", "evaluation"),  # what early stopping holds out is cut where all else is cut
+    ("launch", "errors"),
     ("testing", "cli"),
 }
 NEVER = {("heads", "store"), ("heads", "extract"), ("extract", "heads"), ("store", "audio")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
+import os
 import queue
 import select
 import subprocess
@@ -21,10 +21,11 @@ from embedx.audio.loader import ClipEnd, ClipEvent, ClipRequest, load_clip
 from embedx.audio.waiting import Load
 from embedx.audio.wire import READY, read_message
 from embedx.errors import RunnerError
+from embedx.launch import as_limit, program_of, python_command
 
 __all__ = ["DecodePool"]
 
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.audio.worker import main; main()"
+_START = program_of("embedx.audio.worker")
 _PIPE_BYTES = 1 << 20
 _ATTEMPTS = 2
 
@@ -88,7 +89,8 @@ class DecodePool:
         for index, request in enumerate(requests):
             self._tasks.put((load, index, request))
         while len(self._servants) < min(self.n_workers, max(len(requests), len(self._servants))):
-            self._servants.append(_Servant(self._tasks, self.timeout_seconds))
+            with as_limit("a thread for a decoding process"):
+                self._servants.append(_Servant(self._tasks, self.timeout_seconds))
         return load
 
     def close(self) -> None:
@@ -185,7 +187,8 @@ class _Servant:
             with self._guard:
                 if self._stopped:
                     raise _StoppedError
-                self._worker = _Worker(self._timeout_seconds)
+                with as_limit("a decoding process"):
+                    self._worker = _Worker(self._timeout_seconds)
             try:
                 self._worker.require_ready()
             except (_WorkerDiedError, TimeoutError):
@@ -212,11 +215,12 @@ class _Worker:
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path)],
+            python_command(_START),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C goes to the parent alone
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy would start a thread a core, and none is used
+            process_group=0,  # Ctrl-C goes to the parent alone
             bufsize=0,
         )
         with contextlib.suppress(OSError, AttributeError):

@@ -84,6 +84,7 @@ def entry() -> NoReturn:
 
     An interrupted process ends at once: everything is on disk by then, and taking torch down takes seconds.
     """
+    os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here runs a json.py that lies among recordings
     code = main()
     if code == EXIT_INTERRUPTED:
         sys.stdout.flush()

@@ -24,6 +24,7 @@ from embedx.evaluation.metrics import METRICS, score
 from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
+from embedx.launch import safe_path
 
 __all__ = ["compare"]
 
@@ -143,7 +144,7 @@ def _fit_all(
         joblib.delayed(fit_fold)(candidate, stores[candidate.store], fold, classes, seed=seed + fold.repeat)
         for candidate, fold in (jobs[i] for i in rest)
     )
-    with joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+    with safe_path(), joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
         results = joblib.Parallel(return_as="generator")(tasks)
         for i, fit in zip(rest, results, strict=True):
             kept.write(places[i], fit)

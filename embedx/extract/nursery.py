@@ -18,10 +18,11 @@ from typing import Any
 
 from embedx.errors import RunnerError
 from embedx.extract.zygote import KILL_SECONDS
+from embedx.launch import as_limit, import_path, program_of, python_command, start_process
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from embedx.extract.zygote import main; main()"
+_START = program_of("embedx.extract.zygote")
 _READ_AT_LOAD = (
     "EMBEDX_DEBUG",
     "OMP_",
@@ -66,7 +67,11 @@ class WorkerProcess:
                 ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", round(_PIECE_SECONDS), 0))
             self._zygote, self.pid = _fork(modules, theirs.fileno())
             self.connection = Connection(ours.detach())
-        place = {"sys_path": sys.path, "environment": dict(os.environ), "folder": os.getcwd()}
+        place = {
+            "sys_path": import_path(),
+            "environment": dict(os.environ) | {"PYTHONSAFEPATH": "1"},
+            "folder": os.getcwd(),
+        }
         with contextlib.suppress(OSError):  # gone already: whoever listens will see it
             self.connection.send(place)
 
@@ -113,13 +118,13 @@ class _Zygote:
         self._asking = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+            self._process = start_process(
+                python_command(_START, str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("EMBEDX_DEBUG") else subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C goes to this process alone
+                process_group=0,  # Ctrl-C goes to this process alone
             )
         self._close = weakref.finalize(self, _close, self.made_by, self._control, self._process)
 
@@ -129,7 +134,7 @@ class _Zygote:
         return self.made_by == os.getpid() and self.settings == _settings() and self._process.poll() is None
 
     def fork(self, modules: Sequence[str], handle: int) -> int | None:
-        """Return the id of a new worker that holds the handle; None when the zygote is gone."""
+        """Return the id of a new worker that holds the handle; None: the zygote is gone; below 0: an error's number."""
         return self._ask({"fork": list(modules)}, [handle], _IMPORT_SECONDS)
 
     def end(self, pid: int, patience: float) -> int | None:
@@ -166,8 +171,11 @@ _guard = threading.Lock()
 def _fork(modules: Sequence[str], handle: int) -> tuple[_Zygote, int]:
     """Fork a worker, from a new zygote if the old one is gone or was started under other settings."""
     for _ in range(2):
-        zygote = _living()
-        pid = zygote.fork(modules, handle)
+        with as_limit("an encoder process"):
+            zygote = _living()
+            pid = zygote.fork(modules, handle)
+            if pid is not None and pid < 0:
+                raise OSError(-pid, os.strerror(-pid))
         if pid is not None:
             return zygote, pid
     raise RunnerError(

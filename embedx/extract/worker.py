@@ -14,6 +14,7 @@ from typing import Any
 
 from embedx.errors import EmbedxError, EmbedxWarning
 from embedx.extract.wire import write_words
+from embedx.launch import as_limit
 
 __all__ = ["serve"]
 
@@ -23,20 +24,25 @@ _ALIVE_SECONDS = 1.0
 def serve(desk: Connection) -> None:
     """Receive a runner, then units until the connection closes; the process ends with it, whatever it is at."""
     runner = desk.recv()
+    try:
+        with as_limit("what the encoder needs"):
+            _work(desk, runner)
+    except EmbedxError as error:
+        write_words(desk, ("refused", type(error).__name__, str(error)))
+
+
+def _work(desk: Connection, runner: Any) -> None:
     work = _Work(desk, runner)
     runner.pulse = work.live
     warnings.showwarning = work.warn
     warnings.simplefilter("always", EmbedxWarning)
-    try:
-        work.look()
-        if hasattr(runner, "load"):
-            runner.load()
-        work.say("ready")
-        while True:
-            unit = work.next()
-            work.say("done", list(runner(unit, progress=work.hear)))
-    except EmbedxError as error:
-        work.say("refused", type(error).__name__, str(error))
+    work.look()
+    if hasattr(runner, "load"):
+        runner.load()
+    work.say("ready")
+    while True:
+        unit = work.next()
+        work.say("done", list(runner(unit, progress=work.hear)))
 
 
 class _Work:

@@ -8,7 +8,7 @@ started it, and its workers with it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import faulthandler
 import gc
 import importlib
@@ -23,6 +23,8 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+from embedx.launch import end_with_parent
+
 __all__ = ["KILL_SECONDS", "main"]
 
 IDLE_SECONDS = 600.0
@@ -33,15 +35,14 @@ KILL_SECONDS = 10.0
 
 _TICK_SECONDS = 0.5
 _MESSAGE_BYTES = 1 << 16
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Serve the socket that the last argument names."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for GPUs must not touch one before a fork
     control = socket.socket(fileno=int(sys.argv[-1]))
-    parent, children, heard = os.getppid(), set[int](), time.monotonic()
-    while os.getppid() == parent and (children or time.monotonic() - heard < IDLE_SECONDS):
+    children, heard = set[int](), time.monotonic()
+    while children or time.monotonic() - heard < IDLE_SECONDS:
         if not select.select([control], [], [], _TICK_SECONDS)[0]:
             continue
         message, handles, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
@@ -49,26 +50,32 @@ def main() -> None:
             break
         heard = time.monotonic()
         _answer(control, json.loads(message), handles, children)
-    for pid in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    os._exit(0)
+    os._exit(0)  # and its workers with it
 
 
 def _answer(control: socket.socket, asked: dict[str, Any], handles: list[int], children: set[int]) -> None:
     if "fork" in asked:
         _import_all(asked["fork"])
         gc.freeze()  # what is imported stays shared
-        zygote, pid = os.getpid(), os.fork()
+        zygote, pid = os.getpid(), _fork()
         if not pid:
             control.close()
             _be_worker(handles[0], zygote)
         os.close(handles[0])
-        children.add(pid)
+        if pid > 0:
+            children.add(pid)
         control.send(json.dumps(pid).encode())
     else:
         children.discard(asked["end"])
         control.send(json.dumps(_end(asked["end"], asked["patience"])).encode())
+
+
+def _fork() -> int:
+    """Fork; return 0 in the worker, and below 0 the number of the error where the system forbids it."""
+    try:
+        return os.fork()
+    except OSError as error:
+        return -(error.errno or errno.EAGAIN)
 
 
 def _import_all(modules: list[str]) -> None:
@@ -99,7 +106,7 @@ def _await(pid: int, seconds: float) -> int | None:
 def _be_worker(handle: int, zygote: int) -> None:
     """Work until the connection closes; never returns."""
     try:
-        _die_with(zygote)
+        end_with_parent(zygote)
         from embedx.extract.wire import write_words
         from embedx.extract.worker import serve
 
@@ -124,10 +131,3 @@ def _settle(place: dict[str, Any]) -> None:
     os.environ.update(place["environment"])
     with contextlib.suppress(OSError):
         os.chdir(place["folder"])
-
-
-def _die_with(zygote: int) -> None:
-    """Let the kernel kill this process when the zygote is gone, even one that is stopped or hangs."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != zygote:
-        os._exit(1)

@@ -16,6 +16,7 @@ from embedx.evaluation.metrics import score
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
 from embedx.heads.space import Choice, Dimension, Integer
+from embedx.launch import safe_path
 
 __all__ = ["FOLD_STEP", "HeadError", "HeadRefusal", "Objective", "Task"]
 
@@ -133,7 +134,8 @@ class Objective:
             return
         from joblib import Parallel, delayed, parallel_config
 
-        with parallel_config("loky", n_jobs=self.n_jobs, inner_max_num_threads=1), Parallel() as pool:
+        loky = parallel_config("loky", n_jobs=self.n_jobs, inner_max_num_threads=1)
+        with safe_path(), loky, Parallel() as pool:
             for start in range(0, len(folds), self.n_jobs):
                 some = folds[start : start + self.n_jobs]
                 with _head_errors(but=[]):

@@ -1,6 +1,7 @@
 """Decoding workers: what a file does to its worker costs that file alone."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -16,8 +17,10 @@ import soundfile
 
 from embedx.audio.loader import ClipEnd, ClipRequest, ClipStamp, ClipWindow
 from embedx.audio.pool import DecodePool
+from embedx.errors import RunnerError
 from embedx.recipe import Recipe
 
+NO_THREAD = "can't start new thread"
 RECIPE = Recipe(encoder="tiny", revision="bundled", weights_sha256="", layers=(0,))
 
 
@@ -157,3 +160,17 @@ def test_no_worker_outlives_its_parent(clips):
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_limit_on_processes_or_threads_is_one_error_at_once(clips, monkeypatch):
+    def refuse(*words, **options):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch, DecodePool(2) as pool:
+        patch.setattr(subprocess, "Popen", refuse)
+        with pytest.raises(RunnerError, match=r"a decoding process cannot be started: .*ulimit -u.*--workers"):
+            collect(pool.load([request(clips[0])]))
+    with monkeypatch.context() as patch, DecodePool(2) as pool:
+        patch.setattr(threading, "_start_new_thread", lambda *_: (_ for _ in ()).throw(RuntimeError(NO_THREAD)))
+        with pytest.raises(RunnerError, match="ulimit -u"):
+            pool.load([request(clips[0])])

@@ -51,7 +51,7 @@ def connected(address: str | None) -> Iterator[Any]:
     try:
         if address is not None:
             _require_answer(_resolved(address))
-        ray.init(address=address or "local", **options)
+        ray.init(address=address or "local", job_config=_job_config(), **options)
     except Exception as error:  # ray raises bare ones too
         where = "on this machine" if address is None else f"at {address!r}"
         raise RunnerError(
@@ -62,6 +62,17 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _job_config() -> Any:
+    """Keep Ray from letting every worker import from the folder that this process was started in."""
+    from ray.job_config import JobConfig
+
+    class Config(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    return Config()
 
 
 def _resolved(address: str) -> str:
