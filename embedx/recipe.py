@@ -10,12 +10,23 @@ from typing import Any
 
 from embedx.errors import ParameterError, RecipeMismatchError
 
-__all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources"]
+__all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources", "pinned_revision"]
 
 PREPROCESSING_VERSION = 1
 """Raised whenever decoding, windowing, normalisation or pooling of embedx gives other numbers."""
 
 _NOT_IN_FINGERPRINT = frozenset({"compute_dtype"})
+
+
+def pinned_revision(revision: str) -> str | None:
+    """Return the commit of the hub that a recorded revision names; None for what lies in the package or in a folder.
+
+    Examples
+    --------
+    >>> pinned_revision("0b5b8e868dd84f03"), pinned_revision("bundled")
+    ('0b5b8e868dd84f03', None)
+    """
+    return None if revision in ("bundled", "local") else revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ DOORS = {
     "yt_dlp": ("download/fetch.py",),
     "av": ("audio/", "download/"),
     "soundfile": ("audio/",),
-    "ray": ("extract/cluster/",),
+    "ray": ("extract/ray_",),
     "optuna": ("tuning",),
     "lightgbm": ("heads/",),
     "skops": ("heads/", "model"),

@@ -117,8 +117,8 @@ def test_no_other_way_is_in_use():
         "audio/pool.py": ["subprocess.Popen"],
         "comparison/run.py": ["joblib.Parallel"],
         "download/surroundings.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
-        "extract/nursery.py": ["subprocess.Popen"],
-        "extract/zygote.py": ["os.fork"],
+        "launch.py": ["subprocess.Popen"],  # the fork server
+        "extract/fork_server.py": ["os.fork"],
         "tuning/objective.py": ["Parallel"],
     }
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tools.record import table, write_result
-from embedx.extract.cluster import run_units_on_ray
 from embedx.extract.options import ClusterOptions
+from embedx.extract.ray_backend import run_units_on_ray
 from embedx.extract.remote import Written
 from embedx.extract.unit import plan_units
 from embedx.manifest import Source

@@ -39,7 +39,7 @@ class DecodePool:
         Processes; 0 decodes in this one (and a file that crashes the decoder then ends it).
     timeout_seconds : float
         A worker that gives no sign of life for so long is killed; its clip becomes a failure.
-    pulse : callable, optional
+    heartbeat : callable, optional
         Called by whoever iterates over events, at each event and, while there is none, at each sign of life.
 
     Examples
@@ -50,11 +50,11 @@ class DecodePool:
     """
 
     def __init__(
-        self, n_workers: int, *, timeout_seconds: float = 60.0, pulse: Callable[[], None] | None = None
+        self, n_workers: int, *, timeout_seconds: float = 60.0, heartbeat: Callable[[], None] | None = None
     ) -> None:
-        self.n_workers, self.timeout_seconds, self._pulse = n_workers, timeout_seconds, pulse or _ignore
+        self.n_workers, self.timeout_seconds, self._heartbeat = n_workers, timeout_seconds, heartbeat or _ignore
         self._tasks: queue.SimpleQueue[tuple[Load, int, ClipRequest] | None] = queue.SimpleQueue()
-        self._servants: list[_Servant] = []
+        self._threads: list[_DecoderThread] = []
         self._loads: list[Load] = []
 
     def __enter__(self) -> DecodePool:
@@ -84,31 +84,31 @@ class DecodePool:
         """
         if self.n_workers <= 0:
             return self._load_here(requests)
-        load = Load(len(requests), self._pulse)
+        load = Load(len(requests), self._heartbeat)
         self._loads.append(load)
         for index, request in enumerate(requests):
             self._tasks.put((load, index, request))
-        while len(self._servants) < min(self.n_workers, max(len(requests), len(self._servants))):
+        while len(self._threads) < min(self.n_workers, max(len(requests), len(self._threads))):
             with as_limit("a thread for a decoding process"):
-                self._servants.append(_Servant(self._tasks, self.timeout_seconds))
+                self._threads.append(_DecoderThread(self._tasks, self.timeout_seconds))
         return load
 
     def close(self) -> None:
         """End the workers at once; what is still to be decoded is dropped."""
         for load in self._loads:
             load.drop()
-        for servant in self._servants:
-            servant.stop()
-        for _ in self._servants:
+        for thread in self._threads:
+            thread.stop()
+        for _ in self._threads:
             self._tasks.put(None)
-        for servant in self._servants:
-            servant.join()
-        self._servants, self._loads = [], []
+        for thread in self._threads:
+            thread.join()
+        self._threads, self._loads = [], []
 
     def _load_here(self, requests: Sequence[ClipRequest]) -> Iterator[tuple[int, ClipEvent]]:
         for index, request in enumerate(requests):
-            for event in load_clip(request, pulse=self._pulse):
-                self._pulse()
+            for event in load_clip(request, pulse=self._heartbeat):
+                self._heartbeat()
                 yield index, event
 
 
@@ -124,7 +124,7 @@ class _StoppedError(Exception):
     """The pool was closed."""
 
 
-class _Servant:
+class _DecoderThread:
     """A thread of this process that feeds one worker process, and replaces it when it dies."""
 
     def __init__(self, tasks: queue.SimpleQueue[Any], timeout_seconds: float) -> None:
@@ -166,7 +166,7 @@ class _Servant:
         n_given = 0  # events that were passed on
         for _ in range(_ATTEMPTS):
             try:
-                for n, event in enumerate(self._living_worker().decode(request, load.beat), start=1):
+                for n, event in enumerate(self._living_worker().decode(request, load.note_progress), start=1):
                     if isinstance(event, ClipEnd):
                         return event
                     if n > n_given:
@@ -231,8 +231,8 @@ class _Worker:
         if read_message(self.read) != READY:
             raise _WorkerDiedError
 
-    def decode(self, request: ClipRequest, beat: Callable[[], None]) -> Iterator[ClipEvent]:
-        """Send a request and yield its events; between them, call ``beat`` at every sign of life.
+    def decode(self, request: ClipRequest, on_progress: Callable[[], None]) -> Iterator[ClipEvent]:
+        """Send a request and yield its events; between them, call ``on_progress`` at every sign of life.
 
         Raises
         ------
@@ -249,7 +249,7 @@ class _Worker:
         while not isinstance(event, ClipEnd):
             event = read_message(self.read)
             if isinstance(event, bytes):
-                beat()
+                on_progress()
             else:
                 yield event
 

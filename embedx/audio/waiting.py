@@ -17,8 +17,8 @@ _BUDGET_SAMPLES = 16_000_000  # 64 MB of float32 that wait for the encoder
 class Load:
     """What waits for the consumer of one `DecodePool.load`."""
 
-    def __init__(self, n_clips: int, pulse: Callable[[], None]) -> None:
-        self._pulse, self._beats = pulse, False
+    def __init__(self, n_clips: int, heartbeat: Callable[[], None]) -> None:
+        self._heartbeat, self._progressed = heartbeat, False
         self._events: collections.deque[tuple[int, ClipEvent]] = collections.deque()
         self._changed = threading.Condition()
         self._n_left, self._n_samples = n_clips, 0
@@ -33,10 +33,10 @@ class Load:
             self._n_samples += _size(event)
             self._changed.notify_all()
 
-    def beat(self) -> None:
+    def note_progress(self) -> None:
         """Note that a decoder gets on."""
         with self._changed:
-            self._beats = True
+            self._progressed = True
             self._changed.notify_all()
 
     def fail(self, error: RunnerError) -> None:
@@ -63,17 +63,17 @@ class Load:
     def __next__(self) -> tuple[int, ClipEvent]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self.has_event or self._beats)
+                self._changed.wait_for(lambda: self.has_event or self._progressed)
                 if self._error is not None:
                     raise self._error
                 if self.dropped or not self._n_left:
                     raise StopIteration
-                self._beats = False
+                self._progressed = False
                 found = self._events.popleft() if self._events else None
                 if found is not None:
                     self._n_samples -= _size(found[1])
                     self._changed.notify_all()
-            self._pulse()
+            self._heartbeat()
             if found is not None:
                 self._n_left -= isinstance(found[1], ClipEnd)
                 return found

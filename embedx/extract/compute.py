@@ -8,7 +8,7 @@ import itertools
 import queue
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +46,13 @@ class Row:
     window: Window
     embedding: NDArray[np.float32] | None
     control: NDArray[np.float32] | None
+
+
+OnBegin = Callable[[Window], None]
+
+
+def _ignore(window: Window) -> None:
+    pass
 
 
 class ClipEncoder:
@@ -106,8 +113,8 @@ class ClipEncoder:
         return count_lanes(self.device, self.resources.threads)
 
     @functools.cached_property
-    def _room(self) -> _Room:
-        return _Room(self.n_lanes)
+    def _room(self) -> _MemoryGate:
+        return _MemoryGate(self.n_lanes)
 
     @functools.cached_property
     def _lanes(self) -> ThreadPoolExecutor:
@@ -141,27 +148,35 @@ class ClipEncoder:
             wait(stream.pending, return_when=FIRST_COMPLETED)
             yield from stream.collect()
 
-    def stream(self) -> Stream:
-        """Return a way through the lanes; several may be open at a time, and no batch holds windows of two."""
+    def stream(self, on_begin: OnBegin = _ignore) -> Stream:
+        """Return a way through the lanes; several may be open at a time, and no batch holds windows of two.
+
+        Parameters
+        ----------
+        on_begin : callable
+            Called in the lane with each window of a batch before it is computed.
+        """
         assert self.encoder is not None  # made here, not by several lanes at once
         assert self._room is not None
-        return Stream(self, next(self._count))
+        return Stream(self, next(self._count), on_begin)
 
-    def submit(self, batch: Sequence[Window], *, turn: int) -> Future[list[Row]]:
+    def submit(self, batch: Sequence[Window], *, turn: int, on_begin: OnBegin = _ignore) -> Future[list[Row]]:
         """Have a batch computed as soon as a lane is free: the lowest turn first, and of one turn the longest batch.
 
         What is long must not begin last, when the other lanes have nothing left to do.
         """
         future: Future[list[Row]] = Future()
         n_samples = sum(len(window.samples) for window in batch)
-        self._waiting.put((turn, -n_samples, next(self._count), batch, future))
+        self._waiting.put((turn, -n_samples, next(self._count), batch, on_begin, future))
         self._lanes.submit(self._compute_next)
         return future
 
     def _compute_next(self) -> None:
         """Compute what comes next, in a lane."""
-        *_, batch, future = self._waiting.get()
+        *_, batch, on_begin, future = self._waiting.get()
         try:
+            for window in batch:
+                on_begin(window)
             future.set_result(self._compute(batch))
         except BaseException as error:
             future.set_exception(error)
@@ -218,8 +233,8 @@ class ClipEncoder:
 class Stream:
     """Windows on their way through the lanes; get one from `ClipEncoder.stream`."""
 
-    def __init__(self, encoder: ClipEncoder, turn: int) -> None:
-        self._encoder, self._turn = encoder, turn
+    def __init__(self, encoder: ClipEncoder, turn: int, on_begin: OnBegin) -> None:
+        self._encoder, self._turn, self._on_begin = encoder, turn, on_begin
         self._held: list[Window] = []
         self._n_samples = 0
         self.min_samples = encoder.encoder.min_samples
@@ -247,7 +262,8 @@ class Stream:
         lengths = [len(window.samples) for window in self._held]
         budget = self._encoder.budget_samples if self._encoder.on_gpu else 0
         for batch in bucket_by_length(lengths, budget_samples=budget):
-            self.pending.add(self._encoder.submit([self._held[i] for i in batch], turn=self._turn))
+            windows = [self._held[i] for i in batch]
+            self.pending.add(self._encoder.submit(windows, turn=self._turn, on_begin=self._on_begin))
         self._held, self._n_samples = [], 0
 
     def collect(self) -> Iterator[Row]:
@@ -258,7 +274,7 @@ class Stream:
             yield from future.result()
 
 
-class _Room:
+class _MemoryGate:
     """The device's memory, which lanes share, or one has to itself for a moment."""
 
     def __init__(self, n_lanes: int) -> None:

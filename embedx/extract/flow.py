@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from embedx.store.rows import NO_STAMP, ClipResult, Embedded, Failure, FileStamp
 __all__ = ["UnitFlow"]
 
 
-class _Pile:
+class _GrowingArray:
     """Arrays of one shape in one piece of memory that grows where it lies.
 
     Each by itself, as it came from a lane, would keep apart the large blocks that come and go there: memory that is
@@ -51,8 +51,8 @@ class _Clip:
     source: Source
     stamp: FileStamp = NO_STAMP
     end: ClipEnd = ClipEnd("error", "decoding ended early")  # noqa: RUF009  # frozen
-    embeddings: _Pile = field(default_factory=_Pile)
-    controls: _Pile = field(default_factory=_Pile)
+    embeddings: _GrowingArray = field(default_factory=_GrowingArray)
+    controls: _GrowingArray = field(default_factory=_GrowingArray)
     bounds: list[tuple[float, float]] = field(default_factory=list)
     problem: ClipEnd | None = None
 
@@ -85,11 +85,20 @@ class UnitFlow:
         What comes of them; one that knows whether asking it would have to wait says so by ``has_event``.
     recipe : Recipe
         What is computed.
+    on_begin : callable, optional
+        Called with the source, by whichever stream computes it, when a window is about to be computed.
     """
 
-    def __init__(self, sources: tuple[Source, ...], events: Iterator[tuple[int, ClipEvent]], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        sources: tuple[Source, ...],
+        events: Iterator[tuple[int, ClipEvent]],
+        recipe: Recipe,
+        *,
+        on_begin: Callable[[Source], None] | None = None,
+    ) -> None:
         self._clips = [_Clip(source) for source in sources]
-        self._events, self._recipe = events, recipe
+        self._events, self._recipe, self._on_begin = events, recipe, on_begin
         self._stream: Stream | None = None
         self._done: deque[tuple[Source, float]] = deque()
         self.is_fed = False
@@ -97,7 +106,11 @@ class UnitFlow:
     def begin(self, encoder: ClipEncoder) -> None:
         """Have windows computed from now on."""
         if self._stream is None:
-            self._stream = encoder.stream()
+            self._stream = encoder.stream(self._begun)
+
+    def _begun(self, window: Window) -> None:
+        if self._on_begin is not None:
+            self._on_begin(self._clips[window.clip].source)
 
     @property
     def stream(self) -> Stream:

@@ -14,11 +14,12 @@ from typing import Any
 from embedx.audio.decode import decoder_versions
 from embedx.encoders.device import choose_device
 from embedx.errors import ParameterError, unknown_name
-from embedx.extract.leases import UnitDone
+from embedx.extract.dispatch import Progress as OnProgress
 from embedx.extract.options import ClusterOptions
 from embedx.extract.planning import RecipePlan, require_places
 from embedx.extract.remote import RemoteRunner, Written, seconds_of
 from embedx.extract.unit import Unit, UnitRunner, plan_units
+from embedx.extract.work_queue import UnitDone
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Failure
@@ -141,11 +142,11 @@ def extract_embeddings(
             runner = UnitRunner(recipe, plan.info, resources, manifest.root)
             shared = store.path if cluster.parts == "worker" else None
 
-            def hear(seconds: float) -> None:
-                tally.hear(seconds)
+            def on_progress(seconds: float) -> None:
+                tally.on_progress(seconds)
                 store.commit_if_due()  # what is shown as done must not wait for a unit of hours
 
-            run = _run(units, runner, hear, engine=engine, cluster=cluster, shared=shared)
+            run = _run(units, runner, on_progress, engine=engine, cluster=cluster, shared=shared)
             with contextlib.closing(run) as done:
                 for _, results, environment in done:
                     store.append([r for r in results if not isinstance(r, Written)], environment=environment)
@@ -211,7 +212,7 @@ def _parts(manifest: Manifest, runner: UnitRunner, progress: Progress | None) ->
     tally, units = _Tally(len(manifest), progress), plan_units(manifest)
     order, found = iter([unit.number for unit in units]), dict[int, list[ClipResult]]()
     due = next(order, None)
-    with contextlib.closing(_run(units, runner, tally.hear)) as done:
+    with contextlib.closing(_run(units, runner, tally.on_progress)) as done:
         for unit, results, _ in done:
             tally.count(results)
             found[unit.number] = [result for result in results if not isinstance(result, Written)]
@@ -252,7 +253,7 @@ def _subtract(units: Sequence[Unit], todo: frozenset[ClipKey]) -> tuple[Unit, ..
 def _run(
     units: Sequence[Unit],
     runner: UnitRunner,
-    hear: Callable[[float], None],
+    on_progress: OnProgress,
     *,
     engine: str = "local",
     cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
@@ -261,15 +262,15 @@ def _run(
     if engine == "ray":
         yield from _run_on_cluster(units, runner, cluster, shared)
         return
-    from embedx.extract.local import run_units
+    from embedx.extract.processes import run_units
 
-    yield from run_units(units, runner, describe=describe_environment, progress=hear)
+    yield from run_units(units, runner, describe=describe_environment, on_progress=on_progress)
 
 
 def _run_on_cluster(
     units: Sequence[Unit], runner: UnitRunner, cluster: ClusterOptions, shared: Path | None
 ) -> Iterator[UnitDone]:
-    from embedx.extract.cluster import run_units_on_ray
+    from embedx.extract.ray_backend import run_units_on_ray
 
     threads = runner.resources.threads or cluster.cpus_per_worker  # what Ray lent, not what the machine has
     runner.resources = replace(runner.resources, threads=threads)
@@ -288,7 +289,7 @@ class _Tally:
         self._under_way_seconds = 0.0
         self._started = time.monotonic()
 
-    def hear(self, seconds: float) -> None:
+    def on_progress(self, seconds: float) -> None:
         """Note audio that is done of a unit under way, or, below 0, that a unit is no longer under way."""
         self._under_way_seconds += seconds
         if seconds > 0:

@@ -16,7 +16,7 @@ from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_devices
 from embedx.encoders.pooling import POOLINGS
 from embedx.errors import ParameterError, unknown_name
 from embedx.manifest import Manifest
-from embedx.recipe import Recipe, Resources
+from embedx.recipe import Recipe, Resources, pinned_revision
 
 __all__ = ["OPTIONS", "RecipePlan", "parse_layers", "require_places"]
 
@@ -80,13 +80,10 @@ class RecipePlan:
     def info(self) -> EncoderInfo:
         """The encoder; looked up when it is first needed."""
         recorded = self.recorded
-        if self._encoder is None and recorded is not None:
-            commit = recorded.revision if recorded.revision not in ("bundled", "local") else None
-            return resolve_encoder(recorded.encoder, revision=self._revision or commit)
-        revision = self._revision
-        if recorded is not None and self._encoder == recorded.encoder and revision is None and "/" in recorded.encoder:
-            revision = recorded.revision if recorded.revision != "local" else None
-        return resolve_encoder(DEFAULT_ENCODER if self._encoder is None else self._encoder, revision=revision)
+        name, revision = self._encoder, self._revision
+        if recorded is not None and name in (None, recorded.encoder):
+            name, revision = recorded.encoder, revision or pinned_revision(recorded.revision)
+        return resolve_encoder(DEFAULT_ENCODER if name is None else name, revision=revision)
 
     @functools.cached_property
     def recipe(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""A unit runner that leaves home: finds its encoder where it wakes up, and may write what it made."""
+"""A unit runner that leaves home: finds its encoder where it is set up, and may write what it made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import resolve_encoder
 from embedx.errors import EncoderError
-from embedx.extract.unit import Unit, UnitRunner
+from embedx.extract.unit import Runner, Unit, UnitRunner
 from embedx.manifest import Source
-from embedx.recipe import Recipe, Resources
+from embedx.recipe import Recipe, Resources, pinned_revision
 from embedx.store.rows import ClipResult, Embedded
 
 __all__ = ["RemoteRunner", "Written", "seconds_of"]
@@ -36,7 +36,7 @@ class Written:
     seconds: float
 
 
-class RemoteRunner:
+class RemoteRunner(Runner):
     """Runs units on another machine just as `UnitRunner` does here, or says why it cannot.
 
     Parameters
@@ -51,7 +51,7 @@ class RemoteRunner:
     Raises
     ------
     EncoderError
-        On waking up: this machine has no such encoder, or one with other weights.
+        In `setup`: this machine has no such encoder, or one with other weights.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RemoteRunner:
     ) -> None:
         self.runner, self._describe, self._store = runner, describe, store
 
-    def wake(self) -> Mapping[str, str]:
+    def setup(self) -> Mapping[str, str]:
         """Find the encoder on this machine and return the machine's versions and device."""
         self.runner.info = _find_again(self.runner.info)
         return self._describe(self.runner.recipe, self.runner.resources)
@@ -72,9 +72,9 @@ class RemoteRunner:
         """Let the decoding of a unit begin while another one computes."""
         self.runner.prefetch(unit)
 
-    def __call__(self, unit: Unit) -> list[ClipResult]:
+    def __call__(self, unit: Unit, *, on_progress: Callable[[Source, float], None] | None = None) -> list[ClipResult]:
         """Embed a unit."""
-        return self.runner(unit)
+        return self.runner(unit, on_progress=on_progress)
 
     def keep(self, results: Sequence[ClipResult]) -> list[ClipResult | Written]:
         """Commit rows to the shared store, if there is one; what comes back is what is left to be written."""
@@ -101,14 +101,11 @@ def _receipt(result: Embedded) -> Written:
 
 
 def _find_again(info: EncoderInfo) -> EncoderInfo:
-    here = resolve_encoder(info.location) if info.revision == "local" else _named(info)
+    name = info.location if info.revision == "local" else info.id
+    here = resolve_encoder(name, revision=pinned_revision(info.revision))
     if here.weights_sha256 != info.weights_sha256:
         raise EncoderError(
             f"encoder {info.id!r} has other weights here ({here.weights_sha256[:12]}, in {here.location}) than where "
             f"the job was started ({info.weights_sha256[:12]}): give every machine the same files and embedx version"
         )
     return here
-
-
-def _named(info: EncoderInfo) -> EncoderInfo:
-    return resolve_encoder(info.id, revision=None if info.revision == "bundled" else info.revision)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from embedx.audio.loader import ClipRequest
 from embedx.audio.pool import DecodePool
@@ -20,7 +20,7 @@ from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Embedded
 
-__all__ = ["SOURCES_PER_UNIT", "Unit", "UnitRunner", "plan_units"]
+__all__ = ["SOURCES_PER_UNIT", "Runner", "Unit", "UnitRunner", "plan_units"]
 
 SOURCES_PER_UNIT = 64
 
@@ -44,6 +44,36 @@ class Unit:
     sources: tuple[Source, ...]
 
 
+class Runner(Protocol):
+    """What workers are given: picklable, cheap to build, and called with one unit after the other.
+
+    Attributes
+    ----------
+    heartbeat : callable or None
+        Called while a unit waits for audio, whenever its decoders get on; set before the first unit.
+    on_begin : callable or None
+        Called with the source whenever a window is about to be computed; set before the first unit.
+    """
+
+    heartbeat: Callable[[], None] | None = None
+    on_begin: Callable[[Source], None] | None = None
+
+    def setup(self) -> Mapping[str, str]:
+        """Get ready where it will work; return versions and device, if they are not known to who started it."""
+        return {}
+
+    def prefetch(self, unit: Any) -> None:
+        """Let the decoding of a unit begin while another one computes."""
+
+    def __call__(self, unit: Any, *, on_progress: Callable[[Source, float], None] | None = None) -> Sequence[Any]:
+        """Return one result a source."""
+        raise NotImplementedError
+
+    def keep(self, results: Sequence[Any]) -> Sequence[Any]:
+        """Write what was computed, or not; return what is left to be written by others."""
+        return results
+
+
 def plan_units(manifest: Manifest | Sequence[Source], *, n_sources: int = SOURCES_PER_UNIT) -> tuple[Unit, ...]:
     """Cut a manifest into units, before anything that is done is subtracted.
 
@@ -65,13 +95,13 @@ def plan_units(manifest: Manifest | Sequence[Source], *, n_sources: int = SOURCE
     return tuple(Unit(number, sources[start : start + n_sources]) for number, start in enumerate(starts))
 
 
-def _priced(results: list[ClipResult], seconds: float) -> list[ClipResult]:
+def _with_cost(results: list[ClipResult], seconds: float) -> list[ClipResult]:
     """Share a unit's seconds among its rows."""
     n_rows = sum(len(result.start_seconds) for result in results if isinstance(result, Embedded))
     return [replace(one, seconds_per_row=seconds / n_rows) if isinstance(one, Embedded) else one for one in results]
 
 
-class UnitRunner:
+class UnitRunner(Runner):
     """Turns units into results: picklable and cheap to build; weights are loaded at the first call.
 
     Parameters
@@ -85,11 +115,6 @@ class UnitRunner:
     root : Path
         Folder that relative uris are relative to.
 
-    Attributes
-    ----------
-    pulse : callable or None
-        Called while a unit waits for audio, whenever its decoders get on; set it before the first unit.
-
     Examples
     --------
     Nothing is loaded before the first unit::
@@ -100,7 +125,6 @@ class UnitRunner:
 
     def __init__(self, recipe: Recipe, info: EncoderInfo, resources: Resources, root: Path) -> None:
         self.recipe, self.info, self.resources, self.root = recipe, info, resources, Path(root)
-        self.pulse: Callable[[], None] | None = None
         self._compute: ClipEncoder | None = None
         self._pool: DecodePool | None = None
         self._ahead: dict[Unit, UnitFlow] = {}
@@ -141,23 +165,28 @@ class UnitRunner:
             self._compute = ClipEncoder(self.recipe, self.info, self.resources)
         assert self._compute.encoder is not None
 
+    def setup(self) -> Mapping[str, str]:
+        """Load the weights."""
+        self.load()
+        return {}
+
     def prefetch(self, unit: Unit) -> None:
         """Let the decoding of a unit begin while another one computes."""
         if unit not in self._ahead:
             if self._pool is None:
                 device = choose_device(self.resources.device)
-                self._pool = DecodePool(count_decoders(device, self.resources.workers), pulse=self.pulse)
+                self._pool = DecodePool(count_decoders(device, self.resources.workers), heartbeat=self.heartbeat)
             events = self._pool.load([self._request(source) for source in unit.sources])
-            self._ahead[unit] = UnitFlow(unit.sources, events, self.recipe)
+            self._ahead[unit] = UnitFlow(unit.sources, events, self.recipe, on_begin=self.on_begin)
 
-    def __call__(self, unit: Unit, *, progress: Callable[[Source, float], None] | None = None) -> list[ClipResult]:
+    def __call__(self, unit: Unit, *, on_progress: Callable[[Source, float], None] | None = None) -> list[ClipResult]:
         """Decode, encode and pool a unit.
 
         Parameters
         ----------
         unit : Unit
             The clips.
-        progress : callable, optional
+        on_progress : callable, optional
             Called with (source, seconds of audio) whenever a window is done.
 
         Returns
@@ -173,12 +202,12 @@ class UnitRunner:
         while True:
             flow.collect()
             for source, seconds in flow.done():
-                if progress is not None:
-                    progress(source, seconds)
+                if on_progress is not None:
+                    on_progress(source, seconds)
             if flow.is_done:
                 break
             self._step(flow, next(iter(list(self._ahead.values())), None))  # another thread may be adding one
-        return _priced(flow.results(), time.perf_counter() - started)
+        return _with_cost(flow.results(), time.perf_counter() - started)
 
     @property
     def _encoder(self) -> ClipEncoder:

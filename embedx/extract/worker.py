@@ -13,83 +13,86 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from embedx.errors import EmbedxError, EmbedxWarning
-from embedx.extract.wire import write_words
+from embedx.extract.messages import write_message
+from embedx.extract.unit import Runner, Unit
 from embedx.launch import as_limit
+from embedx.manifest import Source
 
 __all__ = ["serve"]
 
 _ALIVE_SECONDS = 1.0
 
 
-def serve(desk: Connection) -> None:
+def serve(connection: Connection) -> None:
     """Receive a runner, then units until the connection closes; the process ends with it, whatever it is at."""
-    runner = desk.recv()
+    runner = connection.recv()
     try:
         with as_limit("what the encoder needs"):
-            _work(desk, runner)
+            _serve(_Driver(connection, runner), runner)
     except EmbedxError as error:
-        write_words(desk, ("refused", type(error).__name__, str(error)))
+        write_message(connection, ("refused", type(error).__name__, str(error)))
 
 
-def _work(desk: Connection, runner: Any) -> None:
-    work = _Work(desk, runner)
-    runner.pulse = work.live
-    warnings.showwarning = work.warn
+def _serve(driver: _Driver, runner: Runner) -> None:
+    runner.on_begin, runner.heartbeat = driver.on_begin, driver.heartbeat
+    warnings.showwarning = driver.on_warning
     warnings.simplefilter("always", EmbedxWarning)
-    work.look()
-    if hasattr(runner, "load"):
-        runner.load()
-    work.say("ready")
+    driver.prefetch()
+    driver.tell("ready", dict(runner.setup()))
     while True:
-        unit = work.next()
-        work.say("done", list(runner(unit, progress=work.hear)))
+        unit = driver.next_unit()
+        driver.tell("done", list(runner(unit, on_progress=driver.on_progress)))
 
 
-class _Work:
-    """Both ends of a worker: the units that came, and what is said of them."""
+class _Driver:
+    """The process that hands out units, as a worker sees it: what came from it, and what is told to it."""
 
-    def __init__(self, desk: Connection, runner: Any) -> None:
-        self._desk, self._runner = desk, runner
-        self._speaking, self._spoke = threading.Lock(), 0.0
-        self._came: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._units: deque[Any] = deque()
+    def __init__(self, connection: Connection, runner: Runner) -> None:
+        self._connection, self._runner = connection, runner
+        self._telling, self._told_at = threading.Lock(), 0.0
+        self._received: queue.SimpleQueue[Unit] = queue.SimpleQueue()
+        self._units: deque[Unit] = deque()
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def say(self, *words: Any) -> None:
+    def tell(self, *message: Any) -> None:
         """Send one message."""
-        with self._speaking:
-            write_words(self._desk, words)
-            self._spoke = time.monotonic()
+        with self._telling:
+            write_message(self._connection, message)
+            self._told_at = time.monotonic()
 
-    def live(self) -> None:
-        """Say now and then that what is waited for gets on; nobody says so who only waits."""
-        if time.monotonic() - self._spoke > _ALIVE_SECONDS:
-            self.say("alive")
+    def heartbeat(self) -> None:
+        """Tell now and then that what is waited for gets on; nobody does so who only waits."""
+        if time.monotonic() - self._told_at > _ALIVE_SECONDS:
+            self.tell("alive")
 
-    def hear(self, source: Any, seconds: float) -> None:
-        """Pass on that a window is done, and begin to decode what has come meanwhile."""
-        self.say("heard", seconds)
-        self.look()
+    def on_begin(self, source: Source) -> None:
+        """Tell that a window is about to be computed."""
+        self.tell("begun", source.key)
 
-    def warn(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    def on_progress(self, source: Source, seconds: float) -> None:
+        """Tell that a window is done, and begin to decode what has come meanwhile."""
+        self.tell("computed", source.key, seconds)
+        self.prefetch()
+
+    def on_warning(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         """Pass on a warning that is meant for users."""
         if issubclass(category, EmbedxWarning):
-            self.say("warned", str(message))
+            self.tell("warned", str(message))
 
-    def look(self) -> None:
+    def prefetch(self) -> None:
         """Begin to decode every unit that has come."""
         with contextlib.suppress(queue.Empty):
             while True:
-                self._accept(self._came.get_nowait())
+                self._accept(self._received.get_nowait())
 
-    def next(self) -> Any:
+    def next_unit(self) -> Unit:
         """Return the next unit, waiting for one."""
-        self.look()
+        self.prefetch()
         if not self._units:
-            self._accept(self._came.get())
+            self._accept(self._received.get())
         return self._units.popleft()
 
-    def _accept(self, unit: Any) -> None:
+    def _accept(self, unit: Unit) -> None:
         self._runner.prefetch(unit)
         self._units.append(unit)
 
@@ -97,6 +100,6 @@ class _Work:
         """Always listen, so that the other side never waits, and leave at once when it is gone."""
         try:
             while True:
-                self._came.put(self._desk.recv())
+                self._received.put(self._connection.recv())
         except (EOFError, OSError):
             os._exit(0)

@@ -13,7 +13,7 @@ import embedx.audio.pool
 import embedx.extract.compute
 from embedx.encoders.base import EncoderInfo
 from embedx.errors import EncoderError
-from embedx.extract.unit import UnitRunner
+from embedx.extract.unit import Runner, UnitRunner
 from embedx.manifest import Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import Embedded, Failure, FileStamp
@@ -43,7 +43,7 @@ def rows_of(source):
 
 
 @dataclass
-class FakeRunner:
+class FakeRunner(Runner):
     """Gives `rows_of` each source, unless the source is named for something worse.
 
     ``diary`` is a folder in which every call leaves a file, so that a test sees who worked on what, and when.
@@ -61,7 +61,7 @@ class FakeRunner:
     n_padding: int = 0
     diary: Path | None = None
 
-    def __call__(self, unit):
+    def __call__(self, unit, *, on_progress=None):
         if self.broken:
             raise EncoderError("the weights of 'tiny' have another hash than the recipe")
         if self.dies:
@@ -145,3 +145,17 @@ class DeadlyRunner(UnitRunner):
         embedx.audio.pool._START = DEADLY_DECODER
         embedx.extract.compute.load_encoder = lambda *_, **__: DeadlyEncoder()
         super().prefetch(unit)
+
+
+@dataclass
+class PlacedRunner(FakeRunner):
+    """The same for a process of this machine: knows its device, and how long it may say nothing."""
+
+    silence_seconds: float = 60.0
+    modules = ()
+    recipe = Recipe(encoder="fake", revision="local", weights_sha256="0", layers=(0, 1, 2))
+
+    @property
+    def resources(self):
+        """One CPU."""
+        return Resources(device="cpu", workers=1, silence_timeout_seconds=self.silence_seconds)

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from embedx.errors import RunnerError
-from embedx.extract.cluster import connection, run_units_on_ray
+from embedx.extract import ray_connection
 from embedx.extract.options import ClusterOptions
+from embedx.extract.ray_backend import run_units_on_ray
 
 pytestmark = pytest.mark.ray
 
@@ -62,7 +63,7 @@ def test_where_nobody_listens(runners):
 
 
 def test_where_somebody_listens_and_says_nothing(runners, monkeypatch):
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(ray_connection, "ANSWER_SECONDS", 0.5)
     with listening() as address:
         message, seconds = refusal(runners, address)
     assert "does not answer (timed out)" in message

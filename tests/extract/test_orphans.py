@@ -78,7 +78,7 @@ def test_what_a_thread_that_has_ended_has_started_lives_on():
     """The kernel takes a thread for the parent; the fork server outlives whoever asked for it first."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from embedx.extract.nursery import WorkerProcess
+    from embedx.extract.worker_process import WorkerProcess
 
     with ThreadPoolExecutor(1) as pool:
         process = pool.submit(WorkerProcess).result()

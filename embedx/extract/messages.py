@@ -1,4 +1,4 @@
-"""How an encoder worker answers: words through the connection, and large arrays behind them as they lie in memory."""
+"""How an encoder worker answers: messages through its connection, and large arrays behind them as they are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedx.store.rows import Embedded
 
-__all__ = ["read_words", "write_words"]
+__all__ = ["read_message", "write_message"]
 
 _LARGE_BYTES = 1 << 20
 """Rows from here on are copied neither into a message nor out of it: those of ten hours are hundreds of megabytes."""
@@ -26,7 +26,7 @@ class _Behind:
     shape: tuple[int, ...]
 
 
-def write_words(connection: Connection, words: tuple[Any, ...]) -> None:
+def write_message(connection: Connection, words: tuple[Any, ...]) -> None:
     """Send one message."""
     behind: list[NDArray[np.float32]] = []
 
@@ -43,7 +43,7 @@ def write_words(connection: Connection, words: tuple[Any, ...]) -> None:
             view = view[os.write(connection.fileno(), view) :]
 
 
-def read_words(connection: Connection) -> tuple[Any, ...]:
+def read_message(connection: Connection) -> tuple[Any, ...]:
     """Receive one message.
 
     Raises

@@ -41,33 +41,33 @@ def main() -> None:
     """Serve the socket that the last argument names."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for GPUs must not touch one before a fork
     control = socket.socket(fileno=int(sys.argv[-1]))
-    children, heard = set[int](), time.monotonic()
-    while children or time.monotonic() - heard < IDLE_SECONDS:
+    children, asked_at = set[int](), time.monotonic()
+    while children or time.monotonic() - asked_at < IDLE_SECONDS:
         if not select.select([control], [], [], _TICK_SECONDS)[0]:
             continue
         message, handles, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
         if not message:
             break
-        heard = time.monotonic()
+        asked_at = time.monotonic()
         _answer(control, json.loads(message), handles, children)
     os._exit(0)  # and its workers with it
 
 
-def _answer(control: socket.socket, asked: dict[str, Any], handles: list[int], children: set[int]) -> None:
-    if "fork" in asked:
-        _import_all(asked["fork"])
+def _answer(control: socket.socket, request: dict[str, Any], handles: list[int], children: set[int]) -> None:
+    if "fork" in request:
+        _import_all(request["fork"])
         gc.freeze()  # what is imported stays shared
-        zygote, pid = os.getpid(), _fork()
+        server, pid = os.getpid(), _fork()
         if not pid:
             control.close()
-            _be_worker(handles[0], zygote)
+            _be_worker(handles[0], server)
         os.close(handles[0])
         if pid > 0:
             children.add(pid)
         control.send(json.dumps(pid).encode())
     else:
-        children.discard(asked["end"])
-        control.send(json.dumps(_end(asked["end"], asked["patience"])).encode())
+        children.discard(request["end"])
+        control.send(json.dumps(_end(request["end"], request["patience"])).encode())
 
 
 def _fork() -> int:
@@ -103,28 +103,28 @@ def _await(pid: int, seconds: float) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def _be_worker(handle: int, zygote: int) -> None:
+def _be_worker(handle: int, server: int) -> None:
     """Work until the connection closes; never returns."""
     try:
-        end_with_parent(zygote)
-        from embedx.extract.wire import write_words
+        end_with_parent(server)
+        from embedx.extract.messages import write_message
         from embedx.extract.worker import serve
 
-        desk = Connection(handle)
-        _settle(desk.recv())
+        connection = Connection(handle)
+        _set_up(connection.recv())
         if os.environ.get("EMBEDX_DEBUG"):
             faulthandler.enable()
-        serve(desk)
+        serve(connection)
     except BaseException as error:
         if os.environ.get("EMBEDX_DEBUG"):
             traceback.print_exc()
         with contextlib.suppress(Exception):
-            write_words(desk, ("broken", type(error).__name__, str(error)))
+            write_message(connection, ("broken", type(error).__name__, str(error)))
     finally:
         os._exit(0)
 
 
-def _settle(place: dict[str, Any]) -> None:
+def _set_up(place: dict[str, Any]) -> None:
     """Take over what the starting process has of its own: folder, environment, where modules are found."""
     sys.path[:] = place["sys_path"]
     os.environ.clear()

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from embedx.errors import EmbedxWarning, EncoderError, RunnerError
-from embedx.extract import nursery
-from embedx.extract.local import run_units
+from embedx.extract import worker_process
+from embedx.extract.processes import run_units
 from embedx.extract.unit import plan_units
 from embedx.manifest import Manifest
 from embedx.store.rows import Embedded, Failure
@@ -56,7 +56,7 @@ def clips_of(folder):
 def test_what_is_bad_among_many_good_ones_costs_its_own_row(crowd, runners):
     folder, bad = crowd
     manifest, heard = clips_of(folder), []
-    done = list(run_units(plan_units(manifest), runners.FakeRunner.over(folder), progress=heard.append))
+    done = list(run_units(plan_units(manifest), runners.FakeRunner.over(folder), on_progress=heard.append))
     assert [unit.number for unit, _, _ in done] == [0, 1]
     results = [result for _, found, _ in done for result in found]
     assert [result.source for result in results] == list(manifest)
@@ -142,22 +142,22 @@ def test_debugging_shows_how_a_worker_ended(tmp_path, runners, monkeypatch, capf
 
 
 @pytest.mark.kill
-def test_a_zygote_that_is_killed_costs_nothing_but_time(tmp_path, runners):
+def test_a_fork_server_that_is_killed_costs_nothing_but_time(tmp_path, runners):
     for i in range(8):
         write(tmp_path / f"{i:02}.wav", seed=i)
     done = run_units(plan_units(clips_of(tmp_path), n_sources=2), runners.NotingRunner.over(tmp_path))
     results = list(next(done).results)
-    os.kill(nursery._zygote._process.pid, signal.SIGKILL)
+    os.kill(worker_process._fork_server._process.pid, signal.SIGKILL)
     results += [result for _, found, _ in done for result in found]
     assert len(results) == 8
     assert all(isinstance(result, Embedded) for result in results)
 
 
-def test_another_setting_of_the_libraries_is_another_zygote(monkeypatch):
-    first = nursery._living()
-    assert nursery._living() is first
+def test_another_setting_of_the_libraries_is_another_fork_server(monkeypatch):
+    first = worker_process._living()
+    assert worker_process._living() is first
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    other = nursery._living()
+    other = worker_process._living()
     assert other is not first
     assert other.serves
     assert not first.serves
@@ -214,7 +214,7 @@ def start(folder, store):
         if found and int(found[1]) >= 64:
             break
     helpers = below(process.pid)
-    assert len(helpers) >= 4, "zygote, encoder and two decoders"
+    assert len(helpers) >= 4, "fork server, encoder and two decoders"
     return process, helpers, words
 
 
@@ -272,7 +272,7 @@ def test_ten_hours_are_embedded_in_less_than_two_gigabytes(tmp_path, runners):
                 peaks[pid] = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
     runner = runners.WideRunner.over(tmp_path, threads=2)  # one lane alone kept its memory in order
-    ((_, (result,), _),) = run_units(plan_units(clips_of(tmp_path)), runner, progress=look)
+    ((_, (result,), _),) = run_units(plan_units(clips_of(tmp_path)), runner, on_progress=look)
     assert result.embeddings.shape == (3_600, 13, 768)
-    # The kernel's own peaks miss nothing, but what the worker shares with its zygote counts twice: an upper bound.
-    assert sum(peaks.values()) < 1_500_000, f"kB of zygote, worker and decoder, a quarter below two gigabytes: {peaks}"
+    # The kernel's own peaks miss nothing, but what a worker shares with its fork server counts twice.
+    assert sum(peaks.values()) < 1_500_000, f"kB of fork server, worker, decoder, a quarter below 2 GB: {peaks}"

@@ -1,4 +1,4 @@
-"""This process's side of the encoder workers: starts the zygote once, has workers forked, learns how they ended."""
+"""This side of the encoder workers: starts the fork server once, has workers forked, learns how they ended."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from embedx.errors import RunnerError
-from embedx.extract.zygote import KILL_SECONDS
+from embedx.extract.fork_server import KILL_SECONDS
 from embedx.launch import as_limit, import_path, program_of, python_command, start_process
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 
-_START = program_of("embedx.extract.zygote")
+_START = program_of("embedx.extract.fork_server")
 _READ_AT_LOAD = (
     "EMBEDX_DEBUG",
     "OMP_",
@@ -37,7 +37,7 @@ _READ_AT_LOAD = (
     "PYTORCH",
     "LD_",
 )
-"""Variables that libraries read when they are loaded: another value needs another zygote."""
+"""Variables that libraries read when they are loaded: another value needs another fork server."""
 
 _IMPORT_SECONDS = 1_800.0
 """So long may the libraries take to be imported, from the slowest of disks."""
@@ -65,7 +65,7 @@ class WorkerProcess:
         with ours, theirs:
             for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", round(_PIECE_SECONDS), 0))
-            self._zygote, self.pid = _fork(modules, theirs.fileno())
+            self._server, self.pid = _fork(modules, theirs.fileno())
             self.connection = Connection(ours.detach())
         place = {
             "sys_path": import_path(),
@@ -89,7 +89,7 @@ class WorkerProcess:
             Seconds that it may take to end by itself: a process that is dying tells more than one that is killed.
         """
         self.connection.close()
-        return self._zygote.end(self.pid, patience)
+        return self._server.end(self.pid, patience)
 
 
 def how_it_ended(status: int | None) -> str:
@@ -110,7 +110,7 @@ def how_it_ended(status: int | None) -> str:
         return f"killed by signal {-status}"
 
 
-class _Zygote:
+class _ForkServer:
     """The process that workers are forked from."""
 
     def __init__(self) -> None:
@@ -134,11 +134,11 @@ class _Zygote:
         return self.made_by == os.getpid() and self.settings == _settings() and self._process.poll() is None
 
     def fork(self, modules: Sequence[str], handle: int) -> int | None:
-        """Return the id of a new worker that holds the handle; None: the zygote is gone; below 0: an error's number."""
+        """Return a new worker's id, below 0 an error's number, and None when the fork server is gone."""
         return self._ask({"fork": list(modules)}, [handle], _IMPORT_SECONDS)
 
     def end(self, pid: int, patience: float) -> int | None:
-        """End a worker; None when it cannot be, or when the zygote, and all of its workers, are gone."""
+        """End a worker; None when it cannot be, or when the fork server, and all of its workers, are gone."""
         return self._ask({"end": pid, "patience": patience}, [], patience + 2 * KILL_SECONDS)
 
     def _ask(self, question: dict[str, Any], handles: list[int], seconds: float) -> int | None:
@@ -157,39 +157,39 @@ class _Zygote:
 
 
 def _close(made_by: int, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
-    """End a zygote, with all of its workers, when nobody needs it any more or at this process's exit."""
+    """End a fork server, with all of its workers, when nobody needs it any more or at this process's exit."""
     control.close()
     if made_by == os.getpid():
         process.kill()
         process.wait()
 
 
-_zygote: _Zygote | None = None
+_fork_server: _ForkServer | None = None
 _guard = threading.Lock()
 
 
-def _fork(modules: Sequence[str], handle: int) -> tuple[_Zygote, int]:
-    """Fork a worker, from a new zygote if the old one is gone or was started under other settings."""
+def _fork(modules: Sequence[str], handle: int) -> tuple[_ForkServer, int]:
+    """Fork a worker, from a new fork server if the old one is gone or was started under other settings."""
     for _ in range(2):
         with as_limit("an encoder process"):
-            zygote = _living()
-            pid = zygote.fork(modules, handle)
+            server = _living()
+            pid = server.fork(modules, handle)
             if pid is not None and pid < 0:
                 raise OSError(-pid, os.strerror(-pid))
         if pid is not None:
-            return zygote, pid
+            return server, pid
     raise RunnerError(
         f"the process that encoder workers are forked from cannot be started: run {sys.executable} -c "
-        "'import embedx.extract.zygote' to see why"
+        "'import embedx.extract.fork_server' to see why"
     )
 
 
-def _living() -> _Zygote:
-    global _zygote
+def _living() -> _ForkServer:
+    global _fork_server
     with _guard:
-        if _zygote is None or not _zygote.serves:
-            _zygote = _Zygote()  # the old one ends with its last worker
-        return _zygote
+        if _fork_server is None or not _fork_server.serves:
+            _fork_server = _ForkServer()  # the old one ends with its last worker
+        return _fork_server
 
 
 def _settings() -> dict[str, str]:

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from embedx.extract.wire import read_words, write_words
+from embedx.extract.messages import read_message, write_message
 from embedx.manifest import Source
 from embedx.store.rows import NO_STAMP, Embedded
 
@@ -20,9 +20,9 @@ def test_what_is_said_is_heard(n_rows):
     times = np.arange(float(n_rows))
     theirs, ours = multiprocessing.Pipe()
     said = ("done", [Embedded(Source("a.wav"), NO_STAMP, values, control, times, times + 1)] * 2)
-    speaker = threading.Thread(target=write_words, args=(theirs, said))
+    speaker = threading.Thread(target=write_message, args=(theirs, said))
     speaker.start()
-    kind, results = read_words(ours)
+    kind, results = read_message(ours)
     speaker.join()
     assert kind == "done"
     for result in results:
@@ -36,7 +36,7 @@ def test_rows_that_end_in_the_middle_are_none(monkeypatch):
     monkeypatch.setattr(os, "write", lambda handle, view: len(view))
     theirs, ours = multiprocessing.Pipe()
     rows, other = np.zeros((400, 13, 768), np.float32), np.zeros(0)
-    write_words(theirs, ("done", [Embedded(Source("a.wav"), NO_STAMP, rows, other, other, other)]))
+    write_message(theirs, ("done", [Embedded(Source("a.wav"), NO_STAMP, rows, other, other, other)]))
     theirs.close()
     with pytest.raises(EOFError):
-        read_words(ours)
+        read_message(ours)
