@@ -97,7 +97,8 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
     checkpoint_folder : path-like, optional
         Where the state is kept after each epoch and every five minutes, until `save` has written the model.
     resume : bool
-        Go on from the checkpoint in that folder, if there is one.
+        Go on from the checkpoint in that folder, if there is one. Without it, a training begins anew, and a
+        checkpoint whose model was never saved is replaced with a `CheckpointWarning`.
     random_state : int
         Seed of new layers, held-out part, order, augmentation and dropout.
 
@@ -175,6 +176,8 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
             The encoder cannot be had, or is not the one that the recipe names.
         RunnerError
             Memory runs out with a single clip, or processes of ``torchrun`` are missing.
+        Interrupted
+            Ctrl-C, after the step that runs; what is kept in ``checkpoint_folder`` is said.
         """
         started = time.monotonic()
         settings = self._settings()

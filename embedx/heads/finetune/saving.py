@@ -137,21 +137,20 @@ def gather_facts(targets: Targets, info: EncoderInfo) -> dict[str, Any]:
 
 def read_license(folder: Path) -> str:
     """Return the licence that a checkpoint's own card names; empty when it names none."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    found = re.search(r"^license:\s*['\"]?([\w.+-]+)", text, flags=re.MULTILINE)
-    return found.group(1) if found else ""
+    return _find_in_card(folder, r"^license:\s*['\"]?([\w.+-]+)")
 
 
 def read_terms(folder: Path) -> str:
     """Return what a checkpoint's own card says of its licence in words, in one line; empty when it says nothing."""
+    return _find_in_card(folder, r"^#+\s*Licen[cs]e\s*\n+(.+?)(?:\n\s*\n|\Z)")
+
+
+def _find_in_card(folder: Path, pattern: str) -> str:
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-    found = re.search(r"^#+\s*Licen[cs]e\s*\n+(.+?)(?:\n\s*\n|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.search(pattern, text, flags=re.MULTILINE | re.DOTALL)
     return " ".join(found.group(1).split()) if found else ""
 
 
