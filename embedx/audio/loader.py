@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.decode import DecodeNotes, decode_blocks
+from embedx.audio.decode import decode_blocks
 from embedx.audio.windows import WindowPlan, cut_windows
 from embedx.errors import DecodeError, ParameterError
 from embedx.recipe import Recipe
@@ -230,7 +230,7 @@ def _blocks(
         start_seconds=start,
         stop_seconds=stop,
         sample_rate=request.sample_rate,
-        notes=DecodeNotes(on_progress=pulse),
+        on_progress=pulse,
     )
 
 

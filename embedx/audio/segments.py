@@ -67,17 +67,13 @@ def _has_exact_phases(rate: int, sample_rate: int) -> bool:
     return bool(rate) and sample_rate // math.gcd(rate, sample_rate) <= _MOST_PHASES
 
 
-def read_from_start(
-    container: Any, track: Any, begin_seconds: float, notes: DecodeNotes, path: str | os.PathLike[str]
-) -> Iterator[Any]:
+def read_from_start(container: Any, track: Any, notes: DecodeNotes, path: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield every frame of a track, with silence in its gaps.
 
     Parameters
     ----------
     container, track : av container and stream
         Open, at the beginning.
-    begin_seconds : float
-        What was lost before this does not matter.
     notes : DecodeNotes
         Kept up to date.
     path : path-like
@@ -88,7 +84,7 @@ def read_from_start(
     DecodeError
         Sound is lost in the middle, or time stamps make no sense.
     """
-    line = _TimeLine(container, track, begin_seconds, notes, path)
+    line = _TimeLine(container, track, notes, path)
     yield from line.with_silence(read_frames(container, track, notes, path=path))
 
 
@@ -112,7 +108,7 @@ def read_near(
     """
     origin = next(container.demux(track))
     _jump(container, track, begin_seconds - _PREROLL_SECONDS)
-    line = _TimeLine(container, track, begin_seconds, notes, path)
+    line = _TimeLine(container, track, notes, path)
     frames = read_frames(container, track, notes, path=path)
     first = next(frames, None)
     if first is None or first.sample_rate != track.rate:
@@ -170,11 +166,9 @@ def _shortened(frame: Any, n_samples: int) -> Any:
 class _TimeLine:
     """Compares the count of samples with the time stamps."""
 
-    def __init__(
-        self, container: Any, track: Any, begin_seconds: float, notes: DecodeNotes, path: str | os.PathLike[str]
-    ) -> None:
+    def __init__(self, container: Any, track: Any, notes: DecodeNotes, path: str | os.PathLike[str]) -> None:
         kind = container.format.name
-        self._begin_seconds, self._notes, self._path = begin_seconds, notes, path
+        self._notes, self._path = notes, path
         self._is_flac, self._is_counted, self._is_film = kind == "flac", kind in _COUNTED, has_video(container)
         self._longest = _LONGEST_MPEG_GAP_SECONDS if kind in _MPEG else _LONGEST_GAP_SECONDS
         self._unit = float(track.time_base or 0)
@@ -231,7 +225,7 @@ class _TimeLine:
             return
         lost = self._lost_seconds(gap)
         self._notes.lost_seconds += lost
-        if lost > _LOST_SECONDS and (self._is_counted or self._now + gap > self._begin_seconds):
+        if lost > _LOST_SECONDS and (self._is_counted or self._now + gap > self._notes.begin_seconds):
             raise DecodeError(f"{self._path} is damaged: about {lost:.1f} s of sound are lost at {self._now:.2f} s")
 
     def _lost_seconds(self, gap: float) -> float:

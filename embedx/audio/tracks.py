@@ -48,6 +48,8 @@ class DecodeNotes:
         The last one that held anything.
     lost_seconds : float
         Sound that is missing in the middle.
+    begin_seconds : float
+        What was lost before this does not matter.
     """
 
     n_packets: int = 0
@@ -59,6 +61,7 @@ class DecodeNotes:
     packet_position: int | None = None
     last_packet: Any = field(default=None, repr=False)
     lost_seconds: float = 0.0
+    begin_seconds: float = 0.0
 
     def restart(self) -> None:
         """Forget what was seen: the file is read again."""
