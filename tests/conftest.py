@@ -1,10 +1,15 @@
 """What every test stands on: no network but loopback, slow kinds by marker, missing things skipped by name."""
 
+import contextlib
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GUARD = Path(__file__).resolve().parent / "guard"
+KEPT_BY_OTHERS = {f"torchinductor_{name}" for name in ("root", os.environ.get("USER", ""))}
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 runpy.run_path(str(GUARD / "sitecustomize.py"))
@@ -24,12 +30,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is longer than CI allows unless it is asked for by ``-m full``."""
-    if "full" in (config.option.markexpr or ""):
+    """Leave out what is ``slow`` (CI runs it) and what is ``full`` (longer than CI allows) unless it is asked for.
+
+    A test that is named on the command line is asked for, too.
+    """
+    wanted = config.option.markexpr or ""
+    if any("::" in word for word in config.option.file_or_dir or ()):
         return
-    kept = [item for item in items if item.get_closest_marker("full") is None]
-    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full") is not None])
-    items[:] = kept
+    absent = [
+        item
+        for item in items
+        if any(name not in wanted and item.get_closest_marker(name) is not None for name in ("full", "slow"))
+    ]
+    config.hook.pytest_deselected(items=absent)
+    items[:] = [item for item in items if item not in absent]
 
 
 def pytest_runtest_setup(item):
@@ -43,6 +57,70 @@ def pytest_runtest_setup(item):
     if os.environ.get("EMBEDX_REQUIRE_GPU") == "1":
         pytest.fail("EMBEDX_REQUIRE_GPU=1, but there is no CUDA device")
     pytest.skip("needs a CUDA device")
+
+
+def pytest_configure(config):
+    """Give the session a mark that its processes inherit and a folder for what they leave behind."""
+    if hasattr(config, "workerinput"):  # of pytest-xdist: the process that started it looks
+        return
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.gettempdir()
+    config.left_behind = Leftovers()
+
+
+def pytest_sessionfinish(session):
+    """Fail when a test left processes, shared memory or temporary files behind."""
+    leftovers = getattr(session.config, "left_behind", None)
+    found = leftovers.close() if leftovers else []
+    if found:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line("")
+        for line in found:
+            reporter.write_line(f"LEFT BEHIND: {line}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+class Leftovers:
+    """What the tests of this session have left behind when all of them are done."""
+
+    PATIENCE_SECONDS = 30.0
+
+    def __init__(self):
+        self.mark = f"EMBEDX_TEST_SESSION={uuid.uuid4().hex}"
+        os.environ.update([self.mark.split("=")])
+        self.folder = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))  # short: paths of sockets have 107 bytes
+        os.environ["TMPDIR"] = str(self.folder)
+        tempfile.tempdir = None
+        self.memory = self._memory()
+
+    def close(self):
+        deadline = time.monotonic() + self.PATIENCE_SECONDS
+        while (found := self._found()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return found
+
+    def _found(self):
+        files = [f"file {path}" for path in sorted(self.folder.iterdir()) if path.name not in KEPT_BY_OTHERS]
+        return [*self._processes(), *files, *(f"shared memory {name}" for name in self._memory() - self.memory)]
+
+    def _processes(self):
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                number, parent = int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                ours = parent == str(os.getpid()) or self.mark.encode() in (folder / "environ").read_bytes()
+                if ours and number != os.getpid():
+                    words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    if words and "resource_tracker" not in words:  # Python's own, ends with this process
+                        yield f"process {number}: {words[:200]}"
+
+    def _memory(self):
+        """Segments that no living process has mapped: another session's are in use."""
+        names = {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")} if os.path.isdir("/dev/shm") else set()
+        for folder in Path("/proc").glob("[0-9]*") if names else ():
+            with contextlib.suppress(OSError):
+                used = (folder / "maps").read_text()
+                names = {name for name in names if name not in used}
+        return names
 
 
 @pytest.fixture(scope="session")

@@ -261,7 +261,7 @@ class GpuBench:
             waves = timed("copy", lambda: lay_out(batch, device=self.device, multiple=encoder._front.stride))
             waves = timed("normalize", lambda: normalize_each(waves))
             features = timed("convolutions", lambda: encoder._front.batch(waves))
-            projected = timed("projection", lambda: encoder._project(features))
+            projected = timed("projection", lambda: encoder._pass.project(features))
             timed("positional_convolution", lambda: encoder._stack._positions(projected))
             timed("layers_with_positional_convolution", lambda: encoder._run_layers(projected))
             frames = timed("whole_encoder", lambda: encoder.encode(batch))
