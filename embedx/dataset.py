@@ -222,11 +222,10 @@ class Dataset:
                 f"none of the {len(self)} clips has a label: extract from a folder with a subfolder for each class, "
                 "or give a CSV with labels (--labels clips.csv)"
             )
-        if not known.all():
-            n = int((~known).sum())
-            warnings.warn(
-                f"{n} of {len(self)} clips have no label and are left out", SkippedSourcesWarning, stacklevel=2
-            )
+        if known.all():
+            return self  # gigabytes are not copied for nothing
+        n = int((~known).sum())
+        warnings.warn(f"{n} of {len(self)} clips have no label and are left out", SkippedSourcesWarning, stacklevel=2)
         return self.take(np.flatnonzero(known))
 
     def require_learnable(self, *, least: int = 2) -> Dataset:

@@ -166,3 +166,8 @@ def test_repr_says_what_is_inside():
     assert repr(dataset_of(["a", "b"])) == "Dataset(2 clips, 2 layers x 3, 2 classes, encoder='tiny')"
     assert isinstance(dataset_of(["a"]), Dataset)
     assert Manifest.from_paths([]).sources == ()
+
+
+def test_labelled_clips_are_not_copied_when_nothing_is_left_out(make_dataset):
+    dataset = make_dataset()
+    assert dataset.labelled().X is dataset.X
