@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from embedx.cli.arguments import is_store, number
 from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import count, encodable, show
+from embedx.cli.terminal import count, encodable, printable, show
 from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
 from embedx.files import replace_file, require_replaceable
 
@@ -189,7 +189,7 @@ class _Output:
                 stream = files.enter_context(_replaced(self.args.csv))
                 self.writers.append(_csv_writer(lambda text: stream.write(encodable(text, "utf-8"))))
             if self.args.json:
-                self.writers.append(lambda row: _say(json.dumps(row, ensure_ascii=False) + "\n"))
+                self.writers.append(lambda row: _say(printable(json.dumps(row, ensure_ascii=False)) + "\n"))
             elif not self.args.csv:
                 self.writers.append(_csv_writer(_say))
             yield self

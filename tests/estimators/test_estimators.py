@@ -141,7 +141,7 @@ def test_metadata_is_routed(clips, store):
 
     with sklearn.config_context(enable_metadata_routing=True):
         classifier = AudioClassifier("logreg", encoder="tiny", store=store)
-        classifier.set_fit_request(groups=True, sample_weight=True)
+        classifier.set_fit_request(groups=True, sample_weight=True).set_score_request(sample_weight=True)
         scores = cross_val_score(
             classifier, *clips, cv=2, params={"sample_weight": np.ones(24), "groups": np.arange(24)}
         )

@@ -132,7 +132,12 @@ def test_numbers_that_are_none_are_one_line(capsys, clips, tmp_path, command, op
 
 @pytest.mark.parametrize(
     ("pair", "message"),
-    [("C=1e999", "too large"), ("random_state=3", "give --seed"), ("n_layers=3", "not for you"), ("C=NaN", "cannot")],
+    [
+        ("C=1e999", "too large"),
+        ("random_state=3", "give --seed"),
+        ("n_layers=3", "not for you"),
+        ("C=NaN", "must be a float"),
+    ],
 )
 def test_parameters_that_are_none(say, clips, tmp_path, pair, message):
     with pytest.raises(ParameterError, match=message):

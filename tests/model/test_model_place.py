@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_the_old_model(two, tmp_path):
 def test_what_cannot_be_read_back_is_not_called_saved(two, make_dataset, tmp_path):
     two[0].save(tmp_path / "m")
     broken = replace(fit_model(make_dataset(n=12), "knn", params={"n_neighbors": 3}), parameters={"n_neighbors": 999})
-    with pytest.raises(ModelFormatError, match=r"'knn' is not saved: it could not be read back \(999 neighbours"):
+    with pytest.raises(ModelFormatError, match=r"'knn' is not saved: read back, it gives other answers"):
         broken.save(tmp_path / "m")
     other = replace(two[0], estimator=two[0].estimator, parameters={"layer": 0})
     with pytest.raises(ModelFormatError, match="not saved"):
@@ -177,14 +177,14 @@ def test_seeds_that_are_none(make_dataset, seed):
 
 @pytest.mark.parametrize("params", [{"C": [1]}, {"C": {"a": 1}}, {"class_weight": [1]}, {"C": "much"}])
 def test_nonsense_of_a_parameter_is_one_line(make_dataset, params):
-    with pytest.raises(ParameterError, match="'logreg' cannot learn with") as caught:
+    with pytest.raises(ParameterError, match="parameter of LogisticRegression must be") as caught:
         fit_model(make_dataset(), "logreg", params=params)
     assert "\n" not in str(caught.value)
 
 
-def test_a_number_that_json_lacks_is_refused_when_saved(make_dataset, tmp_path):
-    with pytest.raises(ModelFormatError, match="cannot be saved"):
-        fit_model(make_dataset(), "logreg", params={"C": float("inf")}).save(tmp_path / "m")
+def test_a_number_that_json_lacks_is_refused_before_anything_is_learned(make_dataset):
+    with pytest.raises(ParameterError, match="C=inf cannot be kept in a model"):
+        fit_model(make_dataset(), "logreg", params={"C": float("inf")})
 
 
 def test_weights_change_what_is_learned_and_must_fit(make_dataset):

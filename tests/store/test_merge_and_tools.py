@@ -142,7 +142,7 @@ def test_info(
 def test_info_failures(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert embedx(monkeypatch, "info", store, "--failures") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == r"zz/\x1b[31mred.wav" + "\tmissing: no such file"
+    assert lines[-1] == r"zz/\u001b[31mred.wav" + "\tmissing: no such file"
     assert len(lines) == store_info(store).n_failed
 
 
