@@ -18,9 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 from embedx.cli.arguments import is_store, number
 from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import count, encodable, show
+from embedx.cli.terminal import encodable, show
 from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
 from embedx.files import replace_file, require_replaceable
+from embedx.text import count
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
