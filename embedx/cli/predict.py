@@ -148,7 +148,7 @@ def _read_store(place: str, model: Model) -> _Clips:
         warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
         dataset = load_embeddings(place, layers=layers)
     root = Path(dataset.root)
-    return _Clips(Manifest(dataset.sources, root) if model.eats == "sources" else dataset, root, failed)
+    return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
 
 
 def _rows(part: Predictions, clips: _Clips, with_proba: bool) -> Iterator[dict[str, Any]]:

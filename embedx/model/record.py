@@ -85,9 +85,10 @@ def check_record(record: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("parameters", "scores", "training", "versions"):
         if not isinstance(record[name], dict):
             raise ValueError(f"{name} is no JSON object")
-    kept = ("head", "eats", "n_features", "seed", "parameters", "scores", "training", "versions")
+    kept = ("head", "n_features", "seed", "parameters", "scores", "training", "versions")
     return {
         **{name: record[name] for name in kept},
+        "input_kind": record["eats"],  # its name in format 1
         "classes": tuple(classes),
         "recipe": Recipe.from_json(json.dumps(record["recipe"])),
     }
