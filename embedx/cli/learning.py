@@ -166,8 +166,8 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
     timeout = budget.timeout_seconds if args.trials is None or args.budget else None
     with interrupted_means(_TRIALS_KEPT if args.study else _NO_TRIALS_KEPT), ProgressBar("tune", unit="trials") as bar:
         tuned = tune(
-            args.head,
             dataset,
+            args.head,
             n_trials=budget.n_trials if args.trials is None else args.trials,
             timeout_seconds=timeout if args.timeout is None else args.timeout,
             metric=args.metric,

@@ -74,7 +74,7 @@ def _learn_plain(part: Dataset, seed: int, *, head: Any, params: Mapping[str, An
 def _learn_tuned(part: Dataset, seed: int, *, head: Any, n_trials: int) -> Learned:
     from embedx.tuning import tune
 
-    tuned = tune(head, part, n_trials=n_trials, seed=seed)
+    tuned = tune(part, head, n_trials=n_trials, seed=seed)
     learned = fit_part(part, head, seed=seed, params=tuned.params)
     values = [trial["value"] for trial in tuned.history if trial["value"] is not None]
     best = np.minimum.accumulate(values) if values else np.array([])
