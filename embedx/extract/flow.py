@@ -172,7 +172,7 @@ class UnitFlow:
     def _keep(self, clip: _Clip, row: Row) -> None:
         seconds = len(row.window.samples) / self._recipe.sample_rate
         if row.embedding is None or row.control is None:
-            advice = "choose shorter windows (--window) or another device"
+            advice = "choose shorter windows (--window-seconds) or another device"
             clip.problem = ClipEnd("error", f"{clip.source.id}: no memory for a window of {seconds:.1f} s: {advice}")
         else:
             clip.embeddings.put(row.window.number, row.embedding)

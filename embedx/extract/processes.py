@@ -136,10 +136,11 @@ class LocalWorkers:
         """Say that it hangs; refuse to go on if it never was ready."""
         seconds = self.limit_seconds(worker)
         if worker.is_ready:
-            return f"no sign of life for {seconds:g} s (--silence-timeout sets the limit)"
+            return f"no sign of life for {seconds:g} s (--silence-timeout-seconds sets the limit)"
         raise RunnerError(
             f"the encoder process on {worker.runner.resources.device} was not ready after {seconds:g} s: the disk that "
-            "holds the weights or the device's driver does not answer (three times --silence-timeout is the limit)"
+            "holds the weights or the device's driver does not answer (the limit is three times "
+            "--silence-timeout-seconds)"
         )
 
     def end(self, worker: _LocalWorker, why: str | None) -> Death:
