@@ -22,7 +22,7 @@ __all__ = ["UnitFlow"]
 class _GrowingArray:
     """Arrays of one shape in one piece of memory that grows where it lies.
 
-    Each by itself, as it came from a lane, would keep apart the large blocks that come and go there: memory that is
+    Each by itself, as it came from a thread, would keep apart the large blocks that come and go there: memory that is
     free between two small arrays fits nothing and is never given back. Ten hours held 2 GB for 2 MB of rows.
     """
 

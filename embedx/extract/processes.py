@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import Any
 
-from embedx.encoders.device import choose_devices, lanes_each
+from embedx.encoders.device import choose_devices, share_threads
 from embedx.errors import RunnerError
 from embedx.extract.dispatch import Death, Message, Progress, Worker, dispatch
 from embedx.extract.messages import read_message
@@ -71,7 +71,7 @@ def run_units(
 def _runners(runner: UnitRunner, n_units: int) -> list[UnitRunner]:
     """Return a copy of the runner for each device that there is work for."""
     devices = choose_devices(runner.resources.device, runner.resources.devices)[:n_units]
-    threads = lanes_each(devices, runner.resources.threads)
+    threads = share_threads(devices, runner.resources.threads)
     return [
         runner.on(replace(runner.resources, device=device, devices=(), threads=n))
         for device, n in zip(devices, threads, strict=True)

@@ -1,4 +1,4 @@
-"""``model.json``: what a saved model says of itself, read as if a stranger had written it."""
+"""``model.json``: what a saved model says of itself, read as an untrusted file."""
 
 from __future__ import annotations
 
