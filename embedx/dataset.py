@@ -24,9 +24,9 @@ from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
 __all__ = ["Dataset", "build_dataset", "list_audio", "load_embeddings"]
 
 
-class _Eater(Protocol):
+class _DeclaresInput(Protocol):
     @property
-    def eats(self) -> str: ...
+    def input_kind(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -155,16 +155,16 @@ class Dataset:
         named = zip(self.sources, labels, parts, strict=True)
         return replace(self, sources=tuple(replace(s, label=label, group=group) for s, label, group in named))
 
-    def inputs_for(self, head: _Eater) -> Any:
-        """Return what a head eats: the only place where heads on audio and on embeddings differ.
+    def inputs_for(self, head: _DeclaresInput) -> Any:
+        """Return what a head learns from: the only place where heads on audio and on embeddings differ.
 
         Returns
         -------
         ndarray of shape (n, L * D), (n, 128) or, for heads on audio, (n,) of `Source` with absolute paths
         """
-        if head.eats == "embeddings":
+        if head.input_kind == "embeddings":
             return self.X
-        if head.eats == "control":
+        if head.input_kind == "control":
             return self.control
         inputs = np.empty(len(self), dtype=object)
         inputs[:] = [replace(source, uri=str(Path(self.root) / source.uri)) for source in self.sources]

@@ -239,23 +239,3 @@ def unknown_name(kind: str, got: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {got!r}:{hint} Known: {', '.join(names)}"
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Say how many there are of something.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    noun : str
-        One of them.
-    plural : str, optional
-        Several of them, where an s does not do.
-
-    Examples
-    --------
-    >>> count(1, "clip"), count(1200, "clip"), count(2, "class", "classes")
-    ('1 clip', '1,200 clips', '2 classes')
-    """
-    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"

@@ -51,9 +51,9 @@ def test_x_is_layer_after_layer():
 
 def test_the_one_branch_gives_each_head_what_it_eats():
     dataset = dataset_of(["a", "b"])
-    assert dataset.inputs_for(SimpleNamespace(eats="embeddings")) is dataset.X
-    assert dataset.inputs_for(SimpleNamespace(eats="control")) is dataset.control
-    sources = dataset.inputs_for(SimpleNamespace(eats="sources"))
+    assert dataset.inputs_for(SimpleNamespace(input_kind="embeddings")) is dataset.X
+    assert dataset.inputs_for(SimpleNamespace(input_kind="control")) is dataset.control
+    sources = dataset.inputs_for(SimpleNamespace(input_kind="sources"))
     assert [source.uri for source in sources] == ["/data/0.wav", "/data/1.wav"]
 
 

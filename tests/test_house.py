@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "versions", "checks", "files", "launch"},
+    {"errors", "text", "versions", "checks", "files", "launch"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling"},

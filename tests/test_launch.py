@@ -54,7 +54,7 @@ def run_among(hostile):
 
 
 EMBEDX = ("-m", "embedx")
-EXTRACT = (*EMBEDX, "extract", ".", "--encoder", "tiny", "--dtype", "float32")
+EXTRACT = (*EMBEDX, "extract", ".", "--encoder", "tiny", "--compute-dtype", "float32")
 
 
 def test_the_trap_works(hostile):

@@ -32,7 +32,9 @@ def test_units_are_cut_from_the_full_manifest_by_a_fixed_count():
     assert [source for unit in units for source in unit.sources] == list(manifest)
 
 
-@pytest.mark.parametrize("name", [name for name, spec in CATALOG.items() if spec.eats == "embeddings" and spec.layered])
+@pytest.mark.parametrize(
+    "name", [name for name, spec in CATALOG.items() if spec.input_kind == "embeddings" and spec.layered]
+)
 def test_every_embedding_head_begins_with_the_layer(name):
     head = make_head(name, n_layers=3)
     assert isinstance(head.steps[0][1], LayerSelector)

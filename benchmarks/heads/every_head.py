@@ -125,7 +125,7 @@ def _judged(dataset: Dataset, head: str, trials: int, heard: Any, **fixed: Any) 
         part, test = dataset.take(fold.train), dataset.take(fold.test)
         params = dict(fixed)
         if trials:
-            params, spent = _timed(lambda part=part: tune(head, part, n_trials=trials, n_folds=3).params)
+            params, spent = _timed(lambda part=part: tune(part, head, n_trials=trials, n_folds=3).params)
             seconds["tune"] += spent
             chosen.append(params)
         estimator = make_head(head, n_layers=dataset.n_layers, **params)
@@ -174,7 +174,7 @@ def _layer_row(dataset: Dataset) -> list[str]:
 def _studies(dataset: Dataset, trials: int) -> list[list[Any]]:
     rows = []
     for head in ("logreg", "lgbm"):
-        tuned, spent = _timed(lambda head=head: tune(head, dataset, n_trials=trials))
+        tuned, spent = _timed(lambda head=head: tune(dataset, head, n_trials=trials))
         rows.append([head, tuned.n_trials, tuned.n_pruned, f"{spent:.0f}", f"{tuned.seconds:.0f}"])
         print(rows[-1], flush=True)
     return rows

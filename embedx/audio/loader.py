@@ -112,14 +112,14 @@ class ClipEnd:
 ClipEvent = ClipStamp | ClipWindow | ClipEnd
 
 
-def load_clip(request: ClipRequest, *, pulse: Callable[[], None] | None = None) -> Iterator[ClipEvent]:
+def load_clip(request: ClipRequest, *, heartbeat: Callable[[], None] | None = None) -> Iterator[ClipEvent]:
     """Read a clip in bounded memory; never raises for what is wrong with the file.
 
     Parameters
     ----------
     request : ClipRequest
         What is wanted.
-    pulse : callable, optional
+    heartbeat : callable, optional
         Called at every packet and at every block that is hashed: a sign of life while nothing is yielded.
 
     Yields
@@ -127,7 +127,7 @@ def load_clip(request: ClipRequest, *, pulse: Callable[[], None] | None = None) 
     ClipStamp, then ClipWindow ..., then ClipEnd
         No stamp when the file cannot be read.
     """
-    alive = _Heartbeat(pulse)
+    alive = _Heartbeat(heartbeat)
     try:
         yield _stamp(request.path, alive)
         yield from _windows(request, alive)
@@ -204,7 +204,7 @@ class _Heartbeat:
             raise
 
 
-def _stamp(path: str, pulse: Callable[[], None]) -> ClipStamp:
+def _stamp(path: str, heartbeat: Callable[[], None]) -> ClipStamp:
     if os.path.exists(path) and not os.path.isfile(path):
         raise DecodeError(f"{path} is not a regular file")
     digest = hashlib.sha256()
@@ -212,33 +212,33 @@ def _stamp(path: str, pulse: Callable[[], None]) -> ClipStamp:
         facts = os.fstat(file.fileno())
         while block := file.read(_HASHED_BYTES):
             digest.update(block)
-            pulse()
+            heartbeat()
     return ClipStamp(digest.digest(), facts.st_size, facts.st_mtime_ns)
 
 
-def _windows(request: ClipRequest, pulse: Callable[[], None]) -> Iterator[ClipWindow]:
-    start, stop = _bounds(request, pulse)
-    for first, samples in cut_windows(_blocks(request, start, stop, pulse), request.plan):
+def _windows(request: ClipRequest, heartbeat: Callable[[], None]) -> Iterator[ClipWindow]:
+    start, stop = _bounds(request, heartbeat)
+    for first, samples in cut_windows(_blocks(request, start, stop, heartbeat), request.plan):
         yield ClipWindow(start + first / request.sample_rate, samples)
 
 
 def _blocks(
-    request: ClipRequest, start: float, stop: float | None, pulse: Callable[[], None]
+    request: ClipRequest, start: float, stop: float | None, heartbeat: Callable[[], None]
 ) -> Iterator[NDArray[np.float32]]:
     return decode_blocks(
         request.path,
         start_seconds=start,
         stop_seconds=stop,
         sample_rate=request.sample_rate,
-        on_progress=pulse,
+        on_progress=heartbeat,
     )
 
 
-def _bounds(request: ClipRequest, pulse: Callable[[], None]) -> tuple[float, float | None]:
+def _bounds(request: ClipRequest, heartbeat: Callable[[], None]) -> tuple[float, float | None]:
     """Apply offset and max_seconds to the segment."""
     offset = parse_offset(request.offset)
     if offset is None:
-        offset = _middle_offset(request, pulse)
+        offset = _middle_offset(request, heartbeat)
     start, stop = request.start_seconds + offset, request.stop_seconds
     if stop is not None and start >= stop:
         raise DecodeError(f"{request.path}: the offset of {offset:g} s lies after the segment's end")
@@ -247,11 +247,11 @@ def _bounds(request: ClipRequest, pulse: Callable[[], None]) -> tuple[float, flo
     return start, stop
 
 
-def _middle_offset(request: ClipRequest, pulse: Callable[[], None]) -> float:
+def _middle_offset(request: ClipRequest, heartbeat: Callable[[], None]) -> float:
     """Return where the middle ``max_seconds`` of the segment begin; counts the samples, since headers lie."""
     if request.max_seconds is None:
         return 0.0
-    blocks = _blocks(request, request.start_seconds, request.stop_seconds, pulse)
+    blocks = _blocks(request, request.start_seconds, request.stop_seconds, heartbeat)
     n_samples = sum(len(block) for block in blocks)
     spare = n_samples - round(request.max_seconds * request.sample_rate)
     return max(0, spare // 2) / request.sample_rate

@@ -107,7 +107,7 @@ class DecodePool:
 
     def _load_here(self, requests: Sequence[ClipRequest]) -> Iterator[tuple[int, ClipEvent]]:
         for index, request in enumerate(requests):
-            for event in load_clip(request, pulse=self._heartbeat):
+            for event in load_clip(request, heartbeat=self._heartbeat):
                 self._heartbeat()
                 yield index, event
 

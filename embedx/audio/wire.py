@@ -11,9 +11,9 @@ import numpy as np
 
 from embedx.audio.loader import ClipEnd, ClipEvent, ClipStamp, ClipWindow
 
-__all__ = ["PULSE", "READY", "read_message", "write_event", "write_mark"]
+__all__ = ["HEARTBEAT", "READY", "read_message", "write_event", "write_mark"]
 
-READY, PULSE = b"R", b"P"
+READY, HEARTBEAT = b"R", b"P"
 """Marks without content: the worker has started; it is still at work."""
 
 _HEADER = struct.Struct("<cQ")
@@ -21,7 +21,7 @@ _START = struct.Struct("<d")
 
 
 def write_mark(pipe: BinaryIO, mark: bytes) -> None:
-    """Send `READY` or `PULSE`."""
+    """Send `READY` or `HEARTBEAT`."""
     pipe.write(_HEADER.pack(mark, 0))
     pipe.flush()
 

@@ -8,11 +8,11 @@ import time
 from typing import BinaryIO
 
 from embedx.audio.loader import ClipRequest, load_clip
-from embedx.audio.wire import PULSE, READY, write_event, write_mark
+from embedx.audio.wire import HEARTBEAT, READY, write_event, write_mark
 
 __all__ = ["main"]
 
-_PULSE_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         write_mark(answers, READY)
         for line in sys.stdin:
-            for event in load_clip(ClipRequest.from_json(line), pulse=_Pulse(answers)):
+            for event in load_clip(ClipRequest.from_json(line), heartbeat=_Heartbeat(answers)):
                 write_event(answers, event)
     except (BrokenPipeError, KeyboardInterrupt):
         pass
@@ -35,7 +35,7 @@ def _take_stdout() -> BinaryIO:
     return answers
 
 
-class _Pulse:
+class _Heartbeat:
     """Tells the parent now and then that packets still come."""
 
     def __init__(self, answers: BinaryIO) -> None:
@@ -43,9 +43,9 @@ class _Pulse:
 
     def __call__(self) -> None:
         now = time.monotonic()
-        if now - self._last > _PULSE_SECONDS:
+        if now - self._last > _HEARTBEAT_SECONDS:
             self._last = now
-            write_mark(self.answers, PULSE)
+            write_mark(self.answers, HEARTBEAT)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
-from embedx.errors import EmbedxWarning, Interrupted, ParameterError, count
+from embedx.errors import EmbedxWarning, Interrupted, ParameterError
+from embedx.text import count
 
 if TYPE_CHECKING:
     from embedx.comparison import Comparison

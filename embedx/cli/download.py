@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from embedx.download.tables import Division
 
 from embedx.cli.download_options import add_arguments
-from embedx.cli.terminal import count, interrupted_means, printable, show
+from embedx.cli.terminal import interrupted_means, show
+from embedx.text import count, printable
 
 __all__ = ["add_arguments", "run"]
 

@@ -27,6 +27,6 @@ def run(args: argparse.Namespace) -> int:
     checked = (
         "not checked: onnxruntime is not installed" if difference is None else f"largest difference {difference:.1e}"
     )
-    taken = "log-mel statistics" if model.eats == "control" else "embeddings"
+    taken = "log-mel statistics" if model.input_kind == "control" else "embeddings"
     show(f"saved {args.onnx}: {model.n_features} columns of {taken} -> {len(model.classes)} classes ({checked})")
     return 0

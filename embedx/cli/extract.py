@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import add_segment_arguments, named_columns
+from embedx.cli.parsing import add_renamed
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import ParameterError
 
@@ -46,11 +47,13 @@ def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--revision", help="branch, tag or commit of a hub id")
     group.add_argument("--layers", help="'all' (default) or numbers such as 0,6,12; -1 is the last")
     group.add_argument("--pooling", help="mean (default) or mean+std")
-    group.add_argument("--window", type=float, metavar="SECONDS", help="length of a window (default 10)")
-    group.add_argument("--hop", type=float, metavar="SECONDS", help="distance of windows (default: the window)")
-    group.add_argument("--min-tail", type=float, metavar="SECONDS", help="shortest last window (default 1)")
+    group.add_argument("--window-seconds", type=float, metavar="S", help="length of a window (default 10)")
+    group.add_argument("--hop-seconds", type=float, metavar="S", help="distance of windows (default: the window)")
+    group.add_argument("--min-tail-seconds", type=float, metavar="S", help="shortest last window (default 1)")
+    for old in ("--window", "--hop", "--min-tail"):
+        add_renamed(group, old, f"{old}-seconds", type=float)
     group.add_argument("--offset", help="start (default), middle, or seconds to skip")
-    group.add_argument("--max-seconds", type=float, metavar="SECONDS", help="use at most so much of a clip")
+    group.add_argument("--max-seconds", type=float, metavar="S", help="use at most so much of a clip")
     group.add_argument("--store-dtype", help="float16 (default) or float32")
 
 
@@ -77,16 +80,20 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
 def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto (default: all visible GPUs, or cpu), cpu, cuda or cuda:N")
     group.add_argument("--devices", type=_names, default=(), metavar="A,B", help="these instead, a process each")
-    group.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in")
+    group.add_argument(
+        "--compute-dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in"
+    )
+    add_renamed(group, "--dtype", "--compute-dtype")
     group.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: by the cores)")
-    group.add_argument("--batch-seconds", type=float, default=120.0, metavar="SECONDS", help="audio in a batch (GPU)")
+    group.add_argument("--batch-seconds", type=float, default=120.0, metavar="S", help="audio in a batch (GPU)")
     group.add_argument("--compile", action="store_true", help="let torch compile the layers first (for long jobs)")
     group.add_argument(
-        "--silence-timeout",
+        "--silence-timeout-seconds",
         type=float,
-        metavar="SECONDS",
+        metavar="S",
         help="end an encoder process that hangs so long (default 600, and 20 a second of window; not on Ray)",
     )
+    add_renamed(group, "--silence-timeout", "--silence-timeout-seconds", type=float)
 
 
 def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
@@ -95,7 +102,8 @@ def _add_cluster_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--gpus-per-worker", type=float, metavar="N", help="default 1 where the cluster has any")
     group.add_argument("--cpus-per-worker", type=int, metavar="N", help="default 1")
     group.add_argument("--max-workers", type=int, metavar="N", help="default: as many as there is room for")
-    group.add_argument("--unit-timeout", type=float, metavar="SECONDS", help="limit for 64 clips (default 3600)")
+    group.add_argument("--unit-timeout-seconds", type=float, metavar="S", help="limit for 64 clips (default 3600)")
+    add_renamed(group, "--unit-timeout", "--unit-timeout-seconds", type=float)
     group.add_argument("--parts", help="driver (default), or worker: each writes, into a store on shared storage")
 
 
@@ -103,13 +111,11 @@ def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
     """Read the options of a cluster, and refuse them where there is none."""
     from embedx.extract.options import ClusterOptions
 
-    names = ("address", "gpus_per_worker", "cpus_per_worker", "max_workers", "unit_timeout", "parts")
+    names = ("address", "gpus_per_worker", "cpus_per_worker", "max_workers", "unit_timeout_seconds", "parts")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if given and args.engine == "local":
         words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ParameterError(f"{words}: of use on a Ray cluster only: add --engine ray, or leave it out")
-    if "unit_timeout" in given:
-        given["unit_timeout_seconds"] = given.pop("unit_timeout")
     return ClusterOptions(**given)
 
 
@@ -146,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
         batch_seconds=args.batch_seconds,
         workers=args.workers,
         compile=args.compile,
-        silence_timeout_seconds=args.silence_timeout,
+        silence_timeout_seconds=args.silence_timeout_seconds,
     )
     with _interrupted_by_sigterm(), ProgressBar("extract", unit="clips") as bar:
         report = extract_embeddings(
@@ -171,13 +177,13 @@ def _recipe_options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "layers": args.layers,
         "pooling": args.pooling,
-        "window_seconds": args.window,
-        "hop_seconds": args.hop,
-        "min_tail_seconds": args.min_tail,
+        "window_seconds": args.window_seconds,
+        "hop_seconds": args.hop_seconds,
+        "min_tail_seconds": args.min_tail_seconds,
         "offset": args.offset,
         "max_seconds": args.max_seconds,
         "store_dtype": args.store_dtype,
-        "compute_dtype": args.dtype,
+        "compute_dtype": args.compute_dtype,
     }
 
 

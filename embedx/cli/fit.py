@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     require_no_checkpoint(args)
     train, valid = read_parts(args)
     train.require_learnable()
-    if args.trials is not None or args.budget or args.study or args.timeout is not None:
+    if args.trials is not None or args.budget or args.study or args.timeout_seconds is not None:
         params = {**run_tuning(args, train).params, **params}
     with telling_what_is_kept(args):
         model = _fitted(args, train, valid, params)

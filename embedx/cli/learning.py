@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedx.cli.arguments import SEED, number
 from embedx.cli.labels import add_segment_arguments, read_labels
+from embedx.cli.parsing import add_renamed
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
@@ -58,7 +59,8 @@ def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
     tuning.add_argument(
         "--trials", type=number(1, whole=True), metavar="N", help="trials; the defaults of the head are the first"
     )
-    tuning.add_argument("--timeout", type=number(0), metavar="SECONDS", help="start no trial later than this")
+    tuning.add_argument("--timeout-seconds", type=number(0), metavar="S", help="start no trial later than this")
+    add_renamed(tuning, "--timeout", "--timeout-seconds", type=number(0))
     tuning.add_argument("--budget", choices=("fast", "default", "thorough"), help="trials, time and folds by name")
     tuning.add_argument("--study", metavar="FILE|URL", help="keep the study (study.db, study.journal, a database URL)")
     tuning.add_argument("--metric", default="log_loss", help="log_loss (default) or balanced_accuracy")
@@ -166,10 +168,10 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
     timeout = budget.timeout_seconds if args.trials is None or args.budget else None
     with interrupted_means(_TRIALS_KEPT if args.study else _NO_TRIALS_KEPT), ProgressBar("tune", unit="trials") as bar:
         tuned = tune(
-            args.head,
             dataset,
+            args.head,
             n_trials=budget.n_trials if args.trials is None else args.trials,
-            timeout_seconds=timeout if args.timeout is None else args.timeout,
+            timeout_seconds=timeout if args.timeout_seconds is None else args.timeout_seconds,
             metric=args.metric,
             n_folds=budget.n_folds,
             seed=args.seed,

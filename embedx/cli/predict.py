@@ -18,9 +18,10 @@ from typing import IO, TYPE_CHECKING, Any
 from embedx.cli.arguments import is_store, number
 from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
-from embedx.cli.terminal import count, encodable, printable, show
+from embedx.cli.terminal import encodable, show
 from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
 from embedx.files import replace_file, require_replaceable
+from embedx.text import count, printable
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
@@ -147,7 +148,7 @@ def _read_store(place: str, model: Model) -> _Clips:
         warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
         dataset = load_embeddings(place, layers=layers)
     root = Path(dataset.root)
-    return _Clips(Manifest(dataset.sources, root) if model.eats == "sources" else dataset, root, failed)
+    return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
 
 
 def _rows(part: Predictions, clips: _Clips, with_proba: bool) -> Iterator[dict[str, Any]]:

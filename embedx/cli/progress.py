@@ -11,7 +11,8 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
-from embedx.cli.terminal import log, printable, show, talk
+from embedx.cli.terminal import log, show, talk
+from embedx.text import printable
 
 __all__ = ["ProgressBar"]
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TextIO
 
-from embedx.errors import Interrupted, count
+from embedx.errors import Interrupted
+from embedx.text import escape, printable
 
 __all__ = [
     "Talk",
-    "count",
     "encodable",
     "interrupted_means",
     "log",
-    "printable",
     "show",
     "show_lines",
     "talk",
@@ -72,33 +69,6 @@ def log(text: str) -> None:
         os.write(talk.log, "".join(f"{line}\n" for line in lines).encode())
 
 
-def printable(text: str, *, keep: str = "") -> str:
-    r"""Escape what a terminal would obey, hide or turn around.
-
-    Control characters (escape sequences, line breaks, tabs, C1), marks that turn the direction of writing, other
-    invisible characters and lone surrogates are written as JSON writes them, so a line of JSON stays the same JSON.
-
-    Parameters
-    ----------
-    text : str
-        What is to be shown.
-    keep : str
-        Characters that stay as they are.
-
-    Examples
-    --------
-    >>> print(printable("dog \x1b[31m\n\u202e"))
-    dog \u001b[31m\n\u202e
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return json.dumps(character)[1:-1]
-
-
 def show(*words: object, file: TextIO | None = None, flush: bool = False) -> None:
     r"""Print one line, like ``print``, with everything in it made `printable` but tabs.
 
@@ -144,7 +114,7 @@ def encodable(line: str, encoding: str) -> str:
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(c if _has(encoding, c) else _escape(c) for c in line)
+        return "".join(c if _has(encoding, c) else escape(c) for c in line)
     return line
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from embedx.cli.terminal import count, show
+from embedx.cli.terminal import show
+from embedx.text import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

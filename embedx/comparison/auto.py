@@ -50,7 +50,7 @@ def learn_auto(part: Dataset, seed: int, *, heads: Sequence[Any]) -> Learned:
     learned = fit_part(part, heads[chosen], seed=seed, params=params)
     name = "default" if layer is None else part.layers[layer]
     facts = {"head": as_spec(heads[chosen]).name, "layer": name, "inner_accuracy": tried[chosen, layer][0]}
-    return Learned(estimator=learned.estimator, eats=learned.eats, chosen=facts)
+    return Learned(estimator=learned.estimator, input_kind=learned.input_kind, chosen=facts)
 
 
 def _inner_folds(part: Dataset, seed: int) -> tuple[Fold, ...]:

@@ -48,7 +48,7 @@ def _store_candidates(store: str, prefix: str, heads: Sequence[Any], n_trials: i
     found = [_candidate(head, store, prefix) for head in heads]
     if n_trials:
         found += [_candidate(head, store, prefix, n_trials=n_trials) for head in heads if as_spec(head).space]
-    on_vectors = tuple(head for head in heads if as_spec(head).eats == "embeddings")
+    on_vectors = tuple(head for head in heads if as_spec(head).input_kind == "embeddings")
     if auto and on_vectors:
         learn = partial(learn_auto, heads=on_vectors)
         title = f"{prefix} auto".strip()
@@ -74,23 +74,25 @@ def _learn_plain(part: Dataset, seed: int, *, head: Any, params: Mapping[str, An
 def _learn_tuned(part: Dataset, seed: int, *, head: Any, n_trials: int) -> Learned:
     from embedx.tuning import tune
 
-    tuned = tune(head, part, n_trials=n_trials, seed=seed)
+    tuned = tune(part, head, n_trials=n_trials, seed=seed)
     learned = fit_part(part, head, seed=seed, params=tuned.params)
     values = [trial["value"] for trial in tuned.history if trial["value"] is not None]
     best = np.minimum.accumulate(values) if values else np.array([])
     history = tuple(float(value) for value in best)
-    return Learned(estimator=learned.estimator, eats=learned.eats, chosen=dict(tuned.params), history=history)
+    return Learned(
+        estimator=learned.estimator, input_kind=learned.input_kind, chosen=dict(tuned.params), history=history
+    )
 
 
 def _learn_less(part: Dataset, seed: int, *, head: Any, fraction: float) -> Learned:
     subset = part.take(nested_subset(part, fraction, seed=seed))
     learned = fit_part(subset, head, seed=seed)
-    return Learned(estimator=learned.estimator, eats=learned.eats, chosen={"n_train": len(subset)})
+    return Learned(estimator=learned.estimator, input_kind=learned.input_kind, chosen={"n_train": len(subset)})
 
 
 def probe_of(heads: Sequence[Any]) -> HeadSpec | None:
     """Return the head that draws the curves: logistic regression if it is there, else the first on embeddings."""
-    specs = [as_spec(head) for head in heads if as_spec(head).eats == "embeddings" and not as_spec(head).is_control]
+    specs = [spec for spec in map(as_spec, heads) if spec.input_kind == "embeddings" and not spec.is_control]
     return next((spec for spec in specs if spec.name == "logreg"), specs[0] if specs else None)
 
 

@@ -51,7 +51,7 @@ class Learned:
     """A fitted head, and what was chosen on the way to it."""
 
     estimator: Any
-    eats: str
+    input_kind: str
     chosen: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[float, ...] = ()
     epochs: tuple[Mapping[str, Any], ...] = ()
@@ -99,10 +99,10 @@ def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] |
     """Fit a head with given parameters on a data set."""
     head = with_recipe(head, part.recipe)
     estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
-    eats = as_spec(head)
-    fit_head(estimator, part.inputs_for(eats), part.y, groups=part.groups)
-    epochs = tuple(getattr(estimator, "history_", ())) if eats.eats == "sources" else ()
-    return Learned(estimator=estimator, eats=eats.eats, epochs=epochs)
+    spec = as_spec(head)
+    fit_head(estimator, part.inputs_for(spec), part.y, groups=part.groups)
+    epochs = tuple(getattr(estimator, "history_", ())) if spec.input_kind == "sources" else ()
+    return Learned(estimator=estimator, input_kind=spec.input_kind, epochs=epochs)
 
 
 def fit_fold(candidate: Candidate, dataset: Dataset, fold: Fold, classes: NDArray[Any], *, seed: int) -> FoldFit:
@@ -122,7 +122,7 @@ def fit_fold(candidate: Candidate, dataset: Dataset, fold: Fold, classes: NDArra
         Seed of the head.
     """
     part, test = dataset.take(fold.train), dataset.take(fold.test)
-    on_audio = candidate.warm is not None and as_spec(candidate.warm).eats == "sources"
+    on_audio = candidate.warm is not None and as_spec(candidate.warm).input_kind == "sources"
     if not on_audio:
         _warm_up(part, candidate.warm)
     with nullcontext() if on_audio else one_thread():

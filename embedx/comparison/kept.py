@@ -55,7 +55,7 @@ class KeptFits:
             return None
         try:
             learn = joblib.hash(candidate.learn)
-        except Exception:  # what pickle says of strangers' heads is anything
+        except Exception:  # pickling a head of the user's may raise anything
             return None
         facts = [self._versions, self._data[candidate.store], str(candidate.name), learn, seed]
         cut = [hashlib.sha256(part.astype(np.int64).tobytes()).hexdigest() for part in (fold.train, fold.test)]

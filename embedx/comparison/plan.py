@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, ParameterError, count
+from embedx.errors import DatasetError, ParameterError
 from embedx.evaluation.splits import (
     UNKNOWN_GROUPS,
     Fold,
@@ -19,6 +19,7 @@ from embedx.evaluation.splits import (
     plan_folds,
     read_split,
 )
+from embedx.text import count
 
 __all__ = ["align_stores", "choose_groups", "only_placed", "plan_cut"]
 

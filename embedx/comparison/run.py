@@ -91,7 +91,7 @@ def compare(
     stores = align_stores(dataset)
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
-    if any(as_spec(head).eats == "sources" for head in heads):
+    if any(as_spec(head).input_kind == "sources" for head in heads):
         stores = {name: one.require_audio() for name, one in stores.items()}
     first = next(iter(stores.values()))
     groups, notes = choose_groups(first)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedx.comparison.result import Row, Test, best_row
-from embedx.errors import count
 from embedx.evaluation.splits import describe_lone_classes
+from embedx.text import count
 
 __all__ = ["describe_baseline", "write_headline", "write_verdict"]
 

@@ -40,7 +40,7 @@ class _Faith:
 
     def __init__(self) -> None:
         self.holds = True
-        self.guard = threading.Lock()  # several lanes may see it fail at a time
+        self.guard = threading.Lock()  # several threads may see it fail at a time
 
     def lose(self, error: Exception) -> None:
         with self.guard:

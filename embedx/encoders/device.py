@@ -18,12 +18,12 @@ __all__ = [
     "choose_device",
     "choose_devices",
     "count_decoders",
-    "count_lanes",
+    "count_encode_threads",
     "exact_float32",
     "is_out_of_memory",
-    "lanes_each",
     "one_thread_each",
     "release_memory",
+    "share_threads",
 ]
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -84,7 +84,7 @@ def choose_devices(device: str, devices: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(f"cuda:{i}" for i in range(n_gpus)) if n_gpus > 1 else (choose_device(device),)
 
 
-def lanes_each(devices: Sequence[str], threads: int) -> tuple[int, ...]:
+def share_threads(devices: Sequence[str], threads: int) -> tuple[int, ...]:
     """Share the threads of this machine among the processes that compute on its CPU.
 
     Parameters
@@ -101,7 +101,7 @@ def lanes_each(devices: Sequence[str], threads: int) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> lanes_each(["cpu", "cuda:0", "cpu"], 4)
+    >>> share_threads(["cpu", "cuda:0", "cpu"], 4)
     (2, 4, 2)
     """
     total = threads or (sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0)
@@ -129,7 +129,7 @@ def _best_dtype(device: str) -> str:
     return "bfloat16" if _cpu_has_bfloat16() else "float32"
 
 
-def count_lanes(device: str, threads: int = 0) -> int:
+def count_encode_threads(device: str, threads: int = 0) -> int:
     """Return how many clips (CPU) or batches (GPU) are computed at a time.
 
     Parameters
@@ -137,7 +137,7 @@ def count_lanes(device: str, threads: int = 0) -> int:
     device : str
         Where.
     threads : int
-        As many lanes on a CPU; 0 takes torch's choice (cores, or ``OMP_NUM_THREADS``).
+        So many on a CPU; 0 takes torch's choice (cores, or ``OMP_NUM_THREADS``).
     """
     import torch
 

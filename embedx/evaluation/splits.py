@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from embedx.errors import DatasetError, ParameterError, count
+from embedx.errors import DatasetError, ParameterError
 from embedx.evaluation.holdouts import holdout, stratified_holdout
 from embedx.evaluation.split_names import Parts, read_split
+from embedx.text import count
 
 __all__ = [
     "UNKNOWN_GROUPS",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from embedx.audio.batching import bucket_by_length
 from embedx.encoders.base import Encoder, EncoderInfo, PoolingEncoder
 from embedx.encoders.catalog import load_encoder
-from embedx.encoders.device import as_memory_error, choose_device, count_lanes, one_thread_each, release_memory
+from embedx.encoders.device import as_memory_error, choose_device, count_encode_threads, one_thread_each, release_memory
 from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
 from embedx.errors import EmbedxWarning
@@ -58,9 +58,9 @@ def _ignore(window: Window) -> None:
 class ClipEncoder:
     """Encodes a stream of windows on every core, or on a GPU.
 
-    On a CPU each lane computes one window at a time with one thread: batches leave the caches, and threads
+    On a CPU each thread computes one window at a time, by itself: batches leave the caches, and threads
     that share one clip wait for each other at every operation. So a window's numbers depend neither on the
-    windows beside it nor on the number of cores. On a GPU two lanes take turns: one prepares a batch while
+    windows beside it nor on the number of cores. On a GPU two threads take turns: one prepares a batch while
     the other's computes.
 
     Parameters
@@ -85,11 +85,11 @@ class ClipEncoder:
         self.close()
 
     def close(self) -> None:
-        """Drop what waits, let the lanes end with what they are at, and let the weights go."""
+        """Drop what waits, let the threads end with what they are at, and let the weights go."""
         self._open.close()
         self._waiting = queue.PriorityQueue()
         self.__dict__.pop("encoder", None)
-        self.__dict__.pop("_lanes", None)
+        self.__dict__.pop("_executor", None)
 
     @functools.cached_property
     def encoder(self) -> Encoder:
@@ -108,20 +108,20 @@ class ClipEncoder:
         return self.device.startswith("cuda")
 
     @functools.cached_property
-    def n_lanes(self) -> int:
+    def n_threads(self) -> int:
         """Windows (CPU) or batches (GPU) that are computed at a time."""
-        return count_lanes(self.device, self.resources.threads)
+        return count_encode_threads(self.device, self.resources.threads)
 
     @functools.cached_property
-    def _room(self) -> _MemoryGate:
-        return _MemoryGate(self.n_lanes)
+    def _memory_gate(self) -> _MemoryGate:
+        return _MemoryGate(self.n_threads)
 
     @functools.cached_property
-    def _lanes(self) -> ThreadPoolExecutor:
+    def _executor(self) -> ThreadPoolExecutor:
         start = None if self.on_gpu else self._open.enter_context(one_thread_each())
-        lanes = ThreadPoolExecutor(self.n_lanes, thread_name_prefix="embedx-encode", initializer=start)
-        self._open.callback(lanes.shutdown, wait=False, cancel_futures=True)
-        return lanes
+        executor = ThreadPoolExecutor(self.n_threads, thread_name_prefix="embedx-encode", initializer=start)
+        self._open.callback(executor.shutdown, wait=False, cancel_futures=True)
+        return executor
 
     def encode(self, windows: Iterable[Window]) -> Iterator[Row]:
         """Encode a stream of windows, holding only a few of them.
@@ -141,7 +141,7 @@ class ClipEncoder:
             stream.put(window)
             yield from stream.collect()
             while not stream.has_room:
-                wait(stream.pending, return_when=FIRST_COMPLETED)  # whichever ends first: no lane waits for another
+                wait(stream.pending, return_when=FIRST_COMPLETED)  # whichever ends first: no thread waits for another
                 yield from stream.collect()
         stream.flush()
         while stream.pending:
@@ -149,30 +149,30 @@ class ClipEncoder:
             yield from stream.collect()
 
     def stream(self, on_begin: OnBegin = _ignore) -> Stream:
-        """Return a way through the lanes; several may be open at a time, and no batch holds windows of two.
+        """Return a way through the threads; several may be open at a time, and no batch holds windows of two.
 
         Parameters
         ----------
         on_begin : callable
-            Called in the lane with each window of a batch before it is computed.
+            Called in the thread with each window of a batch before it is computed.
         """
-        assert self.encoder is not None  # made here, not by several lanes at once
-        assert self._room is not None
+        assert self.encoder is not None  # made here, not by several threads at once
+        assert self._memory_gate is not None
         return Stream(self, next(self._count), on_begin)
 
     def submit(self, batch: Sequence[Window], *, turn: int, on_begin: OnBegin = _ignore) -> Future[list[Row]]:
-        """Have a batch computed as soon as a lane is free: the lowest turn first, and of one turn the longest batch.
+        """Have a batch computed as soon as a thread is free: the lowest turn first, and of one turn the longest batch.
 
-        What is long must not begin last, when the other lanes have nothing left to do.
+        What is long must not begin last, when the other threads have nothing left to do.
         """
         future: Future[list[Row]] = Future()
         n_samples = sum(len(window.samples) for window in batch)
         self._waiting.put((turn, -n_samples, next(self._count), batch, on_begin, future))
-        self._lanes.submit(self._compute_next)
+        self._executor.submit(self._compute_next)
         return future
 
     def _compute_next(self) -> None:
-        """Compute what comes next, in a lane."""
+        """Compute what comes next, in a thread."""
         *_, batch, on_begin, future = self._waiting.get()
         try:
             for window in batch:
@@ -187,13 +187,13 @@ class ClipEncoder:
         return self._budget
 
     def _compute(self, batch: Sequence[Window]) -> list[Row]:
-        """Compute one batch in a lane; halve it when memory does not suffice."""
-        with self._room.shared():
+        """Compute one batch in a thread; halve it when memory does not suffice."""
+        with self._memory_gate.shared():
             rows = self._rows(batch)
         if rows is not None:
             return rows
         if len(batch) == 1:
-            with self._room.alone():  # another lane's batch may have been what was too much
+            with self._memory_gate.alone():  # another thread's batch may have been what was too much
                 return self._rows(batch) or [Row(batch[0], None, None)]
         self._halve(batch)
         middle = len(batch) // 2
@@ -231,7 +231,7 @@ class ClipEncoder:
 
 
 class Stream:
-    """Windows on their way through the lanes; get one from `ClipEncoder.stream`."""
+    """Windows on their way through the threads; get one from `ClipEncoder.stream`."""
 
     def __init__(self, encoder: ClipEncoder, turn: int, on_begin: OnBegin) -> None:
         self._encoder, self._turn, self._on_begin = encoder, turn, on_begin
@@ -247,8 +247,8 @@ class Stream:
 
     @property
     def has_room(self) -> bool:
-        """Whether more should be put in: lanes shall find a next batch, memory shall not fill up."""
-        return self.n_waiting <= 2 * self._encoder.n_lanes
+        """Whether more should be put in: threads shall find a next batch, memory shall not fill up."""
+        return self.n_waiting <= 2 * self._encoder.n_threads
 
     def put(self, window: Window) -> None:
         """Add a window: a batch of its own on a CPU; on a GPU several batches' worth are sorted by length."""
@@ -275,10 +275,10 @@ class Stream:
 
 
 class _MemoryGate:
-    """The device's memory, which lanes share, or one has to itself for a moment."""
+    """The device's memory, which threads share, or one has to itself for a moment."""
 
-    def __init__(self, n_lanes: int) -> None:
-        self._n, self._places, self._clearing = n_lanes, threading.Semaphore(n_lanes), threading.Lock()
+    def __init__(self, n_threads: int) -> None:
+        self._n, self._places, self._clearing = n_threads, threading.Semaphore(n_threads), threading.Lock()
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ __all__ = ["UnitFlow"]
 class _GrowingArray:
     """Arrays of one shape in one piece of memory that grows where it lies.
 
-    Each by itself, as it came from a lane, would keep apart the large blocks that come and go there: memory that is
+    Each by itself, as it came from a thread, would keep apart the large blocks that come and go there: memory that is
     free between two small arrays fits nothing and is never given back. Ten hours held 2 GB for 2 MB of rows.
     """
 
@@ -172,7 +172,7 @@ class UnitFlow:
     def _keep(self, clip: _Clip, row: Row) -> None:
         seconds = len(row.window.samples) / self._recipe.sample_rate
         if row.embedding is None or row.control is None:
-            advice = "choose shorter windows (--window) or another device"
+            advice = "choose shorter windows (--window-seconds) or another device"
             clip.problem = ClipEnd("error", f"{clip.source.id}: no memory for a window of {seconds:.1f} s: {advice}")
         else:
             clip.embeddings.put(row.window.number, row.embedding)

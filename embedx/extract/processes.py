@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import Any
 
-from embedx.encoders.device import choose_devices, lanes_each
+from embedx.encoders.device import choose_devices, share_threads
 from embedx.errors import RunnerError
 from embedx.extract.dispatch import Death, Message, Progress, Worker, dispatch
 from embedx.extract.messages import read_message
@@ -71,7 +71,7 @@ def run_units(
 def _runners(runner: UnitRunner, n_units: int) -> list[UnitRunner]:
     """Return a copy of the runner for each device that there is work for."""
     devices = choose_devices(runner.resources.device, runner.resources.devices)[:n_units]
-    threads = lanes_each(devices, runner.resources.threads)
+    threads = share_threads(devices, runner.resources.threads)
     return [
         runner.on(replace(runner.resources, device=device, devices=(), threads=n))
         for device, n in zip(devices, threads, strict=True)
@@ -136,10 +136,11 @@ class LocalWorkers:
         """Say that it hangs; refuse to go on if it never was ready."""
         seconds = self.limit_seconds(worker)
         if worker.is_ready:
-            return f"no sign of life for {seconds:g} s (--silence-timeout sets the limit)"
+            return f"no sign of life for {seconds:g} s (--silence-timeout-seconds sets the limit)"
         raise RunnerError(
             f"the encoder process on {worker.runner.resources.device} was not ready after {seconds:g} s: the disk that "
-            "holds the weights or the device's driver does not answer (three times --silence-timeout is the limit)"
+            "holds the weights or the device's driver does not answer (the limit is three times "
+            "--silence-timeout-seconds)"
         )
 
     def end(self, worker: _LocalWorker, why: str | None) -> Death:

@@ -193,9 +193,8 @@ class RayWorkers:
 
     def over_limit(self, worker: _RayWorker) -> str:
         """Say that it took longer."""
-        return (
-            f"it was not done after {self.limit_seconds(worker):g} s (--unit-timeout sets the limit for a whole unit)"
-        )
+        seconds = self.limit_seconds(worker)
+        return f"it was not done after {seconds:g} s (--unit-timeout-seconds sets the limit for a whole unit)"
 
     def end(self, worker: _RayWorker, why: str | None) -> Death:
         """Part with an actor; one whose node is gone, or whose connection is, died of no clip."""

@@ -215,13 +215,13 @@ class UnitRunner(Runner):
         return self._compute
 
     def _step(self, flow: UnitFlow, following: UnitFlow | None) -> None:
-        """Feed the lanes once, or wait for them; the following unit fills those that this one leaves empty."""
+        """Feed the threads once, or wait for them; the following unit fills those that this one leaves empty."""
         flows = [flow]
         if flow.is_fed and following is not None:
             following.begin(self._encoder)
             following.collect()
             flows.append(following)
-        has_room = sum(one.stream.n_waiting for one in flows) <= 2 * self._encoder.n_lanes
+        has_room = sum(one.stream.n_waiting for one in flows) <= 2 * self._encoder.n_threads
         hungry = next((one for one in flows if has_room and not one.is_fed), None)
         if hungry is not None and (hungry is flow or hungry.has_event):
             hungry.feed()

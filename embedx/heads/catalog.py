@@ -1,4 +1,4 @@
-"""Every head by name: how it is made, what tuning may try, what it eats."""
+"""Every head by name: how it is made, what tuning may try, what it takes in."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from embedx.checks import require_choice, require_number
 from embedx.errors import EmbedxError, ParameterError, unknown_name
-from embedx.heads.entries import ENTRIES, Eats, HeadSpec
+from embedx.heads.entries import ENTRIES, HeadSpec, InputKind
 from embedx.heads.space import Choice, Dimension, as_plain
 
 __all__ = [
     "CATALOG",
-    "Eats",
     "HeadSpec",
+    "InputKind",
     "as_spec",
     "check_parameters",
     "default_parameters",
@@ -145,7 +145,7 @@ def with_recipe(head: Any, recipe: Any) -> Any:
     'logreg'
     """
     spec = as_spec(head)
-    if spec.eats != "sources":
+    if spec.input_kind != "sources":
         return head
     factory = partial(spec.factory, recipe=recipe)
     space = {
@@ -208,7 +208,7 @@ def check_parameters(head: Any, parameters: Mapping[str, Any], *, n_layers: int 
     embedx.errors.ParameterError: MLPClassifier width=0: a whole number of 1 or more is needed
     """
     spec = as_spec(head)
-    given, own = dict(parameters), spec.name in CATALOG and spec.eats != "sources"
+    given, own = dict(parameters), spec.name in CATALOG and spec.input_kind != "sources"
     for name in _GIVEN:
         if name in given:
             raise ParameterError(f"{name} is no parameter of a head: layers follow from the data, draws from seed")
@@ -299,7 +299,7 @@ def fit_head(
     estimator : estimator
         What `make_head` returned, or any scikit-learn classifier. It is fitted in place and returned.
     X, y : array-like
-        As the head eats them; labels of shape (n,).
+        As the head takes them; labels of shape (n,).
     groups : array-like of shape (n,), optional
         For heads that hold out a part for early stopping; other heads need none.
     sample_weight : array-like of shape (n,), optional

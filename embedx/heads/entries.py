@@ -10,9 +10,9 @@ from embedx.heads import factories
 from embedx.heads.settings import MLPSettings
 from embedx.heads.space import Choice, Dimension, Integer, Real
 
-__all__ = ["ENTRIES", "Eats", "HeadSpec"]
+__all__ = ["ENTRIES", "HeadSpec", "InputKind"]
 
-Eats = Literal["embeddings", "control", "sources"]
+InputKind = Literal["embeddings", "control", "sources"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class HeadSpec:
         What a table prints.
     factory : callable
         ``factory(n_layers=..., random_state=..., **parameters)`` returns an unfitted scikit-learn classifier.
-    eats : {'embeddings', 'control', 'sources'}
+    input_kind : {'embeddings', 'control', 'sources'}
         The pooled layers (n, L * D), the log-mel statistics (n, 128), or the audio itself.
     space : mapping of str to Dimension
         What tuning may try, by parameter of the factory. Empty: nothing to tune.
@@ -42,7 +42,7 @@ class HeadSpec:
     name: str
     title: str
     factory: Callable[..., Any]
-    eats: Eats = "embeddings"
+    input_kind: InputKind = "embeddings"
     space: Mapping[str, Dimension] = field(default_factory=dict)
     layered: bool = True
     is_control: bool = False
@@ -57,7 +57,7 @@ ENTRIES = (
         name="logmel",
         title="log-mel + logistic regression",
         factory=factories.logmel,
-        eats="control",
+        input_kind="control",
         space={"C": Real(1e-4, 1e2, log=True), "class_weight": _BALANCE},
         layered=False,
         is_control=True,
@@ -104,7 +104,7 @@ ENTRIES = (
         name="finetune",
         title="fine-tuned encoder",
         factory=factories.finetune,
-        eats="sources",
+        input_kind="sources",
         space={
             "learning_rate": Real(1e-5, 1e-3, log=True),
             "epochs": Integer(5, 40, log=True),

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
-from embedx.errors import count
 from embedx.inspection.finding import Finding
+from embedx.text import count
 
 __all__ = ["NEAR", "SURE", "find_copies", "find_near_copies", "layer_means", "standard", "views"]
 

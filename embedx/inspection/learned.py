@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from scipy import special
 
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, count
+from embedx.errors import DatasetError
 from embedx.evaluation.labels import find_suspects
 from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import UNKNOWN_GROUPS, Fold, describe_lone_classes, lone_classes, plan_folds
 from embedx.evaluation.statistics import MIN_GROUPS, cluster_permutation, holm
 from embedx.heads.catalog import fit_head, make_head
 from embedx.inspection.finding import Finding, Level
+from embedx.text import count
 
 __all__ = ["find_confounds", "find_wrong_labels"]
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from embedx.audio.loader import ClipRequest, clip_blocks
 from embedx.dataset import Dataset
-from embedx.errors import EmbedxError, count
+from embedx.errors import EmbedxError
 from embedx.inspection.finding import Finding, Level
+from embedx.text import count
 
 __all__ = ["describe_balance", "find_bad_recordings", "find_outliers"]
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, count
+from embedx.errors import DatasetError
 from embedx.inspection.copies import find_copies, find_near_copies
 from embedx.inspection.finding import Finding
 from embedx.inspection.learned import find_confounds, find_wrong_labels
 from embedx.inspection.recordings import describe_balance, find_bad_recordings, find_outliers
+from embedx.text import count
 
 __all__ = ["Finding", "Inspection", "inspect_data"]
 

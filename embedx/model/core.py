@@ -38,7 +38,7 @@ class Model:
         Name in the catalogue, or the class of a user's own classifier.
     estimator : estimator
         Fitted.
-    eats : str
+    input_kind : str
         ``"embeddings"``, ``"control"`` or ``"sources"``.
     recipe : Recipe
         Of the embeddings it was trained on; prediction uses it again.
@@ -62,7 +62,7 @@ class Model:
 
     head: str
     estimator: Any
-    eats: str
+    input_kind: str
     recipe: Recipe
     classes: tuple[str, ...]
     n_features: int
@@ -133,7 +133,7 @@ class Model:
             yield self._rows(clips.sources, clips, {})
             return
         manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
-        if self.eats == "sources":
+        if self.input_kind == "sources":
             yield from self._from_audio(manifest, resources or Resources(), progress)
             return
         from embedx.extract.job import embed_parts
@@ -156,7 +156,7 @@ class Model:
 
     def _disagreement(self, clip: Embedded) -> str | None:
         """Say how often the windows of a clip were given each label, if no label has two thirds of them."""
-        control = self.eats == "control"
+        control = self.input_kind == "control"
         X = clip.control if control else clip.embeddings.reshape(len(clip.embeddings), -1)
         best = self.probabilities(X if control else X.astype(self.recipe.store_dtype)).argmax(axis=1)
         counts = np.bincount(best, minlength=len(self.classes))
@@ -220,7 +220,7 @@ class Model:
             advice="Extract these clips again with the model's recipe, or predict from the audio files",
         )
         X = dataset.inputs_for(self)
-        if self.eats == "embeddings":  # round as the store does: one answer whichever way a clip comes
+        if self.input_kind == "embeddings":  # round as the store does: one answer whichever way a clip comes
             X = X.astype(self.recipe.store_dtype, copy=False)
         return self.probabilities(X)
 

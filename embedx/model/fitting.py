@@ -80,7 +80,7 @@ def fit_model(
     given = check_parameters(spec, params or {}, n_layers=dataset.n_layers)
     weights = None if sample_weight is None else _weights_of_labelled(dataset, sample_weight)
     dataset = dataset.require_learnable(least=2)
-    if spec.eats == "sources":
+    if spec.input_kind == "sources":
         dataset.require_audio()
     if calibrate:
         _calibration_folds(dataset, seed)  # what cannot be calibrated is refused before anything is trained
@@ -95,7 +95,7 @@ def fit_model(
     model = Model(
         head=spec.name,
         estimator=estimator,
-        eats=spec.eats,
+        input_kind=spec.input_kind,
         recipe=dataset.recipe,
         classes=tuple(str(name) for name in estimator.classes_),
         n_features=_n_features(dataset.inputs_for(spec)),
@@ -106,7 +106,7 @@ def fit_model(
     )
     if valid is not None:
         scores.update(_scored(model, dataset, valid))
-        if spec.eats == "sources":
+        if spec.input_kind == "sources":
             estimator.note_judged(scores["valid"])  # for the model card
     return model.with_scores(scores)
 

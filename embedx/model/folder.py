@@ -42,13 +42,13 @@ def save(model: Any, folder: Path, *, overwrite: bool = True) -> Path:
         with draft_for(folder) as draft:
             for name, content in parts.items():
                 (draft / name).write_bytes(content)
-            if model.eats == "sources":
+            if model.input_kind == "sources":
                 _save_audio_head(model.estimator, draft)
             _require_same_answers(model, draft)
             require_place(folder, overwrite=overwrite)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error.strerror or error}") from error
-    if model.eats == "sources":
+    if model.input_kind == "sources":
         model.estimator.clear_checkpoint()
     return folder
 
@@ -71,7 +71,7 @@ def _require_same_answers(model: Any, draft: Path) -> None:
         raise ModelFormatError(
             f"head {model.head!r} is not saved: it could not be read back ({reason[:300]})"
         ) from error
-    same = _same_network if model.eats == "sources" else _same_probabilities
+    same = _same_network if model.input_kind == "sources" else _same_probabilities
     if not same(model, again):
         raise ModelFormatError(f"head {model.head!r} is not saved: read back, it gives other answers. Please report it")
 
@@ -105,9 +105,9 @@ def _parts_of(model: Any) -> dict[str, bytes]:
 
     parts: dict[str, bytes] = {}
     arrays = _calibration_arrays(model.calibration)
-    own = model.head in CATALOG and model.eats != "sources"
+    own = model.head in CATALOG and model.input_kind != "sources"
     state = dump_head(model.estimator) if own else None
-    if model.eats == "sources":
+    if model.input_kind == "sources":
         pass  # a head on audio writes its own files beside these
     elif state is None:
         parts[SKOPS_NAME] = _dump_skops(model)
@@ -143,7 +143,7 @@ def _record_of(model: Any) -> dict[str, Any]:
         "head": model.head,
         "parameters": dict(model.parameters),
         "seed": model.seed,
-        "eats": model.eats,
+        "eats": model.input_kind,
         "n_features": model.n_features,
         "classes": list(model.classes),
         "recipe": dataclasses.asdict(model.recipe),
@@ -234,7 +234,7 @@ def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], t
         return _load_skops(folder, trusted)
     if facts["head"] not in CATALOG:
         raise ValueError(f"head {facts['head'][:60]!r} is not in the catalogue of this embedx")
-    if facts["eats"] == "sources":
+    if facts["input_kind"] == "sources":
         return _load_audio_head(folder, facts)
     n_layers = len(facts["recipe"].layers)
     head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])

@@ -1,4 +1,4 @@
-"""``model.json``: what a saved model says of itself, read as if a stranger had written it."""
+"""``model.json``: what a saved model says of itself, read as an untrusted file."""
 
 from __future__ import annotations
 
@@ -85,9 +85,10 @@ def check_record(record: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("parameters", "scores", "training", "versions"):
         if not isinstance(record[name], dict):
             raise ValueError(f"{name} is no JSON object")
-    kept = ("head", "eats", "n_features", "seed", "parameters", "scores", "training", "versions")
+    kept = ("head", "n_features", "seed", "parameters", "scores", "training", "versions")
     return {
         **{name: record[name] for name in kept},
+        "input_kind": record["eats"],  # its name in format 1
         "classes": tuple(classes),
         "recipe": Recipe.from_json(json.dumps(record["recipe"])),
     }

@@ -74,6 +74,6 @@ def write_html(
 
 
 def _script_json(value: Any) -> Iterator[str]:
-    """Give JSON that cannot end the script element it stands in, whatever strangers wrote."""
+    """Give JSON that cannot end the script element it stands in, whatever stands in names and labels."""
     for piece in json_pieces(value, ensure_ascii=True, separators=(",", ":")):
         yield piece.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -14,12 +14,12 @@ import numpy as np
 
 from embedx.comparison import Comparison, Row
 from embedx.evaluation.metrics import METRICS
+from embedx.text import printable
 
 __all__ = [
     "describe_embedding",
     "finite",
     "json_pieces",
-    "printable",
     "render_csv",
     "render_json",
     "render_markdown",
@@ -65,11 +65,6 @@ def _terminal_cells(row: Row) -> list[str]:
 
 def _wrapped(text: str, width: int, mark: str) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=mark, subsequent_indent=" " * len(mark), break_on_hyphens=False)
-
-
-def printable(text: str) -> str:
-    """Show what strangers wrote without obeying it: no control characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def render_markdown(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What a store file must look like: a stranger's file is refused before any of its data is read.
+"""What a store file must look like: an untrusted file is refused before any of its data is read.
 
 Plain h5py follows links, external storage and virtual datasets into other files, decompresses without a
 bound and allocates what a file declares. So the expected names are walked, and nothing else is opened.

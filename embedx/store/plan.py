@@ -80,12 +80,12 @@ def plan_work(
     gone : list of ClipKey
         Clips of the store whose file is gone and whose content the manifest has at another path.
     """
-    judge = _Judge(index, root)
+    known_clips = _KnownClips(index, root)
     todo: set[ClipKey] = set()
     known: list[Known] = []
     tally: Counter[str] = Counter()
     for source in manifest:
-        verdict, found = judge.of(source)
+        verdict, found = known_clips.of(source)
         if found is None or (verdict == "failed" and retry_failed):
             todo.add(source.key)
         else:
@@ -97,7 +97,7 @@ def plan_work(
     return plan, known, list(_gone(manifest, index, known, root))
 
 
-class _Judge:
+class _KnownClips:
     """Looks at one file after the other, each read once at most."""
 
     def __init__(self, index: Index, root: Path) -> None:

@@ -52,7 +52,7 @@ class Task:
     spec : HeadSpec
         The head.
     X, y : ndarray
-        As the head eats them; labels (n,).
+        As the head takes them; labels (n,).
     groups : ndarray of shape (n,) or None
         For early stopping.
     folds : tuple of Fold

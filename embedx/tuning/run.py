@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedx.checks import require_choice, require_number, require_seed
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError, EmbedxError
+from embedx.errors import DatasetError, EmbedxError, EmbedxWarning
 from embedx.evaluation.splits import plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
 from embedx.heads.space import Dimension, holds
@@ -61,8 +62,8 @@ class Tuned:
 
 
 def tune(
-    head: str | HeadSpec | Any,
     dataset: Dataset,
+    head: str | HeadSpec | Any,
     *,
     space: Mapping[str, Dimension] | None = None,
     n_trials: int = 50,
@@ -82,10 +83,10 @@ def tune(
 
     Parameters
     ----------
-    head : str, HeadSpec or estimator
-        What to tune; an estimator of your own needs ``space`` (without it only its layer is tuned).
     dataset : Dataset
         The training part, never the test part. Its groups are kept whole in the inner folds.
+    head : str, HeadSpec or estimator
+        What to tune; an estimator of your own needs ``space`` (without it only its layer is tuned).
     space : mapping of str to Dimension, optional
         What to try instead of the head's own space.
     n_trials : int
@@ -124,6 +125,9 @@ def tune(
         An unknown head, metric or pruner, a number out of range, or a study that cannot be opened.
     """
     started = time.monotonic()
+    if isinstance(head, Dataset):  # the order of an earlier version
+        warnings.warn("tune(head, dataset) is now tune(dataset, head)", EmbedxWarning, stacklevel=2)
+        dataset, head = head, dataset
     _check(metric, pruner, timeout_seconds, n_trials, n_folds, n_jobs)
     seed = require_seed(seed)
     spec = as_spec(with_recipe(head, dataset.recipe), space=space)

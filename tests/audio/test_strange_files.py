@@ -170,14 +170,14 @@ def test_what_the_heartbeat_raises_is_not_the_files_failure(tmp_path, error):
 
     soundfile.write(tmp_path / "a.wav", noise(1), RATE)
     with pytest.raises(type(error), match=str(error)):
-        list(load_clip(ClipRequest.from_recipe(str(tmp_path / "a.wav"), RECIPE), pulse=beat))
+        list(load_clip(ClipRequest.from_recipe(str(tmp_path / "a.wav"), RECIPE), heartbeat=beat))
 
 
 def test_only_what_the_recipe_uses_is_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(60), RATE)
     beats = []
     request = ClipRequest.from_recipe(str(tmp_path / "a.wav"), RECIPE.replace(max_seconds=1.0))
-    events = list(load_clip(request, pulse=lambda: beats.append(None)))
+    events = list(load_clip(request, heartbeat=lambda: beats.append(None)))
     assert sum(len(event.samples) for event in events if isinstance(event, ClipWindow)) == RATE
     n_hashed = -(-(tmp_path / "a.wav").stat().st_size // 2**18)
     assert len(beats) < n_hashed + 60

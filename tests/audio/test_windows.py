@@ -95,13 +95,13 @@ def test_offset_and_max_seconds_choose_the_part(ramp, options, segment, bounds):
 
 
 def test_long_steps_give_signs_of_life(ramp):
-    pulses = []
-    events = load_clip(ClipRequest.from_recipe(str(ramp), RECIPE), pulse=lambda: pulses.append(None))
+    heartbeats = []
+    events = load_clip(ClipRequest.from_recipe(str(ramp), RECIPE), heartbeat=lambda: heartbeats.append(None))
     next(events)
-    n_hashed = len(pulses)
+    n_hashed = len(heartbeats)
     assert n_hashed >= ramp.stat().st_size // 2**18, "a huge file on a slow disk is hashed before it is decoded"
     next(events)
-    assert len(pulses) > n_hashed, "a long window on a slow disk"
+    assert len(heartbeats) > n_hashed, "a long window on a slow disk"
 
 
 def test_an_offset_beyond_the_end_is_a_failure_not_an_error(ramp):

@@ -79,7 +79,7 @@ def test_extract_without_the_network(say, tone_folder, tmp_path):
 
 def test_extract_with_another_recipe(say, tone_folder, store, tmp_path):
     copy = shutil.copy(store, tmp_path / "emb.h5")
-    result = say("extract", tone_folder, "-o", copy, *QUICK, "--window", "5")
+    result = say("extract", tone_folder, "-o", copy, *QUICK, "--window-seconds", "5")
     assert_one_line(result, "window_seconds", "10.0", "5.0", "--overwrite")
 
 

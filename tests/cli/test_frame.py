@@ -12,6 +12,7 @@ import pytest
 
 from embedx import __version__
 from embedx.cli import COMMANDS, _show_warning, main
+from embedx.cli.parsing import build_parser
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show, talking
 from embedx.errors import EmbedxWarning
@@ -234,3 +235,20 @@ def test_an_option_that_was_renamed_still_works_and_says_its_new_name(tmp_path, 
     assert "none.csv" in failed
     assert main(["download", "--help"]) == 0
     assert "--pause " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "old", "new", "value"),
+    [
+        *(("extract", ["clips"], old, f"{old}-seconds", "5") for old in ("--window", "--hop", "--min-tail")),
+        *(("extract", ["clips"], old, f"{old}-seconds", "5") for old in ("--silence-timeout", "--unit-timeout")),
+        ("extract", ["clips"], "--dtype", "--compute-dtype", "float32"),
+        ("tune", ["emb.h5"], "--timeout", "--timeout-seconds", "5"),
+        ("fit", ["emb.h5", "-o", "model"], "--timeout", "--timeout-seconds", "5"),
+    ],
+)
+def test_old_and_new_name_of_an_option_are_one(command, given, old, new, value, capsys):
+    parser = build_parser(command, "")[1]
+    renamed, plain = (parser.parse_words([*given, name, value]) for name in (old, new))
+    assert renamed == plain != parser.parse_words(given)
+    assert capsys.readouterr().err == f"embedx: warning: {old} is now called {new}\n"

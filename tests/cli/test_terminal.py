@@ -9,8 +9,9 @@ import pytest
 
 from embedx import cli
 from embedx.cli import parsing
-from embedx.cli.terminal import count, interrupted_means, printable, show
+from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import EmbedxError, Interrupted
+from embedx.text import count, printable
 
 HOSTILE = [
     "\x1b]0;owned\a",

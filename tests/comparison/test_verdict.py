@@ -6,7 +6,7 @@ import pytest
 
 from embedx.comparison.result import Row, Test
 from embedx.comparison.verdict import write_headline, write_verdict
-from embedx.report.tables import printable
+from embedx.text import printable
 
 TEST = {"b": "majority", "family": "baseline", "interval": None, "p_value": 0.001, "p_holm": 0.001, "method": "a test"}
 FACTS = {"recipes": {"": {}}, "embedding_seconds": {"": 40.0}}
@@ -92,7 +92,7 @@ def test_nothing_is_said_of_more_data_when_the_probe_collapsed():
 
 
 def test_labels_of_strangers_do_not_reach_the_terminal_as_commands():
-    assert printable("\x1b[31mred\u202e 狗") == "\\x1b[31mred\\u202e 狗"
+    assert printable("\x1b[31mred\u202e 狗") == "\\u001b[31mred\\u202e 狗"
 
 
 def test_what_too_few_groups_cannot_tell_is_not_called_a_no():

@@ -123,7 +123,7 @@ def test_the_control_of_many_clips_costs_no_more_operations_than_that_of_few():
     assert count(*range(16_000, 48_000, 1_000)) == count(16_000, 24_000) < 80
 
 
-def test_float32_stays_exact_for_one_lane_when_another_one_ends():
+def test_float32_stays_exact_for_one_thread_when_another_one_ends():
     before = torch.backends.cudnn.allow_tf32
     with exact_float32:
         with contextlib.ExitStack() as other, ThreadPoolExecutor(1) as lane:

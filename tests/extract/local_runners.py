@@ -31,12 +31,12 @@ import json, sys, time
 sys.path[:] = json.loads(sys.argv[1])
 import embedx.audio.worker as worker
 whole = worker.load_clip
-def load_clip(request, pulse):
+def load_clip(request, heartbeat):
     end = time.monotonic() + 8 * request.path.endswith("slow.wav")
     while time.monotonic() < end:
-        pulse()
+        heartbeat()
         time.sleep(0.1)
-    yield from whole(request, pulse=pulse)
+    yield from whole(request, heartbeat=heartbeat)
 worker.load_clip = load_clip
 worker.main()
 """

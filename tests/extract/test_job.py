@@ -47,7 +47,7 @@ def test_results_stand_in_the_manifest_s_order_and_bad_files_cost_themselves(mix
         assert result.stamp.size == (mixed_folder / result.source.uri).stat().st_size
 
 
-def test_rows_are_bit_equal_in_any_order_with_any_workers_lanes_and_devices(mixed_folder, embedded, monkeypatch):
+def test_rows_are_bit_equal_in_any_order_with_any_workers_threads_and_devices(mixed_folder, embedded, monkeypatch):
     monkeypatch.setattr("embedx.extract.job.plan_units", lambda m: plan_units(m, n_sources=5))
     manifest = read_manifest(mixed_folder)
     expected = {r.source.uri: r for r in embedded[0] if isinstance(r, Embedded)}
@@ -159,7 +159,7 @@ def test_a_runner_travels_and_loads_nothing_before_its_first_unit(mixed_folder):
     assert len(results) == 3
 
 
-def test_the_next_unit_fills_the_lanes_that_one_leaves_empty(monkeypatch, tone_folder):
+def test_the_next_unit_fills_the_threads_that_one_leaves_empty(monkeypatch, tone_folder):
     plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
     first, second = plan_units(list(read_manifest(tone_folder))[:12], n_sources=6)
     resources, heard = Resources(device="cpu", threads=2, workers=1), []
@@ -178,10 +178,10 @@ def test_the_next_unit_fills_the_lanes_that_one_leaves_empty(monkeypatch, tone_f
         monkeypatch.setattr(runner._compute.encoder, "pooled", slow_at_first)
         runner.prefetch(first)
         runner.prefetch(second)
-        found = [runner(first, progress=lambda source, seconds: heard.append(source))]
+        found = [runner(first, on_progress=lambda source, seconds: heard.append(source))]
         n_calls, n_heard = len(calls), len(heard)
-        found.append(runner(second, progress=lambda source, seconds: heard.append(source)))
-    assert n_calls > 6  # the second unit was begun while the first one's slow window held a lane
+        found.append(runner(second, on_progress=lambda source, seconds: heard.append(source)))
+    assert n_calls > 6  # the second unit was begun while the first one's slow window held a thread
     assert n_heard == 6  # and is not reported before its turn
     assert (set(heard[:6]), set(heard[6:])) == (set(first.sources), set(second.sources))
     for mine, theirs in zip(found, expected, strict=True):
@@ -231,7 +231,7 @@ def test_what_is_long_does_not_begin_last(monkeypatch):
     assert begun == [1_000, 5_000, 3_000, 2_000, 9_000]
 
 
-def test_a_window_that_finds_no_room_beside_another_lane_s_gets_it_alone(monkeypatch):
+def test_a_window_that_finds_no_room_beside_another_thread_s_gets_it_alone(monkeypatch):
     plan = RecipePlan({"compute_dtype": "float32"}, encoder="tiny")
     encoder = compute.ClipEncoder(plan.recipe, plan.info, Resources(device="cpu", threads=2))
     real, guard, held, refused = encoder.encoder.pooled, threading.Lock(), [0], []

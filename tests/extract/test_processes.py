@@ -206,7 +206,7 @@ def long_job(tmp_path_factory):
 
 def start(folder, store):
     """Start an extraction; returns the process once 64 clips are reported as done, and all processes below it."""
-    words = ["extract", "clips", "-o", str(store), "--encoder", "tiny", "--dtype", "float32"]
+    words = ["extract", "clips", "-o", str(store), "--encoder", "tiny", "--compute-dtype", "float32"]
     command = [sys.executable, "-c", IMPATIENT, *words]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, bufsize=1)
     for line in process.stderr:

@@ -107,7 +107,7 @@ def test_an_encoder_that_is_stopped_or_blocks_for_ever_costs_its_clip(tmp_path, 
     assert len(results) == 2
     for failure in results.values():
         assert failure.reason == "worker_died"
-        assert f"no sign of life for {seconds} s (--silence-timeout" in failure.message
+        assert f"no sign of life for {seconds} s (--silence-timeout-seconds" in failure.message
 
 
 @pytest.mark.kill

@@ -218,5 +218,5 @@ def test_it_clones_and_says_what_it_eats(plain):
     twin = clone(estimator)
     assert {**twin.get_params(), "augmentation": None} == {**estimator.get_params(), "augmentation": None}
     assert is_classifier(estimator)
-    assert estimator.eats == "sources"
+    assert estimator.input_kind == "sources"
     assert not estimator.__sklearn_tags__().input_tags.two_d_array

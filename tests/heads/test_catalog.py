@@ -65,7 +65,7 @@ def test_adding_a_head_is_one_entry(monkeypatch, make_dataset, tmp_path):
     spec = HeadSpec(name="bayes", title="naive Bayes", factory=bayes, space={"smoothing": Real(1e-12, 1e-3, log=True)})
     monkeypatch.setitem(catalog.CATALOG, "bayes", spec)
     dataset = make_dataset()
-    tuned = tune("bayes", dataset, n_trials=4)
+    tuned = tune(dataset, "bayes", n_trials=4)
     assert set(tuned.params) == {"smoothing", "layer"}
     model = fit_model(dataset, "bayes", params=tuned.params)
     model.save(tmp_path / "m")

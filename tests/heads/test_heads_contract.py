@@ -19,7 +19,7 @@ from embedx.heads.catalog import CATALOG, fit_head, make_head
 from embedx.heads.layers import LayerSelector
 from embedx.heads.mlp import MLPClassifier
 
-NAMES = [name for name, spec in CATALOG.items() if spec.eats != "sources"]
+NAMES = [name for name, spec in CATALOG.items() if spec.input_kind != "sources"]
 EMBEDDING_HEADS = [name for name in NAMES if CATALOG[name].layered]
 
 _PIPELINE = "scikit-learn's own Pipeline fits its steps in place; scikit-learn exempts it by the same two names"

@@ -117,7 +117,13 @@ def test_bad_options_of_fit_are_one_line(say, clips, tmp_path, words, message):
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--valid-fraction", "1.5"), ("--valid-fraction", "nan"), ("--trials", "0"), ("--seed", "-1"), ("--seed", "2e3")]
-    + [("--seed", "4294967296"), ("--per-class", "0"), ("--per-class", "x"), ("--jobs", "-2"), ("--timeout", "nan")],
+    + [
+        ("--seed", "4294967296"),
+        ("--per-class", "0"),
+        ("--per-class", "x"),
+        ("--jobs", "-2"),
+        ("--timeout-seconds", "nan"),
+    ],
 )
 def test_numbers_that_are_none_are_one_line(capsys, clips, tmp_path, command, option, value):
     from embedx.cli import main

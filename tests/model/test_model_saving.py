@@ -24,7 +24,7 @@ FORMATS = Path(__file__).parents[1] / "formats"
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("head", sorted(name for name, spec in CATALOG.items() if spec.eats != "sources"))
+@pytest.mark.parametrize("head", sorted(name for name, spec in CATALOG.items() if spec.input_kind != "sources"))
 def test_saved_model_predicts_the_same(make_dataset, tmp_path, head, n_classes):
     dataset = make_dataset(n_classes=n_classes)
     model = fit_model(dataset, head)

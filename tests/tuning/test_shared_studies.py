@@ -38,7 +38,7 @@ def score_or_die(*words, **options):
     return score(*words, **options)
 
 objective.Task.score = score_or_die
-tune("logreg", conftest._make_dataset(), n_trials=9, n_folds=3, pruner="none", study={place!r})
+tune(conftest._make_dataset(), "logreg", n_trials=9, n_folds=3, pruner="none", study={place!r})
 """
 
 SHARING = """
@@ -46,7 +46,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import conftest
 from embedx.tuning import tune
-print(tune("logreg", conftest._make_dataset(), n_trials=12, n_folds=3, pruner="none", study={place!r}).n_trials)
+print(tune(conftest._make_dataset(), "logreg", n_trials=12, n_folds=3, pruner="none", study={place!r}).n_trials)
 """
 
 
@@ -148,7 +148,7 @@ def test_a_zombie_of_another_machine_is_recovered_by_who_is_at_work(make_dataset
             age_heartbeats(place, 200)
 
     options = {"n_trials": 8, "n_folds": 3, "pruner": "none", "study": place}
-    tuned = tune("logreg", make_dataset(), progress=progress, **options)
+    tuned = tune(make_dataset(), "logreg", progress=progress, **options)
     assert states[:3] == ["RUNNING"] * 3, "its heartbeat was fresh: it might have been alive"
     assert states[-1] == "FAIL"
     assert sum(t["state"] == "complete" for t in tuned.history) == 8
@@ -176,12 +176,12 @@ def test_two_processes_share_a_server(place):
 def test_the_driver_of_the_database_is_named_when_it_is_missing(make_dataset, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"embedx\[postgres\]"):
-        tune("logreg", make_dataset(), n_trials=1, study="postgresql://me@127.0.0.1:1/studies")
+        tune(make_dataset(), "logreg", n_trials=1, study="postgresql://me@127.0.0.1:1/studies")
 
 
 def test_a_password_is_not_shown(make_dataset):
     pytest.importorskip("psycopg", reason="needs embedx[postgres]")
     with pytest.raises(ParameterError, match=r"postgresql://me:\*\*\*@127\.0\.0\.1:1/studies") as caught:
-        tune("logreg", make_dataset(), n_trials=1, study="postgresql://me:s3cr:et@127.0.0.1:1/studies")
+        tune(make_dataset(), "logreg", n_trials=1, study="postgresql://me:s3cr:et@127.0.0.1:1/studies")
     assert "s3cr" not in str(caught.value)
     assert "\n" not in str(caught.value)

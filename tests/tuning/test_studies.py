@@ -43,7 +43,7 @@ from embedx.tuning import tune
 dataset = conftest._make_dataset()
 def progress(done, total, best):
     print(done, best, flush=True)
-tuned = tune("slow", dataset, n_trials={n_trials}, study={place!r}, n_folds=3, pruner="none", progress=progress)
+tuned = tune(dataset, "slow", n_trials={n_trials}, study={place!r}, n_folds=3, pruner="none", progress=progress)
 print("finished", tuned.n_trials, len(tuned.history), flush=True)
 """
 
@@ -75,12 +75,12 @@ def trials_of(place):
 @pytest.mark.parametrize("place", PLACES)
 def test_a_study_goes_on_where_it_stopped(make_dataset, tmp_path, place):
     dataset, study = make_dataset(), str(tmp_path / place)
-    first = tune("logreg", dataset, n_trials=5, study=study)
-    second = tune("logreg", dataset, n_trials=12, study=study)
-    unbroken = tune("logreg", dataset, n_trials=12)
+    first = tune(dataset, "logreg", n_trials=5, study=study)
+    second = tune(dataset, "logreg", n_trials=12, study=study)
+    unbroken = tune(dataset, "logreg", n_trials=12)
     assert second.history[:5] == first.history
     assert second.history == unbroken.history, "a study in pieces is the study in one piece"
-    again = tune("logreg", dataset, n_trials=12, study=study)
+    again = tune(dataset, "logreg", n_trials=12, study=study)
     assert again.history == second.history
 
 
@@ -94,7 +94,7 @@ def test_other_clips_heads_or_settings_are_another_study(make_dataset, tmp_path)
         ("logreg", dataset, {"seed": 1}),
         ("logreg", dataset, {"n_folds": 3}),
     ):
-        assert tune(head, data, n_trials=2, study=study, **options).n_trials == 2
+        assert tune(data, head, n_trials=2, study=study, **options).n_trials == 2
     assert len(optuna.get_all_study_names(storage=f"sqlite:///{study}")) == 6
 
 
@@ -136,10 +136,10 @@ def test_two_processes_share_a_study(tmp_path, place):
 def test_a_torn_last_line_is_cut(make_dataset, tmp_path):
     place = tmp_path / "study.journal"
     dataset = make_dataset()
-    whole = tune("logreg", dataset, n_trials=3, study=str(place))
+    whole = tune(dataset, "logreg", n_trials=3, study=str(place))
     content = place.read_bytes()
     place.write_bytes(content + b'{"op_code": 5, "worker_id": "x')
-    assert tune("logreg", dataset, n_trials=3, study=str(place)).history == whole.history
+    assert tune(dataset, "logreg", n_trials=3, study=str(place)).history == whole.history
     assert place.read_bytes()[: len(content)] == content
     for text, cut in ((b"", 0), (b"torn", 4), (b"a\nb\n", 0), (b"a\n" + b"x" * 200_000, 200_000)):
         place.write_bytes(text)
@@ -154,7 +154,7 @@ def test_a_torn_last_line_is_cut(make_dataset, tmp_path):
 def test_a_file_that_is_no_study(make_dataset, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ParameterError, match=f"{name}' cannot be opened") as caught:
-        tune("logreg", make_dataset(), n_trials=1, study=str(tmp_path / name))
+        tune(make_dataset(), "logreg", n_trials=1, study=str(tmp_path / name))
     assert "\n" not in str(caught.value)
     assert (tmp_path / name).read_bytes() == content
 
@@ -163,7 +163,7 @@ def test_a_file_that_is_no_study(make_dataset, tmp_path, name, content):
 def test_a_place_that_cannot_be(make_dataset, tmp_path, place, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match="cannot be opened"):
-        tune("logreg", make_dataset(), n_trials=1, study=place)
+        tune(make_dataset(), "logreg", n_trials=1, study=place)
 
 
 def test_workers_have_names_of_their_own():
@@ -179,23 +179,23 @@ def test_what_is_no_file_is_refused_at_once(make_dataset, tmp_path, name):
     place = tmp_path / name
     os.mkfifo(place) if name.startswith("pipe") else place.mkdir()
     with pytest.raises(ParameterError, match=f"it is a {name.partition('.')[0]}, not a file") as caught:
-        tune("logreg", make_dataset(), n_trials=1, study=str(place))
+        tune(make_dataset(), "logreg", n_trials=1, study=str(place))
     assert "\n" not in str(caught.value)
     with pytest.raises(ParameterError, match="not a file"):
-        tune("logreg", make_dataset(), n_trials=1, study=f"sqlite:///{tmp_path}")
+        tune(make_dataset(), "logreg", n_trials=1, study=f"sqlite:///{tmp_path}")
 
 
 @pytest.mark.parametrize("name", ["x" * 252 + ".db", "x" * 247 + ".journal", "\0.db"])
 def test_names_that_no_file_has(make_dataset, tmp_path, name):
     with pytest.raises(ParameterError, match="cannot be opened"):
-        tune("logreg", make_dataset(), n_trials=1, study=str(tmp_path / name))
+        tune(make_dataset(), "logreg", n_trials=1, study=str(tmp_path / name))
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["what?x=1.db", "a#b%20c.db", "{brace}.db", "what?.journal"])
 def test_a_study_lies_where_it_was_said(make_dataset, tmp_path, name):
     for n_trials in (1, 2):
-        assert tune("majority", make_dataset(), n_trials=n_trials, study=str(tmp_path / name)).n_trials == 1
+        assert tune(make_dataset(), "majority", n_trials=n_trials, study=str(tmp_path / name)).n_trials == 1
     assert {path.name for path in tmp_path.iterdir()} == {name}
 
 
@@ -212,15 +212,15 @@ def test_a_study_lies_where_it_was_said(make_dataset, tmp_path, name):
 )
 def test_trials_of_another_search_are_refused(make_dataset, tmp_path, change, message):
     place = tmp_path / "study.db"
-    tune("logreg", make_dataset(), n_trials=2, study=str(place))
+    tune(make_dataset(), "logreg", n_trials=2, study=str(place))
     with sqlite3.connect(place) as database:
         database.execute(change)
     with pytest.raises(ParameterError, match=message) as caught:
-        tune("logreg", make_dataset(), n_trials=3, study=str(place))
+        tune(make_dataset(), "logreg", n_trials=3, study=str(place))
     assert "\n" not in str(caught.value)
 
 
 def test_a_lock_that_leads_nowhere_is_taken_away(make_dataset, tmp_path):
     (tmp_path / "study.journal.lock").symlink_to("gone/study.journal")
-    assert tune("majority", make_dataset(), n_trials=1, study=str(tmp_path / "study.journal")).n_trials == 1
+    assert tune(make_dataset(), "majority", n_trials=1, study=str(tmp_path / "study.journal")).n_trials == 1
     assert not os.path.lexists(tmp_path / "study.journal.lock")

@@ -25,35 +25,41 @@ def facts(tuned):
 
 
 def test_defaults_are_trial_zero_and_the_best_is_no_worse(make_dataset):
-    tuned = tune("logreg", make_dataset(), n_trials=8)
+    tuned = tune(make_dataset(), "logreg", n_trials=8)
     first = tuned.history[0]
     assert first["params"] == {"C": 0.1, "class_weight": None, "layer": "mean"}
     assert tuned.value <= first["value"]
     assert tuned.n_trials == len(tuned.history) == 8
 
 
+def test_the_order_of_an_earlier_version_still_works_and_says_the_new_one(make_dataset):
+    with pytest.warns(EmbedxWarning, match=r"now tune\(dataset, head\)"):
+        old = tune("knn", make_dataset(), n_trials=1)
+    assert old.params == tune(make_dataset(), "knn", n_trials=1).params
+
+
 @pytest.mark.parametrize("head", ["logreg", "lgbm", "knn", "logmel"])
 def test_every_head_can_be_tuned(make_dataset, head):
     dataset = make_dataset()
-    tuned = tune(head, dataset, n_trials=6, n_folds=3)
+    tuned = tune(dataset, head, n_trials=6, n_folds=3)
     assert np.isfinite(tuned.value)
     tuned.estimator.fit(dataset.control if head == "logmel" else dataset.X, dataset.y)
 
 
 def test_it_finds_the_layer_that_knows(make_dataset):
-    tuned = tune("logreg", make_dataset(n=90, gap=0.7), n_trials=20)
+    tuned = tune(make_dataset(n=90, gap=0.7), "logreg", n_trials=20)
     assert tuned.params["layer"] == 1
 
 
 def test_nothing_to_tune_is_one_trial(make_dataset):
-    tuned = tune("majority", make_dataset(), n_trials=50)
+    tuned = tune(make_dataset(), "majority", n_trials=50)
     assert (tuned.n_trials, tuned.params) == (1, {})
     assert tuned.value == pytest.approx(np.log(3), abs=0.05)
 
 
 def test_equal_seeds_give_equal_studies(make_dataset):
     dataset = make_dataset()
-    a, b, c = (tune("lgbm", dataset, n_trials=14, n_folds=3, seed=seed) for seed in (1, 1, 2))
+    a, b, c = (tune(dataset, "lgbm", n_trials=14, n_folds=3, seed=seed) for seed in (1, 1, 2))
     assert facts(a) == facts(b)
     assert facts(a) != facts(c)
 
@@ -68,7 +74,7 @@ def test_it_never_sees_the_test_data(make_dataset):
     X = dataset.X.copy()
     X[test] = np.nan
     poisoned = replace(dataset, sources=tuple(sources), X=X)
-    clean, dirty = (tune("logreg", one.take(train), n_trials=12) for one in (dataset, poisoned))
+    clean, dirty = (tune(one.take(train), "logreg", n_trials=12) for one in (dataset, poisoned))
     assert facts(clean) == facts(dirty)
 
 
@@ -83,34 +89,34 @@ def test_groups_stay_whole_in_the_inner_folds(make_dataset, monkeypatch):
         return original(task, params, fold, on_epoch)
 
     monkeypatch.setattr(objective.Task, "score", spy)
-    tune("logreg", dataset, n_trials=2)
+    tune(dataset, "logreg", n_trials=2)
     assert len(seen) == 10
     assert not any(train & test for train, test in seen)
 
 
 def test_balanced_accuracy_goes_up(make_dataset):
-    tuned = tune("logreg", make_dataset(gap=0.5), n_trials=10, metric="balanced_accuracy")
+    tuned = tune(make_dataset(gap=0.5), "logreg", n_trials=10, metric="balanced_accuracy")
     assert tuned.value == max(t["value"] for t in tuned.history if t["state"] == "complete")
 
 
 def test_ones_own_classifier_with_a_space(make_dataset):
     space = {"C": Real(1e-3, 1e3, log=True), "fit_intercept": Choice((True, False)), "max_iter": Integer(50, 100)}
-    tuned = tune(LogisticRegression(), make_dataset(), space=space, n_trials=5)
+    tuned = tune(make_dataset(), LogisticRegression(), space=space, n_trials=5)
     assert set(tuned.params) == {"C", "fit_intercept", "max_iter", "layer"}
-    assert set(tune(GaussianNB(), make_dataset(), n_trials=3).params) == {"layer"}
+    assert set(tune(make_dataset(), GaussianNB(), n_trials=3).params) == {"layer"}
 
 
 def test_hopeless_trials_are_given_up(make_dataset):
     dataset = make_dataset(n=90, gap=0.8)
-    tuned = tune("logreg", dataset, n_trials=30)
+    tuned = tune(dataset, "logreg", n_trials=30)
     assert tuned.n_pruned > 0
-    assert tune("logreg", dataset, n_trials=12, pruner="none").n_pruned == 0
-    assert tune("logreg", dataset, n_trials=12, pruner="hyperband").n_trials == 12
+    assert tune(dataset, "logreg", n_trials=12, pruner="none").n_pruned == 0
+    assert tune(dataset, "logreg", n_trials=12, pruner="hyperband").n_trials == 12
 
 
 def test_epochs_of_the_network_are_pruned(make_dataset):
     space = {"learning_rate": Choice((1e-3, 1e-7)), "layer": Choice((1,)), "max_epochs": Choice((40,))}
-    tuned = tune("mlp", make_dataset(groups=False), n_trials=12, n_folds=2, space=space)
+    tuned = tune(make_dataset(groups=False), "mlp", n_trials=12, n_folds=2, space=space)
     assert tuned.params["learning_rate"] == 1e-3
     given_up = [t for t in tuned.history if t["state"] == "pruned"]
     assert given_up
@@ -119,20 +125,20 @@ def test_epochs_of_the_network_are_pruned(make_dataset):
 
 def test_parallel_folds_give_the_same_study(make_dataset):
     dataset = make_dataset()
-    one, two = (tune("lgbm", dataset, n_trials=4, n_jobs=n, pruner="none") for n in (1, 2))
+    one, two = (tune(dataset, "lgbm", n_trials=4, n_jobs=n, pruner="none") for n in (1, 2))
     assert facts(one) == facts(two)
 
 
 def test_a_timeout_stops_between_folds(make_dataset):
     started = time.monotonic()
-    tuned = tune("logreg", make_dataset(), n_trials=100_000, timeout_seconds=1.5)
+    tuned = tune(make_dataset(), "logreg", n_trials=100_000, timeout_seconds=1.5)
     assert time.monotonic() - started < 15
     assert 1 <= tuned.n_trials < 100_000
 
 
 def test_progress_says_the_best_so_far(make_dataset):
     calls = []
-    tune("logreg", make_dataset(), n_trials=4, progress=lambda done, total, **more: calls.append((done, total, more)))
+    tune(make_dataset(), "logreg", n_trials=4, progress=lambda done, total, **more: calls.append((done, total, more)))
     assert [(done, total) for done, total, _ in calls] == [(i, 4) for i in (1, 2, 3, 4)]
     best = [float(more["best"]) for *_, more in calls]
     assert best == sorted(best, reverse=True)
@@ -149,21 +155,21 @@ class Picky(LogisticRegression):
 
 def test_parameters_that_a_head_refuses_cost_a_trial_not_the_study(make_dataset):
     space = {"C": Real(0.01, 100.0, log=True)}
-    tuned = tune(Picky(C=0.1), make_dataset(), n_trials=12, n_folds=3, seed=1, space=space)
+    tuned = tune(make_dataset(), Picky(C=0.1), n_trials=12, n_folds=3, seed=1, space=space)
     assert {t["state"] for t in tuned.history} >= {"complete", "fail"}
     assert tuned.params["C"] <= 1
 
 
 def test_clips_that_a_head_refuses_are_one_sentence(make_dataset):
     with pytest.raises(DatasetError, match=r"head 'Picky' cannot learn from these clips: C=0\.1 is too much") as caught:
-        tune(Picky(C=0.1), make_dataset(n=6, groups=False), n_trials=3)
+        tune(make_dataset(n=6, groups=False), Picky(C=0.1), n_trials=3)
     assert "\n" not in str(caught.value)
 
 
 def test_fewer_clips_than_neighbours_stop_no_trial(make_dataset):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EmbedxWarning)
-        tuned = tune("knn", make_dataset(n=6, n_classes=3, groups=False), n_trials=4)
+        tuned = tune(make_dataset(n=6, n_classes=3, groups=False), "knn", n_trials=4)
     assert {t["state"] for t in tuned.history} <= {"complete", "pruned"}
 
 
@@ -173,7 +179,7 @@ def test_a_rare_class_stops_no_trial(make_dataset, n_rare):
     common = [i for i, source in enumerate(dataset.sources) if source.label == "class 0"]
     rare = [i for i, source in enumerate(dataset.sources) if source.label == "class 1"][:n_rare]
     two = [replace(s, label="class 2") if i % 4 == 0 else s for i, s in enumerate(dataset.sources)]
-    tuned = tune("logreg", replace(dataset, sources=tuple(two)).take(sorted([*common, *rare])), n_trials=2)
+    tuned = tune(replace(dataset, sources=tuple(two)).take(sorted([*common, *rare])), "logreg", n_trials=2)
     assert all(t["state"] == "complete" for t in tuned.history)
     assert tuned.value < 2, "a clip of a class that its fold did not learn costs 16 nats, and says nothing"
 
@@ -191,7 +197,7 @@ class Scripted(LogisticRegression):
 def test_hyperband_shares_out_folds(make_dataset):
     """Hopeless trials end at different rungs, after 1, 2 or 4 folds; the defaults are finished."""
     space = {"C": Real(1e-6, 10.0, log=True), "layer": Choice((1,))}
-    tuned = tune(Scripted(C=1.0), make_dataset(n=90, gap=0.8), n_trials=30, space=space, pruner="hyperband")
+    tuned = tune(make_dataset(n=90, gap=0.8), Scripted(C=1.0), n_trials=30, space=space, pruner="hyperband")
     ends = [t["last_step"] for t in tuned.history if t["state"] == "pruned"]
     assert tuned.history[0]["state"] == "complete"
     assert tuned.history[0]["last_step"] == 5
@@ -229,7 +235,7 @@ def test_folds_are_compared_with_the_same_folds(direction):
 )
 def test_bad_options(make_dataset, options, message):
     with pytest.raises(ParameterError, match=message):
-        tune("logreg", make_dataset(), **options)
+        tune(make_dataset(), "logreg", **options)
 
 
 def test_data_that_cannot_be_cross_validated(make_dataset):
@@ -237,11 +243,11 @@ def test_data_that_cannot_be_cross_validated(make_dataset):
     one_group = replace(dataset, sources=tuple(replace(s, group="g") for s in dataset.sources))
     a_group_a_class = replace(dataset, sources=tuple(replace(s, group=s.label) for s in dataset.sources))
     with pytest.raises(DatasetError, match="two groups or more"):
-        tune("logreg", one_group)
+        tune(one_group, "logreg")
     with pytest.raises(DatasetError, match="every clip is of one group"):
-        tune("logreg", dataset.take([0, 1, 2, 3]))
+        tune(dataset.take([0, 1, 2, 3]), "logreg")
     with pytest.raises(DatasetError, match="classes in several groups"):
-        tune("logreg", a_group_a_class.take(two_classes(a_group_a_class)))
+        tune(a_group_a_class.take(two_classes(a_group_a_class)), "logreg")
 
 
 def two_classes(dataset):

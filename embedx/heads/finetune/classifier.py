@@ -125,7 +125,7 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
         What the model card says of data, versions and the base's licence.
     """
 
-    eats = "sources"
+    input_kind = "sources"
 
     classes_: NDArray[Any]
     facts_: dict[str, Any]

@@ -1,0 +1,56 @@
+"""What any message needs: counted nouns, and names of others shown without obeying them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+__all__ = ["count", "escape", "printable"]
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """Say how many there are of something.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them.
+    plural : str, optional
+        Several of them, where an s does not do.
+
+    Examples
+    --------
+    >>> count(1, "clip"), count(1200, "clip"), count(2, "class", "classes")
+    ('1 clip', '1,200 clips', '2 classes')
+    """
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Escape what a terminal would obey, hide or turn around.
+
+    Control characters (escape sequences, line breaks, tabs, C1), marks that turn the direction of writing, other
+    invisible characters and lone surrogates are written as JSON writes them, so a line of JSON stays the same JSON.
+
+    Parameters
+    ----------
+    text : str
+        What is to be shown.
+    keep : str
+        Characters that stay as they are.
+
+    Examples
+    --------
+    >>> print(printable("dog \x1b[31m\n\u202e"))
+    dog \u001b[31m\n\u202e
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep or unicodedata.category(c) == "Zs" else escape(c) for c in text)
+
+
+def escape(character: str) -> str:
+    """Write a character as JSON does."""
+    return json.dumps(character)[1:-1]
