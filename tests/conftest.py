@@ -18,6 +18,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 GUARD = Path(__file__).resolve().parent / "guard"
 KEPT_BY_OTHERS = {f"torchinductor_{name}" for name in ("root", os.environ.get("USER", ""))}
+OF_OTHERS = ("resource_tracker", "exec(eval(sys.stdin.readline()))")
+"""Python's own, which ends with this process, and pytest-xdist's workers."""
+SLOW = Path(__file__).resolve().parent / "slow.txt"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 runpy.run_path(str(GUARD / "sitecustomize.py"))
@@ -29,12 +32,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Leave out what is ``slow`` (CI runs it) and what is ``full`` (longer than CI allows) unless it is asked for.
 
     A test that is named on the command line is asked for, too.
     """
     wanted = config.option.markexpr or ""
+    listed = [line for line in SLOW.read_text(encoding="utf-8").split("\n") if line and not line.startswith("#")]
+    quick = tuple(line[1:] for line in listed if line.startswith("!"))
+    slow = tuple(line for line in listed if not line.startswith("!"))
+    for item in items:
+        if item.nodeid.startswith(slow) and not item.nodeid.startswith(quick):
+            item.add_marker("slow")
     if any("::" in word for word in config.option.file_or_dir or ()):
         return
     absent = [
@@ -67,6 +77,7 @@ def pytest_configure(config):
     config.left_behind = Leftovers()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
     """Fail when a test left processes, shared memory or temporary files behind."""
     leftovers = getattr(session.config, "left_behind", None)
@@ -110,7 +121,7 @@ class Leftovers:
                 ours = parent == str(os.getpid()) or self.mark.encode() in (folder / "environ").read_bytes()
                 if ours and number != os.getpid():
                     words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    if words and "resource_tracker" not in words:  # Python's own, ends with this process
+                    if words and not any(name in words for name in OF_OTHERS):
                         yield f"process {number}: {words[:200]}"
 
     def _memory(self):
