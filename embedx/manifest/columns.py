@@ -140,6 +140,7 @@ def choose_roles(table: Table, wanted: Mapping[str, str | None]) -> Columns:
     chosen = {role: chosen[role] for role in ROLES if role in chosen}
     unread = tuple(name for name in header if name.strip() and name not in chosen.values())
     _warn_of_unread(table, chosen, unread, wanted)
+    _warn_of_no_start(table, chosen, unread, wanted)
     _warn_of_gaps(table, chosen)
     return Columns(chosen, unread)
 
@@ -185,8 +186,8 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     for role in TIMES:
         if role in chosen and unit_of(chosen[role]) is None:
             raise ManifestError(
-                f"{table.place}: column {chosen[role]!r} counts samples or frames: give a column of seconds or "
-                f"milliseconds, or leave it out with --{role}-column ''"
+                f"{table.place}: column {chosen[role]!r} counts samples, frames or hours: give a column of seconds, "
+                f"milliseconds or minutes, or leave it out with --{role}-column ''"
             )
 
 
@@ -216,6 +217,33 @@ def _warn_of_unread(
             f"{table.place}: no column was read as the label, so no clip has one (read as nothing: "
             f"{shorten(', '.join(map(repr, others)))}): name it with --label-column, or say that there is none with ''"
         )
+
+
+def _warn_of_no_start(
+    table: Table, chosen: Mapping[str, str], unread: Sequence[str], wanted: Mapping[str, str | None]
+) -> None:
+    """Say where rows of one file may be its segments, whatever the columns that cut them are called."""
+    if "start" in chosen or wanted.get("start") == "":
+        return
+    if "stop" in chosen:
+        warn(
+            f"{table.place}: column {chosen['stop']!r} was read as the stop and none as the start, so every clip begins "
+            "at 0 s: name one with --start-column, or say that there is none with ''"
+        )
+        return
+    paths = list(table.column(chosen["path"]))
+    n_again = len(paths) - len(set(paths))
+    numbers = [name for name in unread if looks_like(name) is None and _differ(paths, list(table.column(name)))]
+    if n_again and numbers:
+        warn(
+            f"{table.place}: {n_again:,} of {len(paths):,} rows name the file of an earlier row. If one of the columns "
+            f"{shorten(', '.join(map(repr, numbers)))} says where a segment starts, name it with --start-column"
+        )
+
+
+def _differ(paths: Sequence[str], cells: Sequence[str]) -> bool:
+    """Say whether cells are numbers that differ between the rows of one file."""
+    return all(map(is_seconds, cells)) and len(set(zip(paths, cells, strict=True))) > len(set(paths))
 
 
 def _unread_role(name: str, chosen: Mapping[str, str]) -> str | None:
