@@ -14,7 +14,7 @@
 
 from embedx.manifest.endings import AUDIO_SUFFIXES
 from embedx.manifest.manifest import Manifest
-from embedx.manifest.paths import shorten_pair
+from embedx.manifest.paths import shorten, shorten_pair
 from embedx.manifest.reading import read_manifest
 from embedx.manifest.source import ClipKey, Source, with_labels
 from embedx.manifest.timing import parse_seconds
@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "parse_seconds",
     "read_manifest",
+    "shorten",
     "shorten_pair",
     "with_labels",
 ]
