@@ -227,7 +227,7 @@ def _warn_of_no_start(
         return
     if "stop" in chosen:
         warn(
-            f"{table.place}: column {chosen['stop']!r} was read as the stop and none as the start, so every clip begins "
+            f"{table.place}: column {chosen['stop']!r} was read as the stop and none as the start: every clip begins "
             "at 0 s: name one with --start-column, or say that there is none with ''"
         )
         return
