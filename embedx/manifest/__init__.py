@@ -8,6 +8,7 @@
 | `folder.py`, `parts.py`, `endings.py` | a folder's files, its parts and labels, which file is audio |
 | `table.py` | delimited text: the one reader, for manifests and for lists of links |
 | `columns.py`, `timing.py` | which column is what; cells that hold times |
+| `doubts.py` | warnings of what may have been meant otherwise |
 | `annotations.py` | Raven selection tables and Audacity label files |
 | `paths.py` | names of files, as they are on disk and as messages show them |
 """

@@ -118,6 +118,14 @@ def test_rows_of_one_file_that_differ_in_numbers_may_be_its_segments(write):
     read(write("path,label,size\na.wav,dog,1\na.wav,dog,1\nb.wav,cat,1\n"))
 
 
+def test_a_split_under_another_name_is_not_passed_over_in_silence(write):
+    text = "path,label,usage\na.wav,dog,Train\nb.wav,dog,Test\n"
+    with pytest.warns(EmbedxWarning, match="column 'usage' names parts of the data .* --split-column"):
+        read_manifest(write(text))
+    read(write(text), split_column="")
+    read(write("path,label,split,usage\na.wav,dog,train,Train\nb.wav,dog,test,Test\n"))
+
+
 def test_samples_are_not_taken_for_seconds(write):
     with pytest.raises(ManifestError, match="column 'start_sample' counts samples, frames or hours"):
         read(write("path,label,start_sample\na.wav,dog,16000\n"), start_column="start_sample")
