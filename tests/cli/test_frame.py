@@ -234,3 +234,16 @@ def test_an_option_that_was_renamed_still_works_and_says_its_new_name(tmp_path, 
     assert "none.csv" in failed
     assert main(["download", "--help"]) == 0
     assert "--pause " not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_one_clip_is_not_called_clips(tmp_path, capsys):
+    import soundfile
+
+    (tmp_path / "dog").mkdir()
+    soundfile.write(tmp_path / "dog" / "a.wav", [0.1, -0.1] * 8000, 16000)
+    (tmp_path / "dog" / "b.wav").write_bytes(b"no audio")
+    assert main(["extract", str(tmp_path), "-o", str(tmp_path / "e.h5"), "--encoder", "tiny", "--workers", "0"]) == 3
+    out = capsys.readouterr().out
+    assert "1 clip (1 s of audio) embedded" in out
+    assert "1 clip failed and has no rows" in out
