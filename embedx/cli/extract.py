@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.parsing import add_renamed
 from embedx.cli.terminal import interrupted_means, show
-from embedx.errors import ParameterError
+from embedx.errors import ParameterError, count
 
 if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
@@ -238,8 +238,8 @@ def _print_report(report: ExtractReport) -> None:
     if report.n_computed or report.failures:
         speed = report.audio_seconds / max(report.seconds, 1e-9)
         show(
-            f"{report.n_computed} clips ({report.audio_seconds:.0f} s of audio) embedded in {report.seconds:.1f} s "
-            f"({speed:.1f}x real time), {report.n_done_before} done before"
+            f"{count(report.n_computed, 'clip')} ({report.audio_seconds:.0f} s of audio) embedded in "
+            f"{report.seconds:.1f} s ({speed:.1f}x real time), {report.n_done_before} done before"
         )
     else:
         show(f"nothing to compute: all {report.n_done_before} clips were done before")
@@ -249,7 +249,7 @@ def _print_report(report: ExtractReport) -> None:
         show(f"note on {recipe.encoder}: {report.note}")
     _print_failures(report)
     if n_left:
-        show(f"{n_left} clips failed in an earlier run (--retry-failed tries them again)")
+        show(f"{count(n_left, 'clip')} failed in an earlier run (--retry-failed tries them again)")
 
 
 def _told(failure: Failure) -> str:
@@ -262,10 +262,11 @@ def _told(failure: Failure) -> str:
 def _print_failures(report: ExtractReport) -> None:
     if not report.failures:
         return
-    show(f"{len(report.failures)} clips failed and have no rows:")
-    for reason, count in Counter(failure.reason for failure in report.failures).most_common():
+    n = len(report.failures)
+    show(f"{count(n, 'clip')} failed and {'has' if n == 1 else 'have'} no rows:")
+    for reason, n_of_it in Counter(failure.reason for failure in report.failures).most_common():
         named = [failure for failure in report.failures if failure.reason == reason][:_MOST_NAMED]
         for failure in named:
             show(f"  {reason:<12} {_told(failure)}")
-        if count > len(named):
-            show(f"  {reason:<12} and {count - len(named)} more: embedx info {report.output} --failures")
+        if n_of_it > len(named):
+            show(f"  {reason:<12} and {n_of_it - len(named)} more: embedx info {report.output} --failures")

@@ -126,10 +126,14 @@ def _without_test_part(dataset: Dataset) -> Dataset:
 
 def _announced(split: Any) -> Parts:
     from embedx.evaluation.splits import read_split
+    from embedx.manifest import shorten
 
     parts = read_split(split)
     if len(parts.test):
         show(f"{len(parts.test)} test clips are left alone (embedx compare judges on them)")
+    if parts.folds:
+        folds = shorten(", ".join(map(repr, parts.folds)))
+        show(f"the split names no parts, so its values are folds and all are learned from: {folds}")
     return parts
 
 

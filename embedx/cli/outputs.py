@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from embedx.errors import ParameterError
+from embedx.files import require_replaceable
 
 __all__ = ["require_output", "require_outputs"]
 
@@ -26,6 +27,9 @@ _OUTPUTS = {
 }
 """Where the commands write: the attribute of the arguments, its name for people, and what is made there."""
 
+_MARKS = {"inspect": b'"findings"', "tune": b'"head": '}
+"""By what an older result of a command is known: a file of another kind is never replaced."""
+
 _ROOM = {"store": ".parts", "folder": ".checkpoints", "file": ""}
 """What is added to a name for what lies beside it."""
 
@@ -36,12 +40,21 @@ def require_outputs(command: str, args: argparse.Namespace) -> None:
     Raises
     ------
     ParameterError
-        What, where and why.
+        What, where and why: it cannot be made, or a file of another kind lies there.
     """
     attribute, option, kind = _OUTPUTS.get(command, ("", "", ""))
     place = getattr(args, attribute, None)
     if place is not None and not getattr(args, "check", False) and not getattr(args, "dry_run", False):
         require_output(place, kind, option=option)
+        if command in _MARKS and os.path.isfile(place):
+            _require_own(place, _MARKS[command], option)
+
+
+def _require_own(place: str, mark: bytes, option: str) -> None:
+    try:
+        require_replaceable(place, mark)
+    except OSError as error:
+        raise ParameterError(f"{option} {place} cannot be written: {error.strerror}") from error
 
 
 def require_output(place: str | os.PathLike[str], kind: str, *, option: str) -> None:

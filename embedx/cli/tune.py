@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from embedx.cli.learning import add_data_arguments, add_tuning_arguments, read_parts, run_tuning
 from embedx.cli.terminal import show
 from embedx.errors import ParameterError
+from embedx.files import replace_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         record = {"head": args.head, "metric": tuned.metric, "value": tuned.value, "params": tuned.params}
         try:
-            Path(args.json).write_text(json.dumps({**record, "trials": tuned.history}, indent=1) + "\n")
+            with replace_file(args.json) as file:
+                file.write(json.dumps({**record, "trials": tuned.history}, indent=1) + "\n")
         except OSError as error:
             raise ParameterError(f"{args.json} cannot be written: {error.strerror}") from error
     return 0

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from embedx.encoders.base import EncoderInfo
-from embedx.errors import EncoderError
+from embedx.errors import EncoderError, RunnerError
+from embedx.launch import as_limit
 
 __all__ = ["load_model", "quiet_transformers"]
 
@@ -53,11 +54,13 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
     ------
     EncoderError
         The weights cannot be read or do not fit.
+    RunnerError
+        The system starts no further thread.
     """
     from transformers import AutoModel
 
     try:
-        with quiet_transformers():
+        with as_limit("what reads the encoder's weights"), quiet_transformers():
             model, report = AutoModel.from_pretrained(
                 info.location,
                 local_files_only=True,
@@ -68,6 +71,8 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
                 dtype=torch.float32,
                 **config,
             )
+    except RunnerError:  # no thread may be started: not the checkpoint's fault
+        raise
     except Exception as error:
         raise EncoderError(f"encoder {info.id!r} cannot be loaded from {info.location}: {_why(error)}") from error
     _require_no_more_layers(info, model, report["unexpected_keys"])

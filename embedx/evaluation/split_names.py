@@ -22,6 +22,10 @@ _NAMES = {
     "test": ("test", "testing", "eval", "evaluation", "holdout", "heldout"),
 }
 _PART_OF = {name: part for part, names in _NAMES.items() for name in names}
+_SHORT = {"tr": "train", "te": "test", "ts": "test", "tt": "test", "va": "valid", "cv": "valid", "dv": "dev"}
+_SHORT |= {"t": "train", "e": "test", "v": "valid", "true": "train", "yes": "train", "false": "test", "no": "test"}
+"""What may stand for parts, which is for the user to say: a split of these alone is not taken for folds."""
+_NEGATIONS = frozenset({"non", "not", "without"})
 _EMPTY = ("", "-", "nan", "none", "null", "<na>")
 _CLOSE = 0.75
 
@@ -92,10 +96,10 @@ def read_split(split: ArrayLike) -> Parts:
 
 
 def _part(name: str) -> str:
-    """Return the part that a name means, empty when it means none or several."""
+    """Return the part that a name means, empty when it means none, several, or all but one (``non-train``)."""
     words = re.findall(r"[a-z]+", name.lower().replace("held-out", "heldout").replace("hold-out", "holdout"))
     found = {_PART_OF[word] for word in words if word in _PART_OF}
-    return found.pop() if len(found) == 1 else ""
+    return found.pop() if len(found) == 1 and not _NEGATIONS.intersection(words) else ""
 
 
 def _require_known(texts: NDArray[np.str_], meant: Mapping[str, str]) -> None:
@@ -115,7 +119,9 @@ def _require_known(texts: NDArray[np.str_], meant: Mapping[str, str]) -> None:
 
 
 def _nearest(name: str) -> str:
-    """Return the part that a name looks like a slip of, empty when it looks like none."""
+    """Return the part that a name looks like a slip of or short for, empty when it looks like none."""
+    if name.lower() in _SHORT:
+        return _SHORT[name.lower()]
     stems = [stem for stem in ("train", "valid", "test", "eval") if name.lower().startswith(stem)]
     near = stems or difflib.get_close_matches(name.lower(), _PART_OF, n=1, cutoff=_CLOSE)
     return _PART_OF[near[0]] if near else ""

@@ -205,7 +205,7 @@ def check_parameters(head: Any, parameters: Mapping[str, Any], *, n_layers: int 
     --------
     >>> check_parameters("mlp", {"width": 0})
     Traceback (most recent call last):
-    embedx.errors.ParameterError: MLPClassifier width=0: a whole number of 1 or more is needed
+    embedx.errors.ParameterError: MLPClassifier width=0: a whole number from 1 to 65536 is needed
     """
     spec = as_spec(head)
     given, own = dict(parameters), spec.name in CATALOG and spec.input_kind != "sources"

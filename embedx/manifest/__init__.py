@@ -8,13 +8,14 @@
 | `folder.py`, `parts.py`, `endings.py` | a folder's files, its parts and labels, which file is audio |
 | `table.py` | delimited text: the one reader, for manifests and for lists of links |
 | `columns.py`, `timing.py` | which column is what; cells that hold times |
+| `doubts.py` | warnings of what may have been meant otherwise |
 | `annotations.py` | Raven selection tables and Audacity label files |
 | `paths.py` | names of files, as they are on disk and as messages show them |
 """
 
 from embedx.manifest.endings import AUDIO_SUFFIXES
 from embedx.manifest.manifest import Manifest
-from embedx.manifest.paths import shorten_pair
+from embedx.manifest.paths import shorten, shorten_pair
 from embedx.manifest.reading import read_manifest
 from embedx.manifest.source import ClipKey, Source, with_labels
 from embedx.manifest.timing import parse_seconds
@@ -26,6 +27,7 @@ __all__ = [
     "Source",
     "parse_seconds",
     "read_manifest",
+    "shorten",
     "shorten_pair",
     "with_labels",
 ]

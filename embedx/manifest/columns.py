@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from embedx.errors import EmbedxWarning, ManifestError, unknown_name
+from embedx.errors import ManifestError, unknown_name
+from embedx.manifest.doubts import warn_of_gaps, warn_of_no_start, warn_of_unread
 from embedx.manifest.paths import FileFinder, relative_uri, shorten
 from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
-from embedx.manifest.timing import is_seconds, is_time, looks_like, meaning, parse_seconds, unit_of
+from embedx.manifest.timing import is_seconds, meaning, parse_seconds, unit_of
 
-__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows", "warn"]
+__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows"]
 
 TIMES: tuple[str, ...] = ("start", "stop", "duration")
 ROLES = ("path", *KNOWN, *TIMES)
@@ -139,8 +139,9 @@ def choose_roles(table: Table, wanted: Mapping[str, str | None]) -> Columns:
     choose_times(table, chosen, wanted)
     chosen = {role: chosen[role] for role in ROLES if role in chosen}
     unread = tuple(name for name in header if name.strip() and name not in chosen.values())
-    _warn_of_unread(table, chosen, unread, wanted)
-    _warn_of_gaps(table, chosen)
+    warn_of_unread(table, chosen, unread, wanted)
+    warn_of_no_start(table, chosen, unread, wanted)
+    warn_of_gaps(table, chosen)
     return Columns(chosen, unread)
 
 
@@ -185,8 +186,8 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     for role in TIMES:
         if role in chosen and unit_of(chosen[role]) is None:
             raise ManifestError(
-                f"{table.place}: column {chosen[role]!r} counts samples or frames: give a column of seconds or "
-                f"milliseconds, or leave it out with --{role}-column ''"
+                f"{table.place}: column {chosen[role]!r} counts samples, frames or hours: give a column of seconds, "
+                f"milliseconds or minutes, or leave it out with --{role}-column ''"
             )
 
 
@@ -196,53 +197,6 @@ def _require_one_end(place: str, chosen: dict[str, str], wanted: Mapping[str, st
     if wanted.get("stop"):
         raise ManifestError(f"{place}: a stop column and a duration column both end a segment: name one of them")
     del chosen["stop"]
-
-
-def _warn_of_unread(
-    table: Table, chosen: Mapping[str, str], unread: Sequence[str], wanted: Mapping[str, str | None]
-) -> None:
-    for name in unread:
-        role = _unread_role(name, chosen)
-        if role is not None and wanted.get(role) != "" and any(map(is_time, table.column(name))):
-            what = "whole files are used" if not {"start", "stop"} & chosen.keys() else "segments may be too long"
-            way = f"Read it with --{role}-column {name!r}" if unit_of(name) else "Write it in seconds"
-            warn(
-                f"{table.place}: column {name!r} looks like time and was not read: {what}. {way}, or say that it is "
-                f"something else with --{role}-column ''"
-            )
-    others = [name for name in unread if looks_like(name) is None]
-    if "label" not in chosen and wanted.get("label") is None and others:
-        warn(
-            f"{table.place}: no column was read as the label, so no clip has one (read as nothing: "
-            f"{shorten(', '.join(map(repr, others)))}): name it with --label-column, or say that there is none with ''"
-        )
-
-
-def _unread_role(name: str, chosen: Mapping[str, str]) -> str | None:
-    """Return the role that a column which was not read may have, if nothing else has it."""
-    kind = looks_like(name)
-    if kind == "offset":
-        kind = "start" if "start" not in chosen else "stop"
-    ends = "stop" in chosen or "duration" in chosen
-    return None if kind is None or kind in chosen or (kind != "start" and ends) else kind
-
-
-def _warn_of_gaps(table: Table, chosen: Mapping[str, str]) -> None:
-    """Say where some clips have a group, or a part, and others have none."""
-    for role, then in (("group", "each of them counts as a group by its file"), ("split", "they are in no part")):
-        if role not in chosen:
-            continue
-        empty = [line for line, cell in zip(table.lines, table.column(chosen[role]), strict=True) if not cell]
-        if 0 < len(empty) < len(table.rows):
-            warn(
-                f"{table.place}: {len(empty):,} of {len(table.rows):,} rows have no {role} (column {chosen[role]!r}, "
-                f"the first is row {empty[0]}): {then}"
-            )
-
-
-def warn(text: str) -> None:
-    """Warn of something in a table that is read."""
-    warnings.warn(text, EmbedxWarning, stacklevel=6)
 
 
 def clip_rows(table: Table, columns: Columns, root: Path) -> Iterator[ClipRow]:

@@ -12,9 +12,12 @@ __all__ = ["is_seconds", "is_time", "looks_like", "meaning", "parse_seconds", "u
 
 _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0}
 _UNITS |= dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 1e-3)
-_COUNTS = frozenset({"sample", "samples", "frame", "frames"})
+_UNITS |= {"min": 60.0, "mins": 60.0, "minute": 60.0, "minutes": 60.0}
+_UNITS |= dict.fromkeys(("us", "usec", "microseconds"), 1e-6) | dict.fromkeys(("ns", "nsec", "nanoseconds"), 1e-9)
+_COUNTS = frozenset({"sample", "samples", "frame", "frames", "hour", "hours"})  # an hour may be one of the day
 _FILLERS = frozenset({"time", "times", "segment", "seg", "event", "in", "of", "the", "at"})
 _KINDS = {"start": "start", "begin": "start", "beginning": "start", "onset": "start", "tmin": "start"}
+_KINDS |= {"beg": "start", "from": "start", "to": "stop"}
 _KINDS |= {"stop": "stop", "end": "stop", "ending": "stop", "tmax": "stop", "finish": "stop"}
 _KINDS |= {"duration": "duration", "dur": "duration", "length": "duration", "delta": "duration", "offset": "offset"}
 _NOT_OF_THE_FILE = frozenset({"source", "clock", "date"})
@@ -23,17 +26,18 @@ _CLOCK = re.compile(r"(?:(\d+) days? ?)?(?:(\d+):)?(\d{1,2}):(\d{2}(?:\.\d+)?)")
 
 def _words(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    words = re.findall(r"[a-z]+", spaced.lower())
+    joined = re.sub(r"(?<![a-z])t[\s_](min|max)(?![a-z])", r"t\1", spaced.lower())
+    words = re.findall(r"[a-z]+", joined)
     return [word.removesuffix("time") or word for word in words]
 
 
 def unit_of(name: str) -> float | None:
-    """Return how many seconds the numbers below a header count; None where they count samples or frames.
+    """Return how many seconds the numbers below a header count; None where they count samples, frames or hours.
 
     Examples
     --------
-    >>> unit_of("Begin Time (s)"), unit_of("start_ms"), unit_of("end_sample")
-    (1.0, 0.001, None)
+    >>> unit_of("Begin Time (s)"), unit_of("start_ms"), unit_of("start (min)"), unit_of("end_sample")
+    (1.0, 0.001, 60.0, None)
     """
     words = _words(name)
     if _COUNTS.intersection(words):

@@ -145,7 +145,7 @@ def test_no_worker_outlives_its_parent(clips):
         "pool = DecodePool(2)\n"
         "events = pool.load([ClipRequest.from_json(sys.argv[1])] * 4)\n"
         "next(iter(events))\n"
-        "print(*[s._worker._process.pid for s in pool._servants if s._worker], flush=True)\n"
+        "print(*[s._worker._process.pid for s in pool._threads if s._worker], flush=True)\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen(

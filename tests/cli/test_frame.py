@@ -252,3 +252,16 @@ def test_old_and_new_name_of_an_option_are_one(command, given, old, new, value, 
     renamed, plain = (parser.parse_words([*given, name, value]) for name in (old, new))
     assert renamed == plain != parser.parse_words(given)
     assert capsys.readouterr().err == f"embedx: warning: {old} is now called {new}\n"
+
+
+@pytest.mark.slow
+def test_one_clip_is_not_called_clips(tmp_path, capsys):
+    import soundfile
+
+    (tmp_path / "dog").mkdir()
+    soundfile.write(tmp_path / "dog" / "a.wav", [0.1, -0.1] * 8000, 16000)
+    (tmp_path / "dog" / "b.wav").write_bytes(b"no audio")
+    assert main(["extract", str(tmp_path), "-o", str(tmp_path / "e.h5"), "--encoder", "tiny", "--workers", "0"]) == 3
+    out = capsys.readouterr().out
+    assert "1 clip (1 s of audio) embedded" in out
+    assert "1 clip failed and has no rows" in out

@@ -115,3 +115,12 @@ def test_a_folder_without_permission(kind, tmp_path):
 def test_no_name_at_all(text):
     with pytest.raises(ParameterError, match="empty or has a NUL"):
         require_output(text, "file", option="--csv")
+
+
+@pytest.mark.parametrize("command", ["inspect", "tune"])
+def test_a_file_of_another_kind_is_not_replaced(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips.csv").write_text("path,label\na.wav,dog\n")
+    assert main([*WRITERS[command], "clips.csv"]) == 2
+    assert (tmp_path / "clips.csv").read_text() == "path,label\na.wav,dog\n"
+    assert "clips.csv cannot be written: a file of another kind lies there" in capsys.readouterr().err

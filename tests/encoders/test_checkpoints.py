@@ -11,7 +11,7 @@ from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.device import choose_compute_dtype, choose_device
 from embedx.encoders.logmel import log_mel_of_each, log_mel_statistics
 from embedx.encoders.pooling import pool_frames
-from embedx.errors import ClipTooShortError, EncoderError, ParameterError
+from embedx.errors import ClipTooShortError, EncoderError, ParameterError, RunnerError
 
 CLIP = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
 
@@ -171,3 +171,14 @@ def test_the_control_of_each_is_torchaudio_s_own(lengths):
         bands = torch.log(transform(torch.from_numpy(np.pad(clip, (0, max(0, 1024 - len(clip)))))) + 1e-6)
         expected = torch.cat([bands.mean(1), bands.std(1, correction=0)]).numpy()
         assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_limit_on_threads_is_not_blamed_on_the_checkpoint(monkeypatch):
+    import transformers
+
+    def refuse(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", refuse)  # root is under no limit
+    with pytest.raises(RunnerError, match="allows no more processes and threads"):
+        load_encoder(resolve_encoder("tiny"), layers=(0,))

@@ -114,6 +114,9 @@ def test_other_names_are_folds(names):
         ("trian tset", "'trian' (1 of 2 clips), 'tset'"),
         ("trainset testset", "'testset' (1 of 2 clips), 'trainset'"),
         ("train test train_test", "'train_test'"),
+        ("train non-train", "'non-train'"),
+        ("tr te", "'te' (1 of 2 clips), 'tr'"),
+        ("True False", "'False' (1 of 2 clips), 'True'"),
     ],
 )
 def test_names_that_mean_nothing_beside_parts_are_refused_with_the_known_ones(names, unknown):

@@ -92,8 +92,42 @@ def test_what_is_no_time_in_the_file_gives_no_warning(write):
     read(write("path,label,duration\na.wav,dog,4\n"), duration_column="")
 
 
+@pytest.mark.parametrize(
+    ("header", "clip"),
+    [
+        ("beg,end", "a.wav#1-2"),
+        ("from,to", "a.wav#1-2"),
+        ("t_min,t_max", "a.wav#1-2"),
+        ("start (min),end (min)", "a.wav#60-120"),
+        ("start_minute,end_minute", "a.wav#60-120"),
+    ],
+)
+def test_segments_have_other_names_and_units_too(write, header, clip):
+    assert read(write(f"path,label,{header}\na.wav,dog,1,2\n"))[0].id == clip
+
+
+def test_a_stop_without_a_start_is_not_passed_over_in_silence(write):
+    with pytest.warns(EmbedxWarning, match="column 'end' was read as the stop and none as the start"):
+        read_manifest(write("path,label,debut,end\na.wav,dog,1,2\n"))
+    read(write("path,label,debut,end\na.wav,dog,1,2\n"), start_column="")
+
+
+def test_rows_of_one_file_that_differ_in_numbers_may_be_its_segments(write):
+    with pytest.warns(EmbedxWarning, match="1 of 3 rows name the file of an earlier row.*'debut', 'fin'.*start-column"):
+        read_manifest(write("path,label,debut,fin\na.wav,dog,1,2\na.wav,dog,3,4\nb.wav,cat,1,2\n"))
+    read(write("path,label,size\na.wav,dog,1\na.wav,dog,1\nb.wav,cat,1\n"))
+
+
+def test_a_split_under_another_name_is_not_passed_over_in_silence(write):
+    text = "path,label,usage\na.wav,dog,Train\nb.wav,dog,Test\n"
+    with pytest.warns(EmbedxWarning, match="column 'usage' names parts of the data .* --split-column"):
+        read_manifest(write(text))
+    read(write(text), split_column="")
+    read(write("path,label,split,usage\na.wav,dog,train,Train\nb.wav,dog,test,Test\n"))
+
+
 def test_samples_are_not_taken_for_seconds(write):
-    with pytest.raises(ManifestError, match="column 'start_sample' counts samples or frames"):
+    with pytest.raises(ManifestError, match="column 'start_sample' counts samples, frames or hours"):
         read(write("path,label,start_sample\na.wav,dog,16000\n"), start_column="start_sample")
 
 

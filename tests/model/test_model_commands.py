@@ -56,6 +56,15 @@ def model(clips):
     return fit_model(load_embeddings(clips / "emb.h5"), "logreg").save(clips / "model")
 
 
+def test_fit_says_that_it_learns_from_all_folds(say, clips, tmp_path):
+    text = (clips / "clips.csv").read_text()
+    (tmp_path / "folds.csv").write_text(text.replace(",train", ",1").replace(",valid", ",2").replace(",test", ",3"))
+    options = ("--labels", tmp_path / "folds.csv", "--split-column", "part")
+    code, out = say("fit", clips / "emb.h5", "--head", "logreg", "-o", tmp_path / "m", *options)
+    assert code == 0
+    assert "its values are folds and all are learned from: '1', '2', '3'" in out
+
+
 def test_fit_on_a_fixed_split_reports_valid_beside_the_majority(say, clips, tmp_path):
     options = ("--labels", clips / "clips.csv", "--split-column", "part")
     code, out = say("fit", clips / "emb.h5", "--head", "logreg", "-o", tmp_path / "m", *options)
