@@ -191,7 +191,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(RuntimeError("shape mismatch"))
     False
     """
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without its import
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORTAGES)
 
