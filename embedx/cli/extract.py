@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.parsing import add_renamed
 from embedx.cli.terminal import interrupted_means, show
-from embedx.errors import ParameterError, count
+from embedx.errors import ParameterError
+from embedx.text import count
 
 if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
