@@ -140,11 +140,20 @@ class DeadlyRunner(UnitRunner):
         )
         return cls(recipe, info, Resources(device="cpu", workers=1), root)
 
+    def load(self):
+        """Load what computes, in a process whose decoder and encoder are the deadly ones."""
+        self._become_deadly()
+        super().load()
+
     def prefetch(self, unit):
-        """Begin decoding, in a process whose decoder and encoder are the deadly ones."""
+        """Begin decoding there."""
+        self._become_deadly()
+        super().prefetch(unit)
+
+    @staticmethod
+    def _become_deadly():
         embedx.audio.pool._START = DEADLY_DECODER
         embedx.extract.compute.load_encoder = lambda *_, **__: DeadlyEncoder()
-        super().prefetch(unit)
 
 
 @dataclass

@@ -65,12 +65,10 @@ def test_an_encoder_and_a_decoder_that_exit_cost_their_clips(ray_cluster, runner
     sources = [Source(f"{name}.wav") for name in ("good", "dies", "silent")]
     chosen = ClusterOptions(address=ray_cluster.address)
     runner = runners.DeadlyRunner.over(tmp_path)
-    started = time.monotonic()
     (done,) = run_units_on_ray(plan_units(sources), runner, options=chosen, root=tmp_path)
     assert [result.source for result in done.results] == sources
     assert failures_of(done.results) == {"dies.wav": "worker_died", "silent.wav": "worker_died"}
     assert done.results[2].stamp.size == (tmp_path / "silent.wav").stat().st_size
-    assert time.monotonic() - started < 200
 
 
 def test_a_systematic_crash_is_no_clips_fault(run):
