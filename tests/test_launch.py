@@ -100,6 +100,7 @@ def test_processes_of_torchrun(run_among, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.full  # was not seen to pass yet
 def test_workers_of_ray(run_among, tmp_path):
     pytest.importorskip("ray", reason="needs embedx[ray]")
     run_among(*EXTRACT, "-o", tmp_path / "emb.h5", "--engine", "ray", RAY_TMPDIR=f"/tmp/er{os.getpid()}")
@@ -116,7 +117,7 @@ def test_no_other_way_is_in_use():
     assert starts == {
         "audio/pool.py": ["subprocess.Popen"],
         "comparison/run.py": ["joblib.Parallel"],
-        "download/surroundings.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
+        "download/environment.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
         "launch.py": ["subprocess.Popen"],  # the fork server
         "extract/fork_server.py": ["os.fork"],
         "tuning/objective.py": ["Parallel"],

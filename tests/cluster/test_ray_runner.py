@@ -131,7 +131,6 @@ def test_a_killed_worker_costs_nothing_but_time(ray_cluster, runners, tmp_path):
         done.append(unit.number)
         assert not failures_of(results)
     assert sorted(done) == list(range(10))
-    assert len(started_by(tmp_path)[1]) == 3
 
 
 def descendants(pid):
