@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 
-__all__ = ["count", "escape", "printable"]
+__all__ = ["as_size", "count", "escape", "printable"]
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -54,3 +54,18 @@ def printable(text: str, *, keep: str = "") -> str:
 def escape(character: str) -> str:
     """Write a character as JSON does."""
     return json.dumps(character)[1:-1]
+
+
+def as_size(n_bytes: float) -> str:
+    """Say how large something is.
+
+    Examples
+    --------
+    >>> as_size(512), as_size(2_072_000_000)
+    ('512 bytes', '2.072 GB')
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.4g} GB"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embedx.cli.terminal import show
+from embedx.text import as_size
 
 if TYPE_CHECKING:
     from embedx.extract.planning import RecipePlan
@@ -103,7 +104,7 @@ def _costs(args: argparse.Namespace, manifest: Manifest, plan: RecipePlan | None
     elif audio.n_known:
         size = audio.n_windows * (_row_bytes(plan) + _BYTES_BESIDE)
         layers = f"{len(base.layers)} layers of {plan.info.dim}, {base.store_dtype}"
-        yield f"disk: about {_size(size)} for {audio.n_windows:,.0f} windows of {base.window_seconds:g} s ({layers})"
+        yield f"disk: about {as_size(size)} for {audio.n_windows:,.0f} windows of {base.window_seconds:g} s ({layers})"
     yield "time: not known before a run: it depends on the encoder and the device (the progress bar says it)"
 
 
@@ -178,11 +179,3 @@ def _done(args: argparse.Namespace, manifest: Manifest) -> Iterator[str]:
 def _time(seconds: float) -> str:
     hours, minutes = seconds / 3_600, seconds / 60
     return f"{hours:,.1f} hours" if hours >= 1 else f"{minutes:.1f} minutes" if minutes >= 1 else f"{seconds:.1f} s"
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if n_bytes < 1_000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1_000
-    return f"{n_bytes:,.1f} GB"

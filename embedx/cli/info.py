@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedx.cli.terminal import show
+from embedx.text import as_size
 
 if TYPE_CHECKING:
     from embedx.store.tools import StoreInfo
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(path: Path, info: StoreInfo) -> Iterator[str]:
     recipe = info.recipe
-    yield f"{path}: embedding store, schema {info.schema}, {_size(info.size_bytes)}"
+    yield f"{path}: embedding store, schema {info.schema}, {as_size(info.size_bytes)}"
     yield f"encoder   {recipe.encoder}, revision {recipe.revision}, weights {recipe.weights_sha256[:12]}"
     layers = ", ".join(map(str, recipe.layers))
     yield f"rows      {info.n_rows:,} x {len(recipe.layers)} layers ({layers}) x {info.dim}, {recipe.store_dtype}"
@@ -64,11 +65,3 @@ def _lines(path: Path, info: StoreInfo) -> Iterator[str]:
 def _recipe(fields: dict[str, object]) -> str:
     shown = ("encoder", "revision", "weights_sha256", "layers", "store_dtype")
     return ", ".join(f"{key}={value}" for key, value in fields.items() if key not in shown)
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.4g} GB"
