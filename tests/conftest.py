@@ -23,6 +23,8 @@ OF_OTHERS = ("resource_tracker", "exec(eval(sys.stdin.readline()))")
 SLOW = Path(__file__).resolve().parent / "slow.txt"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles torch anew
+sys.dont_write_bytecode = False
 runpy.run_path(str(GUARD / "sitecustomize.py"))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(GUARD), str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 os.environ["HF_HUB_OFFLINE"] = "1"
