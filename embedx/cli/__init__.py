@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from embedx.cli.outputs import require_output, require_outputs
+from embedx.cli.outputs import require_log, require_outputs
 from embedx.cli.parsing import asks_for_help, build_parser
 from embedx.cli.terminal import log, show, talk, talking
 from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, ParameterError, unknown_name
@@ -117,7 +117,7 @@ def _run(command: str, words: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     try:
         if args.log_file is not None:
-            require_output(args.log_file, "file", option="--log-file")
+            require_log(args.log_file)
         saying = talking(quiet=args.quiet, verbose=args.verbose, log_file=args.log_file)
         with saying, _debugging() if args.debug else contextlib.nullcontext():
             return _guarded(command, module, args, words)

@@ -110,7 +110,7 @@ def _predefined(dataset: Dataset) -> tuple[Dataset, Dataset | None]:
         return dataset if parts is None else dataset.take(parts.placed), None
     if not len(parts.train):
         raise DatasetError("the split names no clip 'train': there is nothing to learn from")
-    _warn_of_shared_groups(dataset, parts)
+    _warn_of_shared_groups(dataset, parts.train, parts.valid, parts.test)
     return dataset.take(parts.train), dataset.take(parts.valid) if len(parts.valid) else None
 
 
@@ -121,6 +121,7 @@ def _without_test_part(dataset: Dataset) -> Dataset:
     kept = sorted({*parts.placed.tolist()} - {*parts.test.tolist()})
     if not kept:
         raise DatasetError("the split names test clips only: there is nothing to learn from")
+    _warn_of_shared_groups(dataset, kept, parts.test)
     return dataset.take(kept)
 
 
@@ -137,10 +138,10 @@ def _announced(split: Any) -> Parts:
     return parts
 
 
-def _warn_of_shared_groups(dataset: Dataset, parts: Parts) -> None:
+def _warn_of_shared_groups(dataset: Dataset, train: Any, *others: Any) -> None:
     from embedx.evaluation.splits import Fold, describe_shared_groups
 
-    folds = [Fold("valid", parts.train, parts.valid), Fold("test", parts.train, parts.test)]
+    folds = [Fold("", train, other) for other in others]
     for told in describe_shared_groups(folds, dataset.groups):
         warnings.warn(told, EmbedxWarning, stacklevel=2)
 

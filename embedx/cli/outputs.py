@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 from embedx.errors import ParameterError
 from embedx.files import require_replaceable
 
-__all__ = ["require_output", "require_outputs"]
+__all__ = ["require_log", "require_output", "require_outputs"]
 
 _OUTPUTS = {
     "quickstart": ("output", "-o", "folder"),
@@ -29,6 +30,9 @@ _OUTPUTS = {
 
 _MARKS = {"inspect": b'"findings"', "tune": b'"head": '}
 """By what an older result of a command is known: a file of another kind is never replaced."""
+
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT")
+"""How every line of a log begins."""
 
 _ROOM = {"store": ".parts", "folder": ".checkpoints", "file": ""}
 """What is added to a name for what lies beside it."""
@@ -82,6 +86,25 @@ def require_output(place: str | os.PathLike[str], kind: str, *, option: str) -> 
     why = _why_not(Path(text), kind)
     if why:
         raise ParameterError(f"{option} {text} cannot be written: {why}. Give another {_word(kind)}")
+
+
+def require_log(place: str) -> None:
+    """Refuse a log file that cannot be written, or one that is no log: a list of clips or a store would be spoilt.
+
+    Raises
+    ------
+    ParameterError
+        What, where and why.
+    """
+    require_output(place, "file", option="--log-file")
+    if not os.path.isfile(place):
+        return
+    with open(place, "rb") as file:
+        head = file.read(11)
+    if head and not _STAMP.fullmatch(head):
+        raise ParameterError(
+            f"--log-file {place} is a file of another kind, and lines would be added to it: give another name"
+        )
 
 
 def _word(kind: str) -> str:

@@ -11,7 +11,10 @@ from embedx.manifest.paths import shorten
 
 __all__ = ["Layout", "find_layout", "is_part"]
 
-_PARTS = re.compile(r"train|training|test|testing|eval|evaluation|val|valid|validation|dev|development|(fold|split)\d+")
+_PARTS = re.compile(
+    r"train|training|test|testing|eval|evaluation|holdout|heldout|val|valid|validation|dev|devel|development|"
+    r"(fold|split)\d+"
+)
 _LIKE_PARTS = re.compile(r"(train|test|eval|val|valid|validation|dev)[\s_.-].*", re.IGNORECASE)
 _DEEPEST = 4
 

@@ -152,6 +152,15 @@ def test_a_log_file_that_cannot_be_opened_is_one_line(bad, tmp_path, capsys):
     assert "--log-file" in error
 
 
+@pytest.mark.parametrize("content", [b"path,label\na.wav,dog\n", b"RIFF\x00\x00", b"\x89HDF\r\n", b"2026\n"])
+def test_a_file_of_another_kind_is_never_a_log(content, tmp_path, capsys):
+    place = tmp_path / "clips.csv"
+    place.write_bytes(content)
+    assert main(["info", "none.h5", "--log-file", str(place)]) == 2
+    assert "is a file of another kind" in capsys.readouterr().err
+    assert place.read_bytes() == content
+
+
 def test_quiet_leaves_the_result_and_errors(tmp_path, capsys):
     place = tmp_path / "run.log"
     with talking(quiet=True, verbose=False, log_file=str(place)):

@@ -153,3 +153,17 @@ def test_names_and_folders_that_cannot_be_followed_are_counted(make, tmp_path_fa
     assert "not UTF-8: 1 file (dog/b\\xff.wav)" in texts
     assert "links or may not be read: the folders 'cat'" in texts
     assert manifest.n_bad_names == 1
+
+
+def test_what_folders_may_be_named_as_parts_a_split_reads():
+    from embedx.evaluation.split_names import _NAMES, read_split
+    from embedx.manifest.parts import is_part
+
+    words = {word for names in _NAMES.values() for word in names} - {"train"}
+    assert all(is_part(word) for word in words)
+    for word in words:
+        read = read_split(["train", word])
+        assert not read.folds
+        assert len(read.train) + len(read.valid) + len(read.test) == 2
+    assert set(read_split(["fold1", "fold2"]).folds) == {"fold1", "fold2"}
+    assert is_part("fold1")

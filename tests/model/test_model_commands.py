@@ -16,7 +16,14 @@ import sys
 import numpy as np
 import pytest
 
-from embedx.errors import EmbedxError, ManifestError, ModelFormatError, ParameterError, RecipeMismatchError
+from embedx.errors import (
+    EmbedxError,
+    EmbedxWarning,
+    ManifestError,
+    ModelFormatError,
+    ParameterError,
+    RecipeMismatchError,
+)
 from embedx.model import Model
 
 
@@ -46,6 +53,15 @@ def clips(tone_folder, tmp_path_factory):
         lines.append(f"{manifest.path_of(source)},{source.label},{['train', 'train', 'valid', 'test'][i % 4]}")
     (folder / "clips.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def test_a_group_in_the_test_part_and_in_what_is_learned_from_is_said(say, clips, tmp_path):
+    lines = (clips / "clips.csv").read_text().splitlines()
+    grouped = [f"{line},{'group' if i == 0 else f'speaker{i % 3}'}" for i, line in enumerate(lines)]
+    (tmp_path / "clips.csv").write_text("\n".join(grouped) + "\n")
+    words = [clips / "emb.h5", "--labels", tmp_path / "clips.csv", "--split-column", "part", "--head", "logreg"]
+    with pytest.warns(EmbedxWarning, match="3 groups are both learned from and tested on"):
+        say("fit", *words, "--valid-fraction", "0.3", "-o", tmp_path / "model")
 
 
 @pytest.fixture(scope="module")
