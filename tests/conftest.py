@@ -73,8 +73,8 @@ def pytest_runtest_setup(item):
 
 def pytest_configure(config):
     """Give the session a mark that its processes inherit and a folder for what they leave behind."""
-    if hasattr(config, "workerinput"):  # of pytest-xdist: the process that started it looks
-        return
+    if hasattr(config, "workerinput") or not config.option.numprocesses:
+        return  # the process that started pytest-xdist's workers looks when they are gone; with -n0 there is none
     os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.gettempdir()
     config.left_behind = Leftovers()
 
