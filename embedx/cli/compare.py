@@ -172,7 +172,7 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
     """
     from embedx.report.results import save_results
 
-    names = save_results(comparison, folder, dataset)
+    names = save_results(comparison, folder)  # first the numbers: what follows takes long and may end badly
     show(f"wrote {', '.join(names)} to {folder}")
     if dataset is not None:
         save_results(comparison, folder, dataset, findings=_look_at_the_data(dataset, folder), only=("report.html",))
@@ -185,7 +185,9 @@ def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     try:
         return list(inspect_data(dataset.labelled()).to_dict()["findings"])
     except KeyboardInterrupt as stop:
-        raise Interrupted(f"the results are in {folder}; only the look at the data is missing there") from stop
+        raise Interrupted(
+            f"the results are in {folder}; report.html is without the data, the map and the recordings"
+        ) from stop
     except MemoryError:
         warnings.warn(
             f"too little memory to look at the data: {folder}/report.html is without it", EmbedxWarning, stacklevel=2

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.optim.adamw import adamw
 
 from embedx.errors import ParameterError
 from embedx.heads.settings import MLPSettings
@@ -108,9 +110,7 @@ def _device(name: str) -> torch.device:
 
 
 def _run_epochs(settings, network, tensors, train, valid, max_epochs, on_epoch) -> Trained:  # type: ignore[no-untyped-def]
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
+    optimizer = _AdamW(network.parameters(), settings)
     indices = torch.as_tensor(train, device=tensors[0].device)
     held_out = [tensor[torch.as_tensor(valid, device=tensor.device)] for tensor in tensors]
     losses: list[float] = []
@@ -129,13 +129,42 @@ def _run_epochs(settings, network, tensors, train, valid, max_epochs, on_epoch) 
     return Trained(best, best_epoch, losses)
 
 
+class _AdamW:
+    """AdamW as a function over lists of tensors: torch's class, at its first use, imports torch's whole compiler."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], settings: MLPSettings) -> None:
+        self.parameters: list[torch.Tensor] = list(parameters)
+        self.means = [torch.zeros_like(p) for p in self.parameters]
+        self.squares = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in self.parameters]
+        self.update = partial(
+            adamw,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+            foreach=False,
+            fused=True,
+        )
+
+    def step(self) -> None:
+        """Move the parameters along their gradients, and forget these."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]  # all of them: none is left out of a step
+        with torch.no_grad():
+            self.update(self.parameters, gradients, self.means, self.squares, [], self.steps)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
 def _one_epoch(network, batches, optimizer) -> float:  # type: ignore[no-untyped-def]
     network.train()
     sums = []
     for x, y, weight in batches:
         own = weight.sum()
         total = (nn.functional.cross_entropy(network(x), y, reduction="none") * weight).sum()
-        optimizer.zero_grad(set_to_none=True)
         (total / own.clamp_min(1e-12)).backward()
         optimizer.step()
         sums.append(torch.stack([total.detach(), own]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -233,3 +235,12 @@ def test_trained_on_the_gpu():
     np.testing.assert_allclose(
         MLPClassifier(device="cuda").fit(X, y).predict_proba(X), head.predict_proba(X), atol=1e-5
     )
+
+
+def test_training_does_not_import_the_compiler_of_torch():
+    code = (
+        "import sys, numpy as np; from embedx.heads.mlp import MLPClassifier;"
+        "MLPClassifier(max_epochs=2).fit(np.eye(20, dtype='float32'), ['a', 'b'] * 10);"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
