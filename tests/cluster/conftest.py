@@ -24,6 +24,7 @@ def ray_home():
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else every cluster of a test builds an environment of its own
         "OMP_NUM_THREADS": "1",
     }
     for name, value in settings.items():
