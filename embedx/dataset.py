@@ -17,7 +17,7 @@ from embedx.checks import require_number, require_seed
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
 from embedx.manifest import Manifest, Source, read_manifest, shorten_pair, with_labels
-from embedx.pooling import pool_windows
+from embedx.pooling import StoredLayers, average_layers, pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
 
@@ -35,7 +35,7 @@ class Dataset:
 
     Parameters
     ----------
-    X : ndarray of shape (n, L * D)
+    X : ndarray or StoredLayers of shape (n, L * D)
         Layer after layer, in the dtype of the store (heads ask for float32 themselves).
     control : ndarray of shape (n, 128), float32
         Log-mel statistics.
@@ -53,7 +53,7 @@ class Dataset:
         What embedding each clip took, in seconds; NaN where it was not recorded.
     """
 
-    X: NDArray[Any]
+    X: NDArray[Any] | StoredLayers
     control: NDArray[np.float32]
     sources: tuple[Source, ...]
     recipe: Recipe
@@ -128,6 +128,10 @@ class Dataset:
     def _column(self, name: str) -> NDArray[np.str_] | None:
         values = [getattr(source, name) for source in self.sources]
         return None if not values or None in values else np.array(values)
+
+    def average_layers(self) -> NDArray[np.float32]:
+        """Return the mean of each clip's layers (n, D), float32."""
+        return average_layers(self.X, self.n_layers).astype(np.float32, copy=False)
 
     def take(self, indices: NDArray[np.intp] | Sequence[int]) -> Dataset:
         """Return some of the clips, in the given order."""
@@ -313,6 +317,7 @@ def load_embeddings(
     *,
     layers: Sequence[int] | None = None,
     labels: str | PathLike[str] | Manifest | None = None,
+    most_bytes: int | None = None,
 ) -> Dataset:
     """Load what can be learned from a store, one row a clip.
 
@@ -326,6 +331,9 @@ def load_embeddings(
         Layer numbers to read; all that the store holds by default. The others are not read from disk.
     labels : path-like or Manifest, optional
         Labels, groups and splits to use instead of those that the store saw.
+    most_bytes : int, optional
+        Embeddings that take more stay on disk, and ``X`` is `StoredLayers`: a head reads the layers that it learns
+        from. By default X is an array, whatever its size.
 
     Returns
     -------
@@ -341,18 +349,19 @@ def load_embeddings(
     """
     from embedx.store.store import read_store
 
-    table = read_store(path, layers=layers)
+    table = read_store(path, layers=layers, most_bytes=most_bytes)
     kept = np.flatnonzero((table.status == 0) & (table.n_rows > 0))
     _warn_left_out(len(table.sources) - len(kept), len(table.sources), str(path))
     if not len(kept):
         raise DatasetError(f"{path} holds no embedding: all {len(table.sources)} clips failed (embedx info --failures)")
     order = kept[np.argsort(table.row0[kept], kind="stable")]
     counts = table.n_rows[order]
+    rows = table.embeddings[:, :, :0] if table.left_on_disk else table.embeddings
     pooled = pool_windows(
-        table.embeddings, table.control, table.start_seconds, table.end_seconds, counts, pooling=table.recipe.pooling
+        rows, table.control, table.start_seconds, table.end_seconds, counts, pooling=table.recipe.pooling
     )
     dataset = Dataset(
-        X=pooled[0],
+        X=StoredLayers.of(table, path) if table.left_on_disk else pooled[0],
         control=pooled[1],
         sources=tuple(table.sources[i] for i in order),
         recipe=table.recipe,

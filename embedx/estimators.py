@@ -123,7 +123,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         dataset = self.embed(X)
         selector = LayerSelector(n_layers=dataset.n_layers, layer=self.layer)
-        embedded = selector.fit_transform(dataset.X.astype(np.float32))
+        embedded = selector.fit_transform(np.asarray(dataset.X, dtype=np.float32))
         self.n_features_out_ = embedded.shape[1]
         return embedded
 

@@ -10,7 +10,10 @@ from typing import Any
 
 from embedx.errors import ParameterError
 
-__all__ = ["SEED", "is_store", "number"]
+__all__ = ["MOST_BYTES", "SEED", "is_store", "number"]
+
+MOST_BYTES = 2**30
+"""Embeddings that take more are not held: heads read the layers that they learn from."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedx.cli.arguments import MOST_BYTES
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
@@ -119,7 +120,8 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     labels = read_labels(args, split_column=column)
     layers = _layers(args.layers)
     names = _names(args.stores)
-    stores = {name: load_embeddings(path, layers=layers, labels=labels) for name, path in names.items()}
+    given: dict[str, Any] = {"layers": layers, "labels": labels, "most_bytes": MOST_BYTES}
+    stores = {name: load_embeddings(path, **given) for name, path in names.items()}
     if args.root:
         stores = {name: one.located_at(args.root) for name, one in stores.items()}
     if args.per_class:

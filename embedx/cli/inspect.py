@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from embedx.cli.arguments import MOST_BYTES
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from embedx.inspection import inspect_data
 
     labels = read_labels(args)
-    dataset = load_embeddings(args.store, labels=labels)
+    dataset = load_embeddings(args.store, labels=labels, most_bytes=MOST_BYTES)
     with ProgressBar("listening", unit="clips") as progress:
         inspection = inspect_data(dataset, audio=not args.no_audio, seed=args.seed, progress=progress)
     marks = {"good": "ok ", "note": " . ", "bad": " ! "}

@@ -8,7 +8,7 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import SEED, number
+from embedx.cli.arguments import MOST_BYTES, SEED, number
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.parsing import add_renamed
 from embedx.cli.progress import ProgressBar
@@ -90,7 +90,10 @@ def _read_dataset(args: argparse.Namespace) -> Dataset:
         return read_audio(args)
     refuse_other_encoder(args)
     dataset = load_embeddings(
-        args.embeddings, layers=_layers(args.layers), labels=read_labels(args, split_column=args.split_column)
+        args.embeddings,
+        layers=_layers(args.layers),
+        labels=read_labels(args, split_column=args.split_column),
+        most_bytes=MOST_BYTES,
     )
     root = getattr(args, "root", None)
     return dataset if root is None else dataset.located_at(root)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from embedx.cli.arguments import is_store, number
+from embedx.cli.arguments import MOST_BYTES, is_store, number
 from embedx.cli.labels import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import encodable, show
@@ -146,7 +146,7 @@ def _read_store(place: str, model: Model) -> _Clips:
     layers = model.recipe.layers if set(model.recipe.layers) <= set(held) else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
-        dataset = load_embeddings(place, layers=layers)
+        dataset = load_embeddings(place, layers=layers, most_bytes=MOST_BYTES)
     root = Path(dataset.root)
     return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from embedx.errors import ParameterError
 from embedx.heads.space import Choice
+from embedx.pooling import StoredLayers, average_layers
 
 __all__ = ["LayerSelector", "layer_choices"]
 
@@ -73,15 +74,17 @@ class LayerSelector(TransformerMixin, BaseEstimator):
 
     def _chosen(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
         """Cut the layers out before anything is cast or looked at; the others are not touched."""
-        plain = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f" and len(X) > 0
+        array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f"
+        plain = (len(X) > 0 and array) or isinstance(X, StoredLayers)
         X = validate_data(self, X, reset=reset, skip_check_array=True) if plain else self._validated(X, reset=reset)
         first, last = self.span()
         if reset:
             self.dim_ = self._width_of(X)
         if self.layer == "all" or self.n_layers == 1:
             return self._checked(X)
-        chosen = X[:, first * self.dim_ : (last + 1) * self.dim_]
-        return self._checked(chosen) if first == last else self._checked(self._mean(chosen, last - first + 1))
+        if first == last and isinstance(X, np.ndarray):
+            return self._checked(X[:, first * self.dim_ : (last + 1) * self.dim_])
+        return self._checked(average_layers(X, self.n_layers, first, last))
 
     def _width_of(self, X: NDArray[Any]) -> int:
         if X.shape[1] % self.n_layers:
@@ -89,15 +92,6 @@ class LayerSelector(TransformerMixin, BaseEstimator):
                 f"{X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers of one width"
             )
         return int(X.shape[1] // self.n_layers)
-
-    def _mean(self, chosen: NDArray[Any], n_chosen: int) -> NDArray[np.floating]:
-        """Add up layer by layer in float32, so that a cast copy of all of them never exists."""
-        layers = [chosen[:, i * self.dim_ : (i + 1) * self.dim_] for i in range(n_chosen)]
-        total: NDArray[np.floating] = layers[0].astype(np.float64 if chosen.dtype == np.float64 else np.float32)
-        for layer in layers[1:]:
-            total += layer
-        total /= n_chosen
-        return total
 
     def _checked(self, values: NDArray[Any]) -> NDArray[np.floating]:
         return check_array(values, dtype=(np.float32, np.float64), estimator=self, input_name="X")

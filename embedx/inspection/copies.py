@@ -11,7 +11,7 @@ from embedx.dataset import Dataset
 from embedx.inspection.finding import Finding
 from embedx.text import count
 
-__all__ = ["NEAR", "SURE", "find_copies", "find_near_copies", "layer_means", "standard", "views"]
+__all__ = ["NEAR", "SURE", "find_copies", "find_near_copies", "standard", "views"]
 
 NEAR, SURE = 0.3, 0.15
 """Two clips are nearly the same when their distance is below a share of the usual distance to the third neighbour.
@@ -24,7 +24,6 @@ lost much of their beginning are missed rather than that other recordings are bl
 """
 
 _MOST_CLIPS = 20_000
-_BLOCK_CLIPS = 4096
 
 
 def find_copies(dataset: Dataset) -> Finding:
@@ -55,16 +54,7 @@ def views(dataset: Dataset) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     n_bands = dataset.control.shape[1] // 2
     mel = dataset.control.astype(np.float32)  # a copy
     mel[:, :n_bands] -= mel[:, :n_bands].mean(1, keepdims=True)
-    return standard(layer_means(dataset)), standard(mel)
-
-
-def layer_means(dataset: Dataset) -> NDArray[np.float32]:
-    """Return the mean of each clip's layers (n, D), computed in blocks of clips."""
-    means = np.empty((len(dataset), dataset.dim), dtype=np.float32)
-    for start in range(0, len(dataset), _BLOCK_CLIPS):
-        block = dataset.X[start : start + _BLOCK_CLIPS]
-        means[start : start + len(block)] = block.reshape(len(block), dataset.n_layers, -1).astype(np.float32).mean(1)
-    return means
+    return standard(dataset.average_layers()), standard(mel)
 
 
 def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:

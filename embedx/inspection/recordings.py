@@ -88,13 +88,13 @@ def find_outliers(dataset: Dataset) -> Finding:
     from sklearn.decomposition import PCA
     from sklearn.neighbors import NearestNeighbors
 
-    from embedx.inspection.copies import layer_means, standard
+    from embedx.inspection.copies import standard
 
     n = len(dataset)
     if n < 20:
         text = f"Not looked for among {n} clips (20 or more are needed)."
         return Finding(check="outliers", title="Outliers", level="note", text=text)
-    values = standard(layer_means(dataset))
+    values = standard(dataset.average_layers())
     reduced = PCA(min(50, n - 1, values.shape[1]), random_state=0).fit_transform(values)
     far = np.log(NearestNeighbors(n_neighbors=6).fit(reduced).kneighbors(reduced)[0][:, 5] + 1e-9)
     middle = np.median(far)

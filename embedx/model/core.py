@@ -220,8 +220,8 @@ class Model:
             advice="Extract these clips again with the model's recipe, or predict from the audio files",
         )
         X = dataset.inputs_for(self)
-        if self.input_kind == "embeddings":  # round as the store does: one answer whichever way a clip comes
-            X = X.astype(self.recipe.store_dtype, copy=False)
+        if self.input_kind == "embeddings" and X.dtype != self.recipe.store_dtype:
+            X = X.astype(self.recipe.store_dtype)  # round as the store does: one answer whichever way a clip comes
         return self.probabilities(X)
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:

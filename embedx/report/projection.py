@@ -35,7 +35,7 @@ def project(dataset: Dataset, *, seed: int = 0) -> dict[str, NDArray[np.float64]
     """
     from sklearn.decomposition import PCA
 
-    layers = dataset.X.reshape(len(dataset), dataset.n_layers, -1).astype(np.float32).mean(1)
+    layers = dataset.average_layers()
     spread = layers.std(0)
     clean = ((layers - layers.mean(0)) / np.where(spread > 1e-9, spread, 1.0)).astype(np.float64)
     parts = min(50, len(clean), clean.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ class StoreTable:
     embedding_seconds : ndarray of shape (N,), float64
         What embedding each clip took, in seconds, as the mean of all clips that were computed alike; NaN where it
         was not recorded, 0 without rows.
+    left_on_disk : bool
+        The embeddings were too large to be read: ``embeddings`` has their shape and dtype, and holds nothing.
     """
 
     recipe: Recipe
@@ -74,9 +77,12 @@ class StoreTable:
     end_seconds: NDArray[np.float64]
     environments: tuple[dict[str, str], ...]
     embedding_seconds: NDArray[np.float64]
+    left_on_disk: bool = False
 
 
-def read_store(path: str | os.PathLike[str], *, layers: Sequence[int] | None = None) -> StoreTable:
+def read_store(
+    path: str | os.PathLike[str], *, layers: Sequence[int] | None = None, most_bytes: int | None = None
+) -> StoreTable:
     """Read a published store, every row checked against its CRC.
 
     Parameters
@@ -85,6 +91,8 @@ def read_store(path: str | os.PathLike[str], *, layers: Sequence[int] | None = N
         What ``embedx extract`` wrote.
     layers : sequence of int, optional
         Layer numbers, as in the recipe; the others are not read from disk. All by default.
+    most_bytes : int, optional
+        Embeddings that take more are left on disk. No limit by default.
 
     Raises
     ------
@@ -99,13 +107,16 @@ def read_store(path: str | os.PathLike[str], *, layers: Sequence[int] | None = N
         clips = file.clips()
         control, start, end = file.column("control"), file.column("start"), file.column("end")
         file.require_whole(side_crcs(control, start, end) == file.column("crc32")[:, 0])
-        embeddings = np.empty((file.n_rows, len(chosen), file.dim), recipe.store_dtype)
-        for j, layer in enumerate(chosen):
+        shape, dtype = (file.n_rows, len(chosen), file.dim), np.dtype(recipe.store_dtype)
+        too_large = most_bytes is not None and math.prod(shape) * dtype.itemsize > most_bytes
+        embeddings = np.broadcast_to(np.zeros((), dtype), shape) if too_large else np.empty(shape, dtype)
+        for j, layer in enumerate(() if too_large else chosen):
             embeddings[:, j] = file.layer(recipe.layers.index(layer))
         return StoreTable(
             recipe=recipe.replace(layers=chosen),
             root=recorded_root(file.path, file.root),
             embeddings=embeddings,
+            left_on_disk=too_large,
             control=control,
             clip=file.column("clip"),
             start_seconds=start,
