@@ -22,8 +22,8 @@ N_INNER = 3
 def learn_auto(part: Dataset, seed: int, *, heads: Sequence[Any]) -> Learned:
     """Choose the layer, then the head, by folds inside ``part``, and fit the choice on all of it.
 
-    The layer is chosen with the first head that has layers (each layer and the mean of all are tried),
-    then every head is tried with that layer and with its own default.
+    The layer is chosen with the first head that has layers (its default, the mean of all, and each layer are tried);
+    then every other head is tried once, with what was chosen.
 
     Parameters
     ----------
@@ -36,21 +36,25 @@ def learn_auto(part: Dataset, seed: int, *, heads: Sequence[Any]) -> Learned:
     """
     folds = _inner_folds(part, seed)
     tried: dict[tuple[int, Any], tuple[float, float]] = {}
-    layered = [i for i, head in enumerate(heads) if as_spec(head).layered]
-    if layered and part.n_layers > 1:
-        for layer in range(part.n_layers):
-            tried[layered[0], layer] = _inner_score(part, heads[layered[0]], {"layer": layer}, folds, seed)
+    layered = [i for i, head in enumerate(heads) if as_spec(head).layered and part.n_layers > 1]
+    best_layer = None
+    if layered:
+        for layer in (None, *range(part.n_layers)):
+            tried[layered[0], layer] = _inner_score(part, heads[layered[0]], _at(layer), folds, seed)
         best_layer = max(tried, key=tried.__getitem__)[1]
-        for i in layered[1:]:
-            tried[i, best_layer] = _inner_score(part, heads[i], {"layer": best_layer}, folds, seed)
-    for i, head in enumerate(heads):
-        tried[i, None] = _inner_score(part, head, {}, folds, seed)
+    for i in range(len(heads)):
+        layer = best_layer if i in layered else None
+        if (i, layer) not in tried:
+            tried[i, layer] = _inner_score(part, heads[i], _at(layer), folds, seed)
     chosen, layer = max(tried, key=tried.__getitem__)
-    params: Mapping[str, Any] = {} if layer is None else {"layer": layer}
-    learned = fit_part(part, heads[chosen], seed=seed, params=params)
+    learned = fit_part(part, heads[chosen], seed=seed, params=_at(layer))
     name = "default" if layer is None else part.layers[layer]
     facts = {"head": as_spec(heads[chosen]).name, "layer": name, "inner_accuracy": tried[chosen, layer][0]}
     return Learned(estimator=learned.estimator, input_kind=learned.input_kind, chosen=facts)
+
+
+def _at(layer: int | None) -> dict[str, int]:
+    return {} if layer is None else {"layer": layer}
 
 
 def _inner_folds(part: Dataset, seed: int) -> tuple[Fold, ...]:
