@@ -20,6 +20,7 @@ from embedx.manifest import Manifest, Source, read_manifest, shorten_pair, with_
 from embedx.pooling import StoredLayers, average_layers, pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
+from embedx.text import as_html
 
 __all__ = ["Dataset", "build_dataset", "list_audio", "load_embeddings"]
 
@@ -69,6 +70,17 @@ class Dataset:
         labels = "no labels" if self.y is None else f"{len(np.unique(self.y))} classes"
         shape = f"{len(self)} clips, {self.n_layers} layers x {self.dim}"
         return f"Dataset({shape}, {labels}, encoder={self.recipe.encoder!r})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the clips, seconds and groups of every class."""
+        labels = [source.label for source in self.sources]
+        groups = [None] * len(self) if self.groups is None else self.groups.tolist()
+        rows = []
+        for label in sorted(set(labels), key=str):
+            members = [i for i, one in enumerate(labels) if one == label]
+            n_groups = len({groups[i] for i in members} - {None})
+            rows.append((label, len(members), f"{self.seconds[members].sum():,.0f}", n_groups or "unknown"))
+        return as_html(repr(self), rows, header=("label", "clips", "seconds", "groups"))
 
     @property
     def layers(self) -> tuple[int, ...]:

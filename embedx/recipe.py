@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from embedx.errors import ParameterError, RecipeMismatchError
+from embedx.text import as_html
 
 __all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources", "pinned_revision"]
 
@@ -100,6 +101,10 @@ class Recipe:
     compute_dtype: str = "float32"
     store_dtype: str = "float16"
     preprocessing_version: int = PREPROCESSING_VERSION
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return as_html(f"Recipe {self.fingerprint()[:12]}", asdict(self).items())
 
     def fingerprint(self) -> str:
         """Return 64 hexadecimal digits that are equal exactly for recipes that give the same numbers."""

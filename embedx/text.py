@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import unicodedata
+from collections.abc import Iterable
 
-__all__ = ["as_size", "count", "escape", "printable"]
+__all__ = ["as_html", "as_size", "count", "escape", "printable"]
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -69,3 +71,20 @@ def as_size(n_bytes: float) -> str:
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.4g} GB"
+
+
+def as_html(caption: str, rows: Iterable[Iterable[object]], *, header: Iterable[str] = ()) -> str:
+    """Return a table for a notebook, everything in it escaped.
+
+    Examples
+    --------
+    >>> as_html("Recipe", [("encoder", "<tiny>")])
+    '<table><caption>Recipe</caption><tr><td>encoder</td><td>&lt;tiny&gt;</td></tr></table>'
+    """
+
+    def row(cells: Iterable[object], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(printable(str(cell)))}</{tag}>' for cell in cells)}</tr>"
+
+    names = [*header]
+    lines = [row(names, "th")] * bool(names) + [row(cells, "td") for cells in rows]
+    return f"<table><caption>{html.escape(printable(caption))}</caption>{''.join(lines)}</table>"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedx.evaluation.statistics import Interval
 from embedx.manifest import Source
+from embedx.text import as_html
 
 __all__ = ["ALPHA", "SCHEMA_VERSION", "Comparison", "FoldScore", "Kind", "Row", "Test", "best_row"]
 
@@ -223,6 +224,25 @@ class Comparison:
     def __repr__(self) -> str:
         scores = ", ".join(f"{row.name} {row.scores['accuracy']:.3f}" for row in self.rows)
         return f"Comparison({len(self.sources)} clips, {len(self.classes)} classes; {scores})"
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+
+        def bounds(row: Row) -> str:
+            low, high = row.intervals.get("accuracy") or (None, None)
+            return "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
+
+        rows = [
+            (
+                r.title,
+                f"{r.scores['accuracy']:.1%}",
+                bounds(r),
+                f"{r.scores['macro_f1']:.3f}",
+                f"{r.scores['log_loss']:.3f}",
+            )
+            for r in self.rows
+        ]
+        return as_html(self.headline, rows, header=("head", "accuracy", "95 % interval", "macro F1", "log-loss"))
 
     def __getitem__(self, name: str) -> Row:
         """Return a row by its name."""

@@ -19,6 +19,7 @@ from embedx.manifest import Manifest, Source
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Embedded, Failure
+from embedx.text import as_html
 
 __all__ = ["Clips", "Model"]
 
@@ -75,6 +76,12 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.head!r}, {len(self.classes)} classes, encoder={self.recipe.encoder!r})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        scores = {f"{part} accuracy": f"{of['accuracy']:.1%}" for part, of in self.scores.items() if "accuracy" in of}
+        facts = {"classes": ", ".join(self.classes), "encoder": self.recipe.encoder, "clips": self.training["n_clips"]}
+        return as_html(f"Model: {self.head}", [*{**facts, **self.parameters, "seed": self.seed, **scores}.items()])
 
     def with_scores(self, scores: Mapping[str, Any]) -> Model:
         """Return the model with what was measured on it."""
