@@ -220,15 +220,16 @@ class StoredLayers:
         return replace(self, clips=clips[index])
 
     def average(self, first: int, stop: int) -> NDArray[np.floating]:
-        """Return the mean of some layers (n, D), float32; the last two that were read for all clips are kept."""
+        """Return the mean of some layers (n, D), float32; what was read last for all clips is kept, up to 1 GB."""
         name = (self.path, self.stamp, self.layers, first, stop)
-        if name not in _KEPT:
+        whole = _KEPT.get(name)
+        if whole is None:
             whole = _average((self._layer(i) for i in range(first, stop)), stop - first)
-            whole.flags.writeable = False
+            whole.flags.writeable = False  # whoever scales it in place would change what others get
             _KEPT[name] = whole
-            while len(_KEPT) > 2:
+            while _KEPT and sum(kept.nbytes for kept in _KEPT.values()) > _MOST_KEPT_BYTES:
                 _KEPT.popitem(last=False)
-        return _KEPT[name] if self.clips is None else _KEPT[name][self.clips]
+        return whole if self.clips is None else whole[self.clips]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         values = np.empty((len(self), len(self.layers), self.dim), dtype or self.dtype)
@@ -250,6 +251,7 @@ class StoredLayers:
         return _pool(rows, self.weights, self.bounds, self.pooling).astype(self.dtype)
 
 
+_MOST_KEPT_BYTES = 2**30
 _KEPT: OrderedDict[tuple[Any, ...], NDArray[np.floating]] = OrderedDict()
 
 
