@@ -51,7 +51,7 @@ def test_the_plan_fits_a_call_of_ten_minutes(tmp_path):
     assert sum(step.least_seconds for step in steps) < 570
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_step_starts_on_a_cpu(tmp_path, capsys):
     assert main(["--out", str(tmp_path), "--device", "cpu", "--small", "--seconds", "2400"]) == 0, [
         path.read_text()[-2_000:] for path in tmp_path.glob("*.log")
