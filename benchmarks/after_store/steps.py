@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=13)
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--steps", nargs="+", help="only steps that begin so")
+    parser.add_argument("--compare-clips", type=int, default=1_000, help="larger stores are not compared on")
     parser.add_argument("--seconds", type=float, default=1800, help="for one step at most")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -109,9 +110,14 @@ def main() -> None:
         for name, words in steps_of(store, args.folder).items():
             if args.steps and not name.startswith(tuple(args.steps)):
                 continue
+            if name == "compare" and n > args.compare_clips:
+                continue
             found[n][name] = run(words, args.folder, args.seconds)
             print(n, name, found[n][name], flush=True)
-        rows = [[name, *(_cell(found[n].get(name)) for n in found), _growth(found, name)] for name in found[n]]
+        rows = [
+            [name, *(_cell(of.get(name)) for of in found.values()), _growth(found, name)]
+            for name in found[args.clips[0]]
+        ]
         header = ["step", *(f"{n:,} clips" for n in found), "growth"]
         write_result(
             "after_store",

@@ -106,7 +106,7 @@ def extract_embeddings(
         ``(i, n)`` computes units i, i + n, ... of the manifest only (i from 0), for job arrays. Rows are committed
         beside the store, which other shards may be writing too; a run without ``shard``, or `merge_stores`, publishes.
     progress : callable, optional
-        Called as ``progress(done, total, **facts)``.
+        Called as ``progress(done, total, **facts)``; ``done`` begins with what an earlier run did.
     **options
         Recipe fields by name (``layers``, ``pooling``, ``window_seconds``, ...); None stands for "not given".
 
@@ -136,8 +136,10 @@ def extract_embeddings(
     )
     with EmbeddingStore(output, recipe, root=manifest.root, overwrite=overwrite) as store:
         state = store.plan(manifest, retry_failed=retry_failed)
-        units = _subtract(_shard(plan_units(manifest), shard), state.todo)
-        tally = _Tally(sum(len(unit.sources) for unit in units), progress)
+        whole = _shard(plan_units(manifest), shard)
+        units = _subtract(whole, state.todo)
+        n_whole, n_todo = (sum(len(unit.sources) for unit in some) for some in (whole, units))
+        tally = _Tally(n_whole, progress, n_before=n_whole - n_todo)
         if units:
             runner = UnitRunner(recipe, plan.info, resources, manifest.root)
             shared = store.path if cluster.parts == "worker" else None
@@ -281,8 +283,8 @@ def _run_on_cluster(
 class _Tally:
     """Counts clips, failures and seconds, and tells the progress bar."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self.total, self.progress = total, progress
+    def __init__(self, total: int, progress: Progress | None, *, n_before: int = 0) -> None:
+        self.total, self.progress, self.n_before = total, progress, n_before
         self.failures: list[Failure] = []
         self.n_computed = 0
         self.audio_seconds = 0.0
@@ -310,4 +312,4 @@ class _Tally:
             seconds = self.audio_seconds + self._under_way_seconds
             speed = seconds / max(time.monotonic() - self._started, 1e-9)
             facts = {"speed": f"{speed:.1f}x real time", "failed": len(self.failures)}
-            self.progress(self.n_computed + len(self.failures), self.total, **facts)
+            self.progress(self.n_before + self.n_computed + len(self.failures), self.total, **facts)

@@ -27,7 +27,8 @@ def test_compare_writes_five_files_and_prints_the_verdict(store, tmp_path, run_e
     assert [row["name"] for row in plain["rows"]] == ["majority", "logmel", "logreg", "knn", "auto"]
     assert plain["facts"]["embedding_seconds"][""] > 0
     assert "of audio took" in done.stdout
-    rows = list(csv.DictReader((tmp_path / "results" / "predictions.csv").open(newline="")))
+    with (tmp_path / "results" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == 24 * 5
     assert all(abs(sum(float(v) for k, v in row.items() if k.startswith("p_")) - 1) < 1e-3 for row in rows)
     again = run_embedx("compare", store, "--heads", "knn", "--folds", 4, "-o", tmp_path / "results")

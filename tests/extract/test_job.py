@@ -81,6 +81,14 @@ def test_a_store_holds_the_rows_and_a_second_run_computes_nothing(mixed_folder, 
     assert again.recipe.encoder == "tiny"  # adopted from the store
 
 
+def test_a_resumed_run_counts_from_what_is_done(mixed_folder, tmp_path):
+    manifest, output, told = read_manifest(mixed_folder), tmp_path / "emb.h5", []
+    extract_embeddings(Manifest(manifest.sources[:10], manifest.root), output, **FAST)
+    extract_embeddings(manifest, output, progress=lambda done, total, **_: told.append((done, total)), **FAST)
+    assert min(told)[0] >= 10
+    assert max(told) == (16, 16)
+
+
 def test_shards_make_one_store(mixed_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("embedx.extract.job.plan_units", lambda m: plan_units(m, n_sources=5))
     manifest, output = read_manifest(mixed_folder), tmp_path / "emb.h5"
