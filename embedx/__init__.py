@@ -30,6 +30,7 @@ _HOME = {
     "Recipe": "embedx.recipe",
     "Resources": "embedx.recipe",
     "Source": "embedx.manifest",
+    "StoredLayers": "embedx.pooling",
     "compare": "embedx.comparison",
     "download_clips": "embedx.download.clips",
     "export_onnx": "embedx.model.export",

@@ -24,6 +24,7 @@ FACE = [
     "Recipe",
     "Resources",
     "Source",
+    "StoredLayers",
     "__version__",
     "compare",
     "download_clips",
