@@ -176,8 +176,15 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
 
     names = save_results(comparison, folder)  # first the numbers: what follows takes long and may end badly
     show(f"wrote {', '.join(names)} to {folder}")
-    if dataset is not None:
-        save_results(comparison, folder, dataset, findings=_look_at_the_data(dataset, folder), only=("report.html",))
+    if dataset is None:
+        return
+    findings = _look_at_the_data(dataset, folder)
+    try:
+        save_results(comparison, folder, dataset, findings=findings, only=("report.html",))
+    except ParameterError as error:  # a full disk, say
+        raise ParameterError(
+            f"the results are in {folder}; report.html is without the data, the map and the recordings, since {error}"
+        ) from error
 
 
 def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ __all__ = [
     "describe_shared_groups",
     "holdout",
     "lone_classes",
+    "most_folds",
     "plan_folds",
     "read_split",
     "stratified_holdout",
@@ -112,6 +113,22 @@ def plan_folds(
         cuts = _cut(labels, groups, n_folds, (seed + repeat) % 2**32)
         folds += [Fold(f"{prefix}{i}", *cut, repeat) for i, cut in enumerate(cuts, start=1)]
     return tuple(folds)
+
+
+def most_folds(y: ArrayLike, groups: ArrayLike | None = None) -> int:
+    """Return into how many folds `plan_folds` can cut clips; 1 when they cannot be cut.
+
+    Without groups every class of two clips or more has a clip in each of the folds.
+
+    Examples
+    --------
+    >>> most_folds(["a", "a", "a", "b", "b"]), most_folds(["a", "a", "b", "b"], groups=[0, 1, 2, 3])
+    (2, 2)
+    """
+    counts = np.unique(np.asarray(y), return_counts=True)[1]
+    if groups is not None:
+        return min(len(np.unique(np.asarray(groups))), int(counts.max()))
+    return int(counts[counts > 1].min()) if counts.max() > 1 else 1
 
 
 def _require_folds(labels: NDArray[Any], groups: ArrayLike | None, n_folds: int, n_repeats: int) -> None:

@@ -14,7 +14,7 @@ from embedx.checks import require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, EmbedxWarning, ParameterError
 from embedx.evaluation.metrics import align_proba, score
-from embedx.evaluation.splits import Fold, plan_folds
+from embedx.evaluation.splits import Fold, most_folds, plan_folds
 from embedx.heads.calibration import Calibration, as_distribution, fit_calibration
 from embedx.heads.catalog import HeadSpec, as_spec, check_parameters, fit_head, make_head, with_recipe
 from embedx.heads.space import as_plain
@@ -203,13 +203,12 @@ def _calibrated(
 def _calibration_folds(dataset: Dataset, seed: int) -> tuple[Fold, ...]:
     """Return folds of two classes or more in training, with clips of learned classes to predict."""
     labels = np.asarray(dataset.y)
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
-    n_units = smallest if dataset.groups is None else len(np.unique(dataset.groups))
-    if n_units < 2:
+    most = most_folds(labels, dataset.groups)
+    if most < 2:
         raise DatasetError("calibration needs clips of two groups or more, to predict on held-out ones")
     folds = tuple(
         fold
-        for fold in plan_folds(labels, groups=dataset.groups, n_folds=min(5, n_units), seed=seed)
+        for fold in plan_folds(labels, groups=dataset.groups, n_folds=min(5, most), seed=seed)
         if len(np.unique(labels[fold.train])) > 1 and np.isin(labels[fold.test], labels[fold.train]).any()
     )
     if len(folds) < 2:

@@ -77,12 +77,16 @@ def save_results(
     }
     require_results_folder(folder)
     try:
+        place = folder
         folder.mkdir(parents=True, exist_ok=True)
         for name in only:
-            with replace_file(folder / name, newline="", errors="backslashreplace") as file:
+            place = folder / name
+            with replace_file(place, newline="", errors="backslashreplace") as file:
                 writers[name](file)
     except OSError as error:
-        raise ParameterError(f"{folder}: cannot be written ({error.strerror}). Give another folder with -o") from error
+        raise ParameterError(
+            f"{place} cannot be written ({error.strerror or error}): make room, or give another folder with -o"
+        ) from error
     return tuple(only)
 
 

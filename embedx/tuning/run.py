@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedx.checks import require_choice, require_number, require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, EmbedxWarning
-from embedx.evaluation.splits import plan_folds
+from embedx.evaluation.splits import most_folds, plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
 from embedx.heads.space import Dimension, holds
 from embedx.tuning.objective import HeadError, HeadRefusal, Objective, Task
@@ -176,15 +176,12 @@ def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: 
 
 def _most_folds(y: NDArray[Any], groups: NDArray[Any] | None) -> int:
     """Return how many inner folds there can be; a class of a single clip is learned or left out, never scored."""
-    if groups is not None:
-        most = len(np.unique(groups))
-        if most < 2:
-            raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
+    most = most_folds(y, groups)
+    if most > 1:
         return most
-    counts = np.unique(y, return_counts=True)[1]
-    if counts.max() < 2:
-        raise DatasetError("every class has a single clip: tuning needs classes of two or more for its inner folds")
-    return int(counts[counts > 1].min())
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
+    raise DatasetError("every class has a single clip: tuning needs classes of two or more for its inner folds")
 
 
 def _open(place: str | None, objective: Objective, dataset: Dataset, pruner: str) -> Any:

@@ -1,7 +1,9 @@
 """``embedx compare`` and ``embedx inspect`` on a real store, as a user runs them."""
 
 import csv
+import errno
 import json
+import os
 
 import pytest
 
@@ -132,3 +134,20 @@ def test_results_are_written_before_the_data_are_looked_at(store, tmp_path, monk
     assert {path.name for path in (tmp_path / "r").iterdir()} == FILES
     assert "too little memory to look at the data" in capsys.readouterr().err
     assert not (tmp_path / "r.fits").exists()
+
+
+def test_no_room_for_the_recordings_costs_them_alone(store, tmp_path, monkeypatch, capsys):
+    from embedx.report import results
+
+    def write_html(comparison, dataset, file, **_):
+        if dataset is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.write("<!doctype html>")
+
+    monkeypatch.setattr(results, "write_html", write_html)
+    words = ["compare", str(store), "--heads", "knn", "--no-auto", "--no-curves", "-o", str(tmp_path / "r")]
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"the results are in {tmp_path / 'r'}; report.html is without the data" in said
+    assert "report.html cannot be written (No space left on device): make room" in said
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES

@@ -140,3 +140,11 @@ def test_what_cannot_be_calibrated_is_refused_before_training(make_dataset):
     a_group_a_class = replace(dataset, sources=tuple(replace(s, group=s.label) for s in dataset.sources))
     with pytest.raises(DatasetError, match="calibration needs classes in several groups"):
         fit_model(a_group_a_class, "logreg", calibrate=True)
+
+
+def test_more_groups_than_clips_of_a_class_are_fewer_folds(make_dataset):
+    from embedx.model import fit_model
+
+    dataset = make_dataset(n=6)
+    alone = dataset.relabel(list(dataset.y), groups=[f"speaker {i}" for i in range(6)])
+    assert fit_model(alone, "knn", calibrate=True).scores["calibration"]["n_clips"] == 6

@@ -94,6 +94,12 @@ def test_groups_stay_whole_in_the_inner_folds(make_dataset, monkeypatch):
     assert not any(train & test for train, test in seen)
 
 
+def test_more_groups_than_clips_of_a_class_are_fewer_folds(make_dataset):
+    dataset = make_dataset(n=6)
+    alone = dataset.relabel(list(dataset.y), groups=[f"speaker {i}" for i in range(6)])
+    assert len(tune(alone, "logreg", n_trials=1).history) == 1
+
+
 def test_balanced_accuracy_goes_up(make_dataset):
     tuned = tune(make_dataset(gap=0.5), "logreg", n_trials=10, metric="balanced_accuracy")
     assert tuned.value == max(t["value"] for t in tuned.history if t["state"] == "complete")
