@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES
+from embedx.cli.arguments import MOST_BYTES, SEED, number
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
@@ -28,20 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stores", nargs="+", metavar="EMB.h5", help="store(s) that `embedx extract` wrote")
     parser.add_argument("--heads", default="logreg,lgbm,mlp", help="names with commas (default: %(default)s)")
     parser.add_argument("--folds", default="5", help="number of folds, or a column of --labels (default: 5)")
-    parser.add_argument("--repeats", type=int, default=1, help="cut the folds anew so many times (default: 1)")
+    parser.add_argument(
+        "--repeats", type=number(1, whole=True), default=1, help="cut the folds anew so many times (default: 1)"
+    )
     parser.add_argument("--labels", metavar="CSV", help="labels, groups and folds from this CSV, not from the store")
     parser.add_argument("--label-column", help="column of --labels with the class")
     parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
     parser.add_argument("--split-column", help="column of --labels with predefined parts or folds")
     add_segment_arguments(parser, of="--labels")
-    parser.add_argument("--per-class", type=int, metavar="N", help="draw N clips of every class first")
-    parser.add_argument("--valid-fraction", type=float, help="judge on one held-out part of this size, not on folds")
+    parser.add_argument(
+        "--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first"
+    )
+    parser.add_argument(
+        "--valid-fraction",
+        type=number(0, 1, open_low=True, open_high=True),
+        metavar="SHARE",
+        help="judge on one held-out part of this size, not on folds",
+    )
     parser.add_argument("--layers", help="only these layers of the store, such as 0,4,8")
-    parser.add_argument("--trials", type=int, default=0, help="tune inside every training part with so many trials")
+    parser.add_argument(
+        "--trials", type=number(0, whole=True), default=0, help="tune inside every training part with so many trials"
+    )
     parser.add_argument("--no-auto", action="store_true", help="leave out the row that chooses head and layer inside")
     parser.add_argument("--no-curves", action="store_true", help="leave out the learning curve and the layer curve")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of everything (default: 0)")
+    parser.add_argument(
+        "--jobs", type=number(-1, whole=True), default=1, help="processes, -1 for all cores (default: 1)"
+    )
     parser.add_argument("--root", metavar="FOLDER", help="where the stores' audio lies now (for the head finetune)")
     parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
 
@@ -53,15 +66,17 @@ def run(args: argparse.Namespace) -> int:
     from embedx.report.tables import render_text
 
     _require_folds(args)
+    heads = [name.strip() for name in args.heads.split(",") if name.strip()]
+    if not heads:
+        raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
     require_folder(Path(args.output))
     stores = _read(args)
-    heads = [name.strip() for name in args.heads.split(",") if name.strip()]
     fits = Path(f"{Path(args.output)}.fits")
     with _telling_what_is_kept(fits), ProgressBar("compare", unit="fits") as progress:
         comparison = compare(
             stores if len(stores) > 1 else next(iter(stores.values())),
             heads,
-            folds=int(args.folds) if args.folds.isdigit() else "split",
+            folds=int(args.folds) if _is_number(args.folds) else "split",
             repeats=args.repeats,
             valid_fraction=args.valid_fraction,
             n_trials=args.trials,
@@ -102,7 +117,7 @@ def _forget(folder: Path) -> None:
 
 def _require_folds(args: argparse.Namespace) -> None:
     """Refuse two ways to cut the clips at once."""
-    column = not args.folds.isdigit() and args.folds != "split"
+    column = not _is_number(args.folds) and args.folds != "split"
     if column and args.split_column:
         raise ParameterError("--folds COLUMN and --split-column both name a column: give one of them")
     if args.split_column:
@@ -116,7 +131,7 @@ def _require_folds(args: argparse.Namespace) -> None:
 def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     from embedx.dataset import load_embeddings
 
-    column = args.split_column or (None if args.folds.isdigit() or args.folds == "split" else args.folds)
+    column = args.split_column or (None if _is_number(args.folds) or args.folds == "split" else args.folds)
     labels = read_labels(args, split_column=column)
     layers = _layers(args.layers)
     names = _names(args.stores)
@@ -127,6 +142,10 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
     if args.per_class:
         stores = {name: one.balanced(args.per_class, seed=args.seed) for name, one in stores.items()}
     return stores
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 def _layers(text: str | None) -> list[int] | None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from embedx.cli.arguments import MOST_BYTES
+from embedx.cli.arguments import MOST_BYTES, SEED
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
     add_segment_arguments(parser, of="--labels")
     parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of folds and heads (default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of folds and heads (default: %(default)s)")
     parser.add_argument("-o", "--output", metavar="JSON", help="write everything to this file too")
 
 

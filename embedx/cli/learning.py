@@ -14,6 +14,7 @@ from embedx.cli.parsing import add_renamed
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
+from embedx.text import count
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
@@ -191,7 +192,7 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
     pruned = f", {tuned.n_pruned} given up early" if tuned.n_pruned else ""
     default = next((t["value"] for t in tuned.history if t["value"] is not None), None)
     against = "" if default is None else f" (defaults {default:.4f})"
-    show(f"tuned {args.head}: {tuned.n_trials} trials{pruned} in {tuned.seconds:.1f} s")
+    show(f"tuned {args.head}: {count(tuned.n_trials, 'trial')}{pruned} in {tuned.seconds:.1f} s")
     show(f"  inner {tuned.metric} {tuned.value:.4f}{against}: {shown_parameters(tuned.params, dataset)}")
     return tuned
 

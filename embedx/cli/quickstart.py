@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedx.cli.arguments import SEED
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show, show_lines
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", default="embedx-quickstart", help="folder for everything (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of every head (default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of every head (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

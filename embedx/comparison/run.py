@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.checks import require_number, require_seed
 from embedx.comparison.candidates import curve_candidates, probe_of, table_candidates
 from embedx.comparison.curves import draw_curves
 from embedx.comparison.facts import gather_facts
@@ -88,6 +89,7 @@ def compare(
     ParameterError
         An unknown head, or a number out of range.
     """
+    seed = _require_numbers(n_trials, seed, n_jobs)
     stores = align_stores(dataset)
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
@@ -125,6 +127,13 @@ def compare(
     return Comparison(headline=write_headline(**parts), verdict=write_verdict(**parts), **parts)
 
 
+def _require_numbers(n_trials: Any, seed: Any, n_jobs: Any) -> int:
+    """Refuse, before any fit, what one of them would fail with; return the seed as a plain number."""
+    require_number("n_trials", n_trials, 0, whole=True)
+    require_number("n_jobs", n_jobs, -1 if n_jobs == -1 else 1, whole=True)
+    return require_seed(seed)
+
+
 def _fit_all(
     candidates: Sequence[Candidate],
     stores: Mapping[str, Dataset],
@@ -137,11 +146,11 @@ def _fit_all(
 ) -> dict[str | CurvePoint, list[FoldFit]]:
     classes = np.unique(np.asarray(next(iter(stores.values())).y))
     jobs = [(candidate, fold) for candidate in candidates for fold in cuts]
-    places = [kept.place(candidate, fold, seed + fold.repeat) for candidate, fold in jobs]
+    places = [kept.place(candidate, fold, (seed + fold.repeat) % 2**32) for candidate, fold in jobs]
     ready = {i: fit for i, place in enumerate(places) if (fit := kept.read(place)) is not None}
     rest = [i for i in range(len(jobs)) if i not in ready]
     tasks = (
-        joblib.delayed(fit_fold)(candidate, stores[candidate.store], fold, classes, seed=seed + fold.repeat)
+        joblib.delayed(fit_fold)(candidate, stores[candidate.store], fold, classes, seed=(seed + fold.repeat) % 2**32)
         for candidate, fold in (jobs[i] for i in rest)
     )
     with safe_path(), joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):

@@ -27,9 +27,9 @@ def as_plain(name: str, value: Any) -> Any:
     >>> as_plain("n_neighbors", np.int64(3)), as_plain("C", np.float32(0.5))
     (3, 0.5)
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
         return [as_plain(name, item) for item in value]
     if isinstance(value, dict):
         return {str(as_plain(name, key)): as_plain(name, item) for key, item in value.items()}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from embedx.checks import require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError
 from embedx.inspection.copies import find_copies, find_near_copies
@@ -74,6 +75,7 @@ def inspect_data(
     DatasetError
         The data set is empty.
     """
+    seed = require_seed(seed)
     if not len(dataset):
         raise DatasetError("there is no clip to inspect")
     findings = [find_copies(dataset), find_near_copies(dataset)]

@@ -83,12 +83,14 @@ def _unread_role(name: str, chosen: Mapping[str, str]) -> str | None:
 
 
 def warn_of_gaps(table: Table, chosen: Mapping[str, str]) -> None:
-    """Say where some clips have a group, or a part, and others have none."""
+    """Say where clips have no group, or no part, though there is a column for it."""
     for role, then in (("group", "each of them counts as a group by its file"), ("split", "they are in no part")):
         if role not in chosen:
             continue
         empty = [line for line, cell in zip(table.lines, table.column(chosen[role]), strict=True) if not cell]
-        if 0 < len(empty) < len(table.rows):
+        if empty and len(empty) == len(table.rows):
+            warn(f"{table.place}: no row has a {role}: the column {chosen[role]!r} is empty")
+        elif empty:
             warn(
                 f"{table.place}: {len(empty):,} of {len(table.rows):,} rows have no {role} (column {chosen[role]!r}, "
                 f"the first is row {empty[0]}): {then}"

