@@ -74,8 +74,8 @@ class LayerSelector(TransformerMixin, BaseEstimator):
 
     def _chosen(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
         """Cut the layers out before anything is cast or looked at; the others are not touched."""
-        array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f"
-        plain = (len(X) > 0 and array) or isinstance(X, StoredLayers)
+        array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind == "f" and len(X) > 0
+        plain = array or isinstance(X, StoredLayers)
         X = validate_data(self, X, reset=reset, skip_check_array=True) if plain else self._validated(X, reset=reset)
         first, last = self.span()
         if reset:
