@@ -73,13 +73,12 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the clips, seconds and groups of every class."""
-        labels = [source.label for source in self.sources]
-        groups = [None] * len(self) if self.groups is None else self.groups.tolist()
-        rows = []
-        for label in sorted(set(labels), key=str):
-            members = [i for i, one in enumerate(labels) if one == label]
-            n_groups = len({groups[i] for i in members} - {None})
-            rows.append((label, len(members), f"{self.seconds[members].sum():,.0f}", n_groups or "unknown"))
+        labels, members = np.unique([str(source.label) for source in self.sources], return_inverse=True)
+        groups, rows = self.groups, []
+        for i, label in enumerate(labels):
+            of = members == i
+            n_groups = "unknown" if groups is None else len(np.unique(groups[of]))
+            rows.append((label, of.sum(), f"{self.seconds[of].sum():,.0f}", n_groups))
         return as_html(repr(self), rows, header=("label", "clips", "seconds", "groups"))
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from embedx.errors import ParameterError
 
-__all__ = ["MOST_BYTES", "SEED", "is_store", "number"]
+__all__ = ["MOST_BYTES", "SEED", "is_store", "number", "read_layers"]
 
 MOST_BYTES = 2**30
 """Embeddings that take more are not held: heads read the layers that they learn from."""
@@ -62,3 +62,11 @@ def is_store(place: str | os.PathLike[str]) -> bool:
             return file.read(len(_HDF5)) == _HDF5
     except OSError:
         return False
+
+
+def read_layers(text: str | None) -> list[int] | None:
+    """Return the numbers that ``--layers`` names, None for all layers."""
+    try:
+        return None if text is None else [int(layer) for layer in text.split(",")]
+    except ValueError:
+        raise ParameterError(f"--layers {text!r}: give numbers with commas, such as 0,4,8") from None

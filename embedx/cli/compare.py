@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, SEED, number
+from embedx.cli.arguments import MOST_BYTES, SEED, number, read_layers
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
@@ -133,7 +133,7 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
 
     column = args.split_column or (None if _is_number(args.folds) or args.folds == "split" else args.folds)
     labels = read_labels(args, split_column=column)
-    layers = _layers(args.layers)
+    layers = read_layers(args.layers)
     names = _names(args.stores)
     given: dict[str, Any] = {"layers": layers, "labels": labels, "most_bytes": MOST_BYTES}
     stores = {name: load_embeddings(path, **given) for name, path in names.items()}
@@ -146,15 +146,6 @@ def _read(args: argparse.Namespace) -> dict[str, Dataset]:
 
 def _is_number(text: str) -> bool:
     return text.isdecimal() and len(text) < 10
-
-
-def _layers(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(layer) for layer in text.split(",")]
-    except ValueError:
-        raise ParameterError(f"--layers {text!r}: give numbers with commas, such as 0,4,8") from None
 
 
 def _names(paths: list[str]) -> dict[str, str]:
@@ -201,9 +192,11 @@ def write_results(comparison: Comparison, folder: Path, dataset: Dataset | None 
     try:
         save_results(comparison, folder, dataset, findings=findings, only=("report.html",))
     except ParameterError as error:  # a full disk, say
-        raise ParameterError(
-            f"the results are in {folder}; report.html is without the data, the map and the recordings, since {error}"
-        ) from error
+        raise ParameterError(f"{_without_pictures(folder)}, since {error}") from error
+
+
+def _without_pictures(folder: Path) -> str:
+    return f"the results are in {folder}; report.html is without the data, the map and the recordings"
 
 
 def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
@@ -213,9 +206,7 @@ def _look_at_the_data(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     try:
         return list(inspect_data(dataset.labelled()).to_dict()["findings"])
     except KeyboardInterrupt as stop:
-        raise Interrupted(
-            f"the results are in {folder}; report.html is without the data, the map and the recordings"
-        ) from stop
+        raise Interrupted(_without_pictures(folder)) from stop
     except MemoryError:
         warnings.warn(
             f"too little memory to look at the data: {folder}/report.html is without it", EmbedxWarning, stacklevel=2

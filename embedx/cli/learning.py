@@ -8,7 +8,7 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, SEED, number
+from embedx.cli.arguments import MOST_BYTES, SEED, number, read_layers
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.parsing import add_renamed
 from embedx.cli.progress import ProgressBar
@@ -92,19 +92,12 @@ def _read_dataset(args: argparse.Namespace) -> Dataset:
     refuse_other_encoder(args)
     dataset = load_embeddings(
         args.embeddings,
-        layers=_layers(args.layers),
+        layers=read_layers(args.layers),
         labels=read_labels(args, split_column=args.split_column),
         most_bytes=MOST_BYTES,
     )
     root = getattr(args, "root", None)
     return dataset if root is None else dataset.located_at(root)
-
-
-def _layers(text: str | None) -> list[int] | None:
-    try:
-        return None if text is None else [int(layer) for layer in text.split(",")]
-    except ValueError:
-        raise ParameterError(f"--layers {text!r}: give numbers with commas, such as 0,4,8") from None
 
 
 def _predefined(dataset: Dataset) -> tuple[Dataset, Dataset | None]:

@@ -18,6 +18,7 @@ from embedx.evaluation.splits import (
     lone_classes,
     plan_folds,
     read_split,
+    seed_of_repeat,
 )
 from embedx.text import count
 
@@ -129,7 +130,7 @@ def _cut(
     if repeats < 1:
         raise ParameterError(f"repeats={repeats}: at least 1")
     if valid_fraction is not None:
-        cuts = [holdout(labels, groups, valid_fraction, (seed + i) % 2**32) for i in range(repeats)]
+        cuts = [holdout(labels, groups, valid_fraction, seed_of_repeat(seed, i)) for i in range(repeats)]
         return tuple(Fold("holdout" if repeats == 1 else f"r{i + 1}:holdout", *cut, i) for i, cut in enumerate(cuts))
     if folds == "split":
         if dataset.split is None:

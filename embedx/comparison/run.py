@@ -22,7 +22,7 @@ from embedx.comparison.row_scores import RowScores, describe_group_scores, score
 from embedx.comparison.verdict import describe_baseline, write_headline, write_verdict
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import METRICS, score
-from embedx.evaluation.splits import Fold, describe_problems
+from embedx.evaluation.splits import Fold, describe_problems, seed_of_repeat
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
 from embedx.launch import safe_path
@@ -146,11 +146,13 @@ def _fit_all(
 ) -> dict[str | CurvePoint, list[FoldFit]]:
     classes = np.unique(np.asarray(next(iter(stores.values())).y))
     jobs = [(candidate, fold) for candidate in candidates for fold in cuts]
-    places = [kept.place(candidate, fold, (seed + fold.repeat) % 2**32) for candidate, fold in jobs]
+    places = [kept.place(candidate, fold, seed_of_repeat(seed, fold.repeat)) for candidate, fold in jobs]
     ready = {i: fit for i, place in enumerate(places) if (fit := kept.read(place)) is not None}
     rest = [i for i in range(len(jobs)) if i not in ready]
     tasks = (
-        joblib.delayed(fit_fold)(candidate, stores[candidate.store], fold, classes, seed=(seed + fold.repeat) % 2**32)
+        joblib.delayed(fit_fold)(
+            candidate, stores[candidate.store], fold, classes, seed=seed_of_repeat(seed, fold.repeat)
+        )
         for candidate, fold in (jobs[i] for i in rest)
     )
     with safe_path(), joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):

@@ -28,6 +28,7 @@ __all__ = [
     "most_folds",
     "plan_folds",
     "read_split",
+    "seed_of_repeat",
     "stratified_holdout",
 ]
 
@@ -110,9 +111,14 @@ def plan_folds(
     folds: list[Fold] = []
     for repeat in range(n_repeats):
         prefix = "" if n_repeats == 1 else f"r{repeat + 1}:"
-        cuts = _cut(labels, groups, n_folds, (seed + repeat) % 2**32)
+        cuts = _cut(labels, groups, n_folds, seed_of_repeat(seed, repeat))
         folds += [Fold(f"{prefix}{i}", *cut, repeat) for i, cut in enumerate(cuts, start=1)]
     return tuple(folds)
+
+
+def seed_of_repeat(seed: int, repeat: int) -> int:
+    """Return the seed of one repetition, which is in range for every seed that is."""
+    return (seed + repeat) % 2**32
 
 
 def most_folds(y: ArrayLike, groups: ArrayLike | None = None) -> int:

@@ -22,9 +22,8 @@ _SETTINGS = 4  # the frame that every HTTP/2 server answers with (RFC 9113, 3.4)
 
 def import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"
-    )  # under "uv run" it would ship this folder, data and all
+    # under "uv run" it would ship this folder, data and all
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     try:
         import ray

@@ -228,7 +228,9 @@ class Model:
         )
         X = dataset.inputs_for(self)
         if self.input_kind == "embeddings" and X.dtype != self.recipe.store_dtype:
-            X = X.astype(self.recipe.store_dtype)  # round as the store does: one answer whichever way a clip comes
+            X = np.asarray(
+                X, dtype=self.recipe.store_dtype
+            )  # round as the store does: one answer whichever way a clip comes
         return self.probabilities(X)
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """``embedx compare`` and ``embedx inspect`` on a real store, as a user runs them."""
 
-import contextlib
 import csv
 import errno
 import json
@@ -81,8 +80,7 @@ def test_the_protocol_of_a_fixed_number_and_one_held_out_part(store, tmp_path, r
     ],
 )
 def test_nonsense_is_one_line_and_exit_code_2(store, tmp_path, capsys, words, told):
-    with contextlib.suppress(SystemExit):
-        assert main(["compare", str(store), *words, "-o", str(tmp_path / "r")]) == 2
+    assert main(["compare", str(store), *words, "-o", str(tmp_path / "r")]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert told in said[-1]
     assert not any("Traceback" in line for line in said)
