@@ -228,9 +228,8 @@ class Model:
         )
         X = dataset.inputs_for(self)
         if self.input_kind == "embeddings" and X.dtype != self.recipe.store_dtype:
-            X = np.asarray(
-                X, dtype=self.recipe.store_dtype
-            )  # round as the store does: one answer whichever way a clip comes
+            # rounded as the store rounds: one answer whichever way a clip comes
+            X = np.asarray(X, dtype=self.recipe.store_dtype)
         return self.probabilities(X)
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:
