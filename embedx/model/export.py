@@ -1,4 +1,4 @@
-"""A model's head as ONNX, for serving elsewhere: embeddings in, probabilities out. The only room that knows onnx."""
+"""A model's head as ONNX, embeddings in, probabilities out. The only module that imports onnx."""
 
 from __future__ import annotations
 

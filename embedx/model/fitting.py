@@ -107,7 +107,7 @@ def fit_model(
     if valid is not None:
         scores.update(_scored(model, dataset, valid))
         if spec.input_kind == "sources":
-            estimator.note_judged(scores["valid"])  # for the model card
+            estimator.record_scores(scores["valid"])  # for the model card
     return model.with_scores(scores)
 
 

@@ -1,6 +1,6 @@
 """One store file, immutable once written: its layout, how it is written and how it is read.
 
-This room and `check` are the only ones that know h5py. Files hold no filters, no variable-length data and
+This module and `check` are the only ones that import h5py. Files hold no filters, no variable-length data and
 no links but hard ones, so reading one never costs more memory than its size on disk suggests.
 """
 
