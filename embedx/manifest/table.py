@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedx.errors import ManifestError
+from embedx.files import special_kind
 from embedx.manifest.endings import is_audio_name
 from embedx.manifest.paths import shorten
 
@@ -81,10 +82,11 @@ def read_text(place: Path, *, needs: str = "a path column") -> str:
     Raises
     ------
     ManifestError
-        It is a device, cannot be read, or is not text.
+        It is a named pipe, a socket or a device, cannot be read, or is not text.
     """
-    if place.is_block_device() or place.is_char_device():
-        raise ManifestError(f"{place} is a device, no file: give a folder of audio or a CSV with {needs}")
+    kind = special_kind(place, but_streams=True)
+    if kind is not None:
+        raise ManifestError(f"{place} is {kind}, no file: give a folder of audio or a CSV with {needs}")
     try:
         data = place.read_bytes()
         return data.decode(_BOMS.get(data[:2], "utf-8-sig"))

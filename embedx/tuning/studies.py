@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from embedx.errors import EmbedxError, MissingExtraError, ParameterError
+from embedx.files import special_kind
 from embedx.heads.space import Dimension, holds
 
 __all__ = [
@@ -191,14 +191,14 @@ def _require_file(place: str) -> None:
     if len(os.fsencode(os.path.basename(path))) > longest:
         raise _refusal(place, f"its name is longer than {longest} bytes, which leaves none for the files beside it")
     try:
-        mode = os.stat(path).st_mode
+        os.stat(path)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
         raise _refusal(place, getattr(error, "strerror", None) or str(error)) from error
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise _refusal(place, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+    kind = "a folder" if os.path.isdir(path) else special_kind(path)
+    if kind is not None:
+        raise _refusal(place, f"it is {kind}, not a file")
 
 
 def _storage(place: str | None) -> Any:
