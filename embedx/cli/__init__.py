@@ -21,6 +21,7 @@ from embedx.cli.outputs import require_log, require_outputs
 from embedx.cli.parsing import Parser, asks_for_help, build_parser
 from embedx.cli.terminal import log, show, talk, talking
 from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, ParameterError, unknown_name
+from embedx.text import first_line
 
 __all__ = ["entry", "main"]
 
@@ -178,8 +179,7 @@ def _fail(error: Exception, parser: Parser, *, is_debugging: bool) -> int:
     if not is_debugging:
         log(traceback.format_exc())
     hint = "" if is_debugging else "; run again with --debug and report the traceback"
-    text = str(error).splitlines()[0] if str(error) else ""
-    show(f"embedx: internal error, {type(error).__name__}: {text}{hint}", file=sys.stderr)
+    show(f"embedx: internal error, {type(error).__name__}: {first_line(error)}{hint}", file=sys.stderr)
     return EXIT_BUG
 
 

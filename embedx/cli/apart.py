@@ -13,8 +13,8 @@ from embedx.files import special_kind
 
 __all__ = ["require_apart"]
 
-_INPUTS = ("clips", "cookies", "csv", "embeddings", "encoder", "inputs", "labels", "model", "path", "sources", "store")
-_INPUTS += ("stores",)
+_INPUTS: tuple[str, ...] = ("clips", "cookies", "csv", "embeddings", "encoder", "inputs", "labels", "model", "path")
+_INPUTS += ("sources", "store", "stores")
 """Attributes of the arguments that name what is read."""
 
 _MORE_OUTPUTS = {"study": "--study", "log_file": "--log-file"}

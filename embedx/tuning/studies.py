@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from embedx.errors import EmbedxError, MissingExtraError, ParameterError
 from embedx.files import special_kind
 from embedx.heads.space import Dimension, holds
+from embedx.text import first_line
 
 __all__ = [
     "WORKER",
@@ -151,8 +152,17 @@ def study_errors(place: str | None) -> Iterator[None]:
     except Exception as error:  # sqlalchemy, its drivers, optuna and json each raise their own
         if isinstance(error, ImportError) and str(place).startswith("postgres"):
             raise MissingExtraError.for_extra("psycopg", "postgres", "a study on PostgreSQL") from error
-        reason = (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]
-        raise _refusal(place, f"{type(error).__name__}: {reason[:200]}") from error
+        raise _refusal(place, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong with a study; what is no error of a database is one of reading a trial."""
+    text = first_line(getattr(error, "orig", None) or error)[:200]
+    if isinstance(error, IndexError):
+        return "it is damaged: a trial has a value that is not among the choices stored with it"
+    if isinstance(error, ValueError | LookupError | TypeError | AttributeError):
+        return f"it is damaged: a trial cannot be read ({text})"
+    return f"{type(error).__name__}: {text}"
 
 
 def _refusal(place: str | None, reason: str) -> ParameterError:

@@ -167,3 +167,17 @@ def test_what_folders_may_be_named_as_parts_a_split_reads():
         assert len(read.train) + len(read.valid) + len(read.test) == 2
     assert set(read_split(["fold1", "fold2"]).folds) == {"fold1", "fold2"}
     assert is_part("fold1")
+
+
+@pytest.mark.parametrize(
+    "pair", [("in", "out"), ("Seen", "UNSEEN"), ("in-domain", "out-of-domain"), ("source", "target")]
+)
+def test_folders_that_may_be_parts_or_labels_are_refused_when_folders_are_in_them(pair, make):
+    folder = make(*(f"{name}/{label}/a.wav" for name in pair for label in ("dog", "cat")))
+    with pytest.raises(ManifestError, match="may be parts of a data set or labels: name them train and test"):
+        read_manifest(folder)
+
+
+def test_such_folders_are_labels_where_nothing_makes_them_parts(make):
+    assert [source.label for source in read(make("in/a.wav", "out/a.wav"))] == ["in", "out"]
+    assert [source.label for source in read(make("still/monday/a.wav"))] == ["in", "out", "still"]
