@@ -176,6 +176,9 @@ def _fail(error: Exception, parser: Parser, *, is_debugging: bool) -> int:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         show(f"embedx: {error.strerror}: make room where the output goes, and run it again", file=sys.stderr)
         return EXIT_BAD_INPUT
+    if isinstance(error, MemoryError):
+        show("embedx: there is too little memory for this: give it less at a time, or more memory", file=sys.stderr)
+        return EXIT_BAD_INPUT
     if not is_debugging:
         log(traceback.format_exc())
     hint = "" if is_debugging else "; run again with --debug and report the traceback"

@@ -1,4 +1,4 @@
-"""What a command writes is neither what it reads nor another of its outputs: nothing is replaced by mistake."""
+"""What a command reads has a name that a file can have, and is not what it writes: nothing is replaced by mistake."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from embedx.cli.outputs import OUTPUTS
 from embedx.errors import ParameterError
 from embedx.files import special_kind
+from embedx.manifest.paths import shorten_path
 
 __all__ = ["require_apart"]
 
@@ -27,8 +28,10 @@ def require_apart(command: str, args: argparse.Namespace) -> None:
     Raises
     ------
     ParameterError
-        Both names, and what to do.
+        Both names, and what to do; or an input has a name that no file can have.
     """
+    for _, place in _inputs(command, args):
+        _require_name(place)
     outputs = dict(_outputs(command, args))
     for (one, place), (other, same) in itertools.combinations(outputs.items(), 2):
         if os.path.realpath(place) == os.path.realpath(same):
@@ -42,6 +45,17 @@ def require_apart(command: str, args: argparse.Namespace) -> None:
             raise ParameterError(f"{option} {outputs[option]} is what is read, and would be lost: give another name")
         if attribute == "model" and place.startswith(read + os.sep):
             raise ParameterError(f"{option} {outputs[option]} lies in the model that is read: give another place")
+
+
+def _require_name(place: str) -> None:
+    """Refuse a name that the system refuses; whether there is a file of that name, who reads it will see."""
+    try:
+        os.stat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "there is a NUL character in its name"
+        raise ParameterError(f"{shorten_path(place)} cannot be read: {why}") from error
 
 
 def _require_once(places: list[os.PathLike[str]]) -> None:
@@ -66,5 +80,5 @@ def _inputs(command: str, args: argparse.Namespace) -> Iterator[tuple[str, str]]
         given = None if name == written else getattr(args, name, None)
         for place in given if isinstance(given, list) else [given]:
             text = "" if place is None else os.fspath(place)
-            if text and "\0" not in text and not (name == "encoder" and text == _BUNDLED):
+            if text and not (name == "encoder" and text == _BUNDLED):
                 yield name, text

@@ -142,7 +142,7 @@ def _warn_of_shared_groups(dataset: Dataset, train: Any, *others: Any) -> None:
 
     folds = [Fold("", train, other) for other in others]
     copied = find_copied(((train, other) for other in others), dataset.sources, dataset.hashes)
-    for told in filter(None, [*describe_shared_groups(folds, dataset.groups), describe_copies(len(copied))]):
+    for told in filter(None, describe_shared_groups(folds, dataset.groups) or [describe_copies(len(copied))]):
         warnings.warn(told, EmbedxWarning, stacklevel=2)
 
 

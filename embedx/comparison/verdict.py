@@ -62,14 +62,15 @@ def write_headline(*, rows: Sequence[Row], tests: Sequence[Test], facts: Mapping
         return told or "No head is better than guessing by more than chance"
     title = best.title[:1].upper() + best.title[1:]
     said = f"{title} tells {n_classes} classes apart with {best.scores['accuracy']:.1%} accuracy"
+    copied = facts.get("n_copied") or 0
+    doubt = f"; too good: {copied:,} of the tested clips can be learned from a copy" if copied else ""
     if control is None or control.scores["accuracy"] < best.scores["accuracy"]:
-        copied = facts.get("n_copied") or 0
-        said += f"; too good: {copied:,} of the tested clips can be learned from a copy" if copied else ""
+        said += doubt
         apart = count(len(lone), "class", "classes")
         return f"{said}; {apart} of a single group cannot be judged" if lone else said
     return (
         f"No head is better than log-mel statistics: {control.scores['accuracy']:.1%} accuracy, "
-        f"{best.title} {best.scores['accuracy']:.1%}"
+        f"{best.title} {best.scores['accuracy']:.1%}{doubt}"
     )
 
 

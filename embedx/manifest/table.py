@@ -20,6 +20,7 @@ __all__ = ["Table", "is_data", "parse_table", "read_table", "read_text"]
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _DELIMITERS = ",;\t"
 _LONGEST_CELL = 10_000_000
+_HEAD_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,11 @@ def read_text(place: Path, *, needs: str = "a path column") -> str:
     if kind is not None:
         raise ManifestError(f"{place} is {kind}, no file: give a folder of audio or a CSV with {needs}")
     try:
-        data = place.read_bytes()
+        with place.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if b"\0" in head and head[:2] not in _BOMS:
+                raise ManifestError(f"{place} is not text (it has NUL bytes): save it as UTF-8 CSV")
+            data = head + file.read()
         return data.decode(_BOMS.get(data[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ManifestError(f"{place} is not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error

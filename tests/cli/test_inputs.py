@@ -95,3 +95,25 @@ def test_a_pipe_among_the_parts_of_a_store_is_one_line(things, tmp_path, capsys,
 def test_a_link_to_a_device_is_a_device(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     assert special_kind(tmp_path / "zero") == "a device"
+
+
+@pytest.mark.parametrize(
+    "reader", [reader for reader in READERS if reader not in ("tune --study", "download --cookies")]
+)
+@pytest.mark.parametrize("name", ["a\0b", "n" * 300, "p/" * 3000])
+def test_a_name_that_no_file_can_have_is_one_line(reader, name, things, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main([str({**things, "IT": name}.get(word, word)) for word in READERS[reader]]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "cannot be read" in error
+    assert len(error) < 300
+
+
+def test_a_list_that_is_no_text_is_not_read_to_its_end(tmp_path, capsys):
+    place = tmp_path / "clips.csv"
+    with place.open("wb") as file:
+        file.truncate(10**12)
+    assert main(["extract", str(place), "-o", str(tmp_path / "e.h5"), "--encoder", "tiny"]) == 2
+    assert "is not text (it has NUL bytes)" in capsys.readouterr().err
