@@ -15,7 +15,8 @@ _PARTS = re.compile(
     r"train|training|test|testing|eval|evaluation|holdout|heldout|val|valid|validation|dev|devel|development|"
     r"(fold|split)\d+"
 )
-_LIKE_PARTS = re.compile(r"(train|test|eval|val|valid|validation|dev)[\s_.-].*", re.IGNORECASE)
+_LIKE_PARTS = re.compile(r"(train|training|test|testing|eval|evaluation|val|valid|validation|dev)[\s_.-].*", re.I)
+_A_SET = re.compile(r"[\s_-]+(set|data|split)$", re.IGNORECASE)
 _EITHER = (("in", "out"), ("indomain", "outofdomain"), ("seen", "unseen"), ("source", "target"))
 """Pairs that are parts of one data set and labels of another; with folders in them nobody can tell."""
 
@@ -50,10 +51,10 @@ def is_part(folder: str) -> bool:
 
     Examples
     --------
-    >>> is_part("Train"), is_part("fold_1"), is_part("trains")
-    (True, True, False)
+    >>> is_part("Train"), is_part("fold_1"), is_part("test_set"), is_part("trains")
+    (True, True, True, False)
     """
-    return _PARTS.fullmatch(_plain(folder)) is not None
+    return _PARTS.fullmatch(_plain(_A_SET.sub("", folder))) is not None
 
 
 def _plain(folder: str) -> str:

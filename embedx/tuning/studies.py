@@ -156,12 +156,12 @@ def study_errors(place: str | None) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong with a study; what is no error of a database is one of reading a trial."""
+    """Say what is wrong with a study; what is no error of a database is one of reading what it holds."""
     text = first_line(getattr(error, "orig", None) or error)[:200]
-    if isinstance(error, IndexError):
+    if isinstance(error, IndexError) and text.startswith("tuple"):
         return "it is damaged: a trial has a value that is not among the choices stored with it"
-    if isinstance(error, ValueError | LookupError | TypeError | AttributeError):
-        return f"it is damaged: a trial cannot be read ({text})"
+    if isinstance(error, ValueError | LookupError | TypeError | AttributeError | AssertionError):
+        return f"it is damaged: what it holds cannot be read ({text})"
     return f"{type(error).__name__}: {text}"
 
 
