@@ -32,7 +32,7 @@ def write_verdict(
     if lone_text and n_classes - len(lone) < 2:
         return (f"{lone_text}.",)
     copies = describe_copies(facts.get("n_copied") or 0)
-    sentences = [f"Not to be believed: {copies}." if copies else "", f"{lone_text}." if lone_text else ""]
+    sentences = [f"A leak: {copies}." if copies else "", f"{lone_text}." if lone_text else ""]
     sentences += [f(rows, tests, titles) for f in (_beats_guessing, _beats_logmel)]
     sentences.append(_among_heads(tests, titles))
     sentences += [_collapsed(row) for row in rows if row.collapsed is not None and row.kind != "baseline"]

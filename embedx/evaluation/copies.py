@@ -37,14 +37,17 @@ def find_copied(
     repeated = known & (np.bincount(file)[file] > 1)
     if not repeated.any():
         return np.array([], dtype=np.intp)
-    start = np.array([source.start_seconds for source in sources])
-    stop = np.array([np.inf if source.stop_seconds is None else source.stop_seconds for source in sources])
+    start = np.array([source.start_seconds for source in sources], dtype=np.float64)
+    stop = np.array([source.stop_seconds for source in sources], dtype=np.float64)  # None is NaN: to the end
+    length = np.nanmax([start, stop]) + 1.0
+    stop[np.isnan(stop)] = length
+    shift = file * (length + 1.0)  # files one after the other on one line of time: only clips of one file overlap
     found: set[int] = set()
     for train, test in cuts:
         learned, tested = (np.asarray(part, dtype=np.intp)[repeated[part]] for part in (train, test))
-        for one in np.intersect1d(file[learned], file[tested]):
-            mine, theirs = learned[file[learned] == one], tested[file[tested] == one]
-            found.update(theirs[_overlaps(start[theirs], stop[theirs], start[mine], stop[mine])].tolist())
+        if len(learned) and len(tested):
+            spans = (axis[part] + shift[part] for part in (tested, learned) for axis in (start, stop))
+            found.update(tested[_overlaps(*spans)].tolist())
     return np.array(sorted(found), dtype=np.intp)
 
 

@@ -140,7 +140,7 @@ def test_copies_on_both_sides_are_the_first_thing_said():
     tests = [pair("logreg", "majority", "baseline"), pair("logreg", "logmel", "control")]
     facts = {**FACTS, "n_copied": 2, "class_counts": {"a": 3, "b": 3}}
     first, *_ = write_verdict(rows=ROWS, tests=tests, curves={}, facts=facts)
-    assert first.startswith("Not to be believed: 2 tested clips are copies of ones that are learned from")
+    assert first.startswith("A leak: 2 tested clips are copies of ones that are learned from")
     assert write_headline(rows=ROWS, tests=tests, facts=facts).endswith(
         "70.0% accuracy; too good: 2 of the tested clips can be learned from a copy"
     )

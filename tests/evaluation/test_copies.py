@@ -55,3 +55,12 @@ def test_it_is_said_in_words():
     assert describe_copies(0) == ""
     assert describe_copies(1).startswith("1 tested clip is a copy of one that is learned from")
     assert describe_copies(1200).startswith("1,200 tested clips are copies")
+
+
+def test_a_hundred_thousand_segments_cost_no_more_than_sorting_them():
+    n = 100_000
+    sources = [Source(f"{i // 4}.wav", start_seconds=float(i % 4), stop_seconds=i % 4 + 1.5) for i in range(n)]
+    hashes = np.zeros((n, 32), np.uint8)
+    hashes[:, :8] = np.repeat(np.arange(1, n // 4 + 1), 4).astype("<i8").view(np.uint8).reshape(n, 8)
+    found = find_copied([(np.arange(0, n, 2), np.arange(1, n, 2))], sources, hashes)
+    assert len(found) == n // 2
