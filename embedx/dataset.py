@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedx.checks import require_number, require_seed
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
-from embedx.manifest import Manifest, Source, read_manifest, shorten_pair, with_labels
+from embedx.manifest import Manifest, Source, describe_alike, read_manifest, shorten_pair, with_labels
 from embedx.pooling import StoredLayers, average_layers, pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
@@ -213,6 +213,10 @@ class Dataset:
             )
         return self
 
+    def describe_doubts(self) -> list[str]:
+        """Say what may be wrong with groups, labels and parts as they are written, a sentence each."""
+        return [*filter(None, [self.describe_missing_groups()]), *describe_alike(self.sources)]
+
     def describe_missing_groups(self) -> str:
         """Say how many clips have no group although others have one; empty when there is nothing to say."""
         n = sum(source.group is None for source in self.sources)
@@ -318,7 +322,7 @@ def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
         seconds=np.zeros(len(manifest)),
         hashes=np.stack([np.frombuffer(digests[source.uri], dtype=np.uint8) for source in manifest]),
     )
-    if told := dataset.describe_missing_groups():
+    for told in dataset.describe_doubts():
         warnings.warn(told, EmbedxWarning, stacklevel=2)
     return dataset
 
@@ -382,7 +386,7 @@ def load_embeddings(
         embedding_seconds=table.embedding_seconds[order],
     )
     dataset = dataset if labels is None else _relabelled(dataset, labels)
-    if told := dataset.describe_missing_groups():
+    for told in dataset.describe_doubts():
         warnings.warn(told, EmbedxWarning, stacklevel=2)
     return dataset
 

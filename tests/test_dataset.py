@@ -127,6 +127,23 @@ def test_missing_groups_are_counted():
     assert not dataset_of(["a", "b"], ["g", "h"]).describe_missing_groups()
 
 
+@pytest.mark.parametrize("other", ["1.0", "01", " 1"])
+def test_a_group_that_is_written_in_two_ways_is_told(other):
+    told = dataset_of(["a", "b", "b"], ["1", other, "2"]).describe_doubts()
+    assert len(told) == 1
+    assert told[0].startswith("2 groups differ only in how they are written (")
+    assert not dataset_of(["a", "b"], ["1", "10"]).describe_doubts()
+
+
+def test_labels_and_folds_that_are_written_in_two_ways_are_told():
+    dataset = dataset_of(["Dog", "dog", "cat"])
+    assert "one class is learned as several" in dataset.describe_doubts()[0]
+    parts = [replace(s, label=None, split=name) for s, name in zip(dataset.sources, ["1", "1.0", "2"], strict=True)]
+    assert "clips of one part or fold" in dataset.with_sources(parts).describe_doubts()[0]
+    parts = [replace(s, split=name) for s, name in zip(parts, ["Train", "train", "test"], strict=True)]
+    assert not dataset.with_sources(parts).describe_doubts()
+
+
 def test_clips_without_a_label_are_left_out_and_said():
     with pytest.warns(SkippedSourcesWarning, match="1 of 3 clips have no label"):
         assert dataset_of(["a", None, "b"]).labelled().y.tolist() == ["a", "b"]
