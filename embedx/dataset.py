@@ -164,7 +164,7 @@ class Dataset:
             raise DatasetError("the sources are not the same clips in the same order")
         return replace(self, sources=tuple(sources))
 
-    def relabel(self, labels: Sequence[str], *, groups: Sequence[str] | None = None) -> Dataset:
+    def relabel(self, labels: Sequence[str], *, groups: Sequence[str | None] | None = None) -> Dataset:
         """Return the same clips with these labels (n,) and groups (n,)."""
         parts: Sequence[str | None] = [source.group for source in self.sources] if groups is None else groups
         named = zip(self.sources, labels, parts, strict=True)
