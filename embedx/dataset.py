@@ -20,7 +20,7 @@ from embedx.manifest import Manifest, Source, describe_alike, read_manifest, sho
 from embedx.pooling import StoredLayers, average_layers, pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
-from embedx.text import as_html
+from embedx.text import as_html, count
 
 __all__ = ["Dataset", "build_dataset", "list_audio", "load_embeddings"]
 
@@ -467,4 +467,18 @@ def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dat
             f"the labels name none of the {len(dataset)} clips (first clip: {clip}, first label row: {row}): "
             "paths must lead to the same files, and segments begin and end alike"
         )
+    _warn_of_unused(dataset.sources, manifest)
     return dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])
+
+
+def _warn_of_unused(sources: Sequence[Source], manifest: Manifest) -> None:
+    """Say that groups or parts which the store knows are lost with labels that have none."""
+    for role, then in (("group", "learned from and tested on"), ("split", "of the test part and learned from")):
+        known = {getattr(source, role) for source in sources} - {None}
+        if known and not any(getattr(source, role) for source in manifest):
+            warnings.warn(
+                f"the labels have no {role}, and what the store knows of it ({count(len(known), role)}) is not used: "
+                f"clips may be {then}. Add the column, or name it with --{role}-column",
+                EmbedxWarning,
+                stacklevel=4,
+            )

@@ -1,5 +1,6 @@
 """One order for everything, slices without audio, and one line for labels that nothing can be learned from."""
 
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from embedx import Dataset, Manifest, Recipe, Source
-from embedx.dataset import build_dataset
-from embedx.errors import DatasetError, SkippedSourcesWarning
+from embedx.dataset import _relabelled, build_dataset
+from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.pooling import pool_windows
 from embedx.store.rows import NO_STAMP, Embedded, Failure
 
@@ -177,6 +178,18 @@ def test_other_labels_must_be_for_the_same_clips():
     assert renamed.y.tolist() == ["x", "y"]
     with pytest.raises(DatasetError, match="not the same clips"):
         dataset.with_sources([Source("1.wav"), Source("0.wav")])
+
+
+def test_groups_that_new_labels_leave_out_are_told():
+    dataset = dataset_of(["a", "b"], ["g", "h"])
+    paths = [source.uri for source in dataset.sources]
+    labels = Manifest.from_paths(paths, labels=["x", "y"], root=dataset.root)
+    with pytest.warns(EmbedxWarning, match=r"labels have no group, and what the store knows of it \(2 groups\) is not"):
+        assert _relabelled(dataset, labels).groups is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = Manifest.from_paths(paths, labels=["x", "y"], groups=["1", "2"], root=dataset.root)
+        assert _relabelled(dataset, known).groups.tolist() == ["1", "2"]
 
 
 def test_repr_says_what_is_inside():
