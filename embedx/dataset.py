@@ -214,8 +214,25 @@ class Dataset:
         return self
 
     def describe_doubts(self) -> list[str]:
-        """Say what may be wrong with groups, labels and parts as they are written, a sentence each."""
-        return [*filter(None, [self.describe_missing_groups()]), *describe_alike(self.sources)]
+        """Say what may be wrong with groups, labels, parts and times as they are written, a sentence each."""
+        told = [self.describe_missing_groups(), self.describe_short_segments(), *describe_alike(self.sources)]
+        return list(filter(None, told))
+
+    def describe_short_segments(self) -> str:
+        """Say how many segments end with their file, well before their own end; empty when none does."""
+        recipe = self.recipe
+        spans = np.array([(s.start_seconds, s.stop_seconds) for s in self.sources], dtype=np.float64)  # None is NaN
+        wanted = np.fmin(spans[:, 1] - spans[:, 0], np.inf if recipe.max_seconds is None else recipe.max_seconds)
+        lacking = np.where(np.isnan(spans[:, 1]) | (self.seconds <= 0), 0.0, wanted - self.seconds)
+        short = lacking > np.maximum(max(0.5, recipe.min_tail_seconds), 0.1 * wanted)
+        if recipe.offset != "start" or recipe.hop_seconds > recipe.window_seconds or not short.any():
+            return ""
+        first = int(np.flatnonzero(short)[0])
+        return (
+            f"{count(int(short.sum()), 'segment')} of {len(self):,} ended with the file, before the stop (the first, "
+            f"{self.sources[first].id}, after {self.seconds[first]:.1f} of {wanted[first]:.1f} s): are the times in "
+            "seconds of the file?"
+        )
 
     def describe_missing_groups(self) -> str:
         """Say how many clips have no group although others have one; empty when there is nothing to say."""

@@ -145,6 +145,20 @@ def test_labels_and_folds_that_are_written_in_two_ways_are_told():
     assert not dataset.with_sources(parts).describe_doubts()
 
 
+def test_segments_that_are_longer_than_their_files_are_told():
+    dataset = replace(dataset_of(["a", "b", "b", "a"]), seconds=np.array([2.0, 10.0, 0.9, 4.0]))
+    stops = [3.0 + 17, 10.2, 1.0, None]
+    sources = [replace(s, stop_seconds=stop) for s, stop in zip(dataset.sources, stops, strict=True)]
+    (told,) = told_of(dataset, sources)
+    assert told.startswith("1 segment of 4 ended with the file, before the stop (the first, 0.wav#0-20, after 2.0 of")
+    long = replace(dataset, recipe=dataset.recipe.replace(max_seconds=2.0))
+    assert not told_of(long, sources)
+
+
+def told_of(dataset, sources):
+    return replace(dataset, sources=tuple(sources)).describe_doubts()
+
+
 def test_clips_without_a_label_are_left_out_and_said():
     with pytest.warns(SkippedSourcesWarning, match="1 of 3 clips have no label"):
         assert dataset_of(["a", None, "b"]).labelled().y.tolist() == ["a", "b"]
