@@ -14,7 +14,7 @@ from embedx.comparison.fitting import Candidate, CurvePoint, FoldFit, fit_fold
 from embedx.comparison.kept import KeptFits
 from embedx.dataset import Dataset
 from embedx.evaluation.splits import Fold, seed_of_repeat
-from embedx.tuning.jobs import parallel
+from embedx.tuning.jobs import each_result
 
 __all__ = ["Cost", "Schedule"]
 
@@ -111,10 +111,9 @@ class Schedule:
     def run(self, n_jobs: int, *, backend: str = "loky", address: str | None = None) -> None:
         """Do all that is left."""
         left = self._left()
-        with parallel(n_jobs, backend, address):
-            results = joblib.Parallel(return_as="generator")(joblib.delayed(_fit)(*self._task(i)) for i in left)
-            for i, fit in zip(left, results, strict=True):
-                self._record(i, fit)
+        results = each_result(_fit, [self._task(i) for i in left], n_jobs, backend, address)
+        for i, fit in zip(left, results, strict=True):
+            self._record(i, fit)
 
     def fits(self) -> dict[str | CurvePoint, list[FoldFit]]:
         """Return what was found, by candidate, in the order of the folds."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import joblib
 
@@ -11,7 +12,7 @@ from embedx.checks import require_choice
 from embedx.errors import ParameterError
 from embedx.launch import safe_path
 
-__all__ = ["BACKENDS", "joined", "parallel", "require_backend"]
+__all__ = ["BACKENDS", "each_result", "joined", "parallel", "require_backend"]
 
 BACKENDS = ("loky", "ray")
 
@@ -62,3 +63,34 @@ def parallel(n_jobs: int, backend: str = "loky", address: str | None = None) -> 
         threads = {"inner_max_num_threads": 1} if backend == "loky" else {}  # Ray holds its workers to one itself
         with joblib.parallel_config(backend, n_jobs=n_jobs, **threads):
             yield
+
+
+def each_result(
+    work: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    n_jobs: int,
+    backend: str = "loky",
+    address: str | None = None,
+) -> Iterator[Any]:
+    """Yield what ``work(*task)`` returns, task by task in their order, each as soon as it is there.
+
+    Parameters
+    ----------
+    work : callable
+        Picklable.
+    tasks : sequence of tuple
+        Its arguments.
+    n_jobs, backend, address
+        As for `parallel`.
+    """
+    calls = [joblib.delayed(work)(*task) for task in tasks]
+    with parallel(n_jobs, backend, address):
+        if backend == "loky":
+            yield from joblib.Parallel(return_as="generator")(calls)
+            return
+        size = 4 * joblib.effective_n_jobs(
+            n_jobs
+        )  # Ray's backend returns whole lists: short ones, so that they are kept
+        with joblib.Parallel() as pool:
+            for start in range(0, len(calls), size):
+                yield from pool(calls[start : start + size])
