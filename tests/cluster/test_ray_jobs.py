@@ -24,14 +24,17 @@ def test_compare_and_tune_find_the_same_on_a_cluster(ray_cluster, clips):
     there = compare(clips, ["logreg"], folds=3, curves=False, progress=lambda *n, **_: done.append(n), **cluster)
     assert all(np.array_equal(here.proba[name], there.proba[name]) for name in here.proba)
     assert done == [(i, 12) for i in range(1, 13)]
-    here, there = (tune(clips, "logreg", n_trials=3, pruner="none", **options) for options in ({}, cluster))
+    here, there = (tune(clips, "logreg", n_trials=2, pruner="none", **options) for options in ({}, cluster))
     assert here.value == there.value
     assert here.params == there.params
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"jobs_backend": "dask"}, "jobs_backend='dask'"), ({"address": "auto"}, "add jobs_backend='ray'")],
+    [
+        ({"jobs_backend": "dask"}, "unknown jobs_backend 'dask'.*loky, ray"),
+        ({"address": "auto"}, "add jobs_backend='ray'"),
+    ],
 )
 def test_what_cannot_be_is_said_before_any_fit(clips, options, said):
     for work in (lambda: compare(clips, ["logreg"], **options), lambda: tune(clips, "logreg", **options)):
