@@ -109,9 +109,10 @@ def _costs(args: argparse.Namespace, manifest: Manifest, plan: RecipePlan | None
 
 
 def _row_bytes(plan: RecipePlan) -> int:
+    from embedx.recipe import POOLINGS
+
     recipe = plan.recipe
-    n_statistics = 2 if recipe.pooling == "mean+std" else 1
-    return len(recipe.layers) * plan.info.dim * n_statistics * (2 if recipe.store_dtype == "float16" else 4)
+    return len(recipe.layers) * plan.info.dim * POOLINGS[recipe.pooling] * (2 if recipe.store_dtype == "float16" else 4)
 
 
 def _measure(manifest: Manifest, recipe: Recipe) -> _Audio:

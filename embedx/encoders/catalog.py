@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.description import SUPPORTED, describe, weights_files
+from embedx.encoders.families import FAMILIES
 from embedx.encoders.hub import fetch_checkpoint
 from embedx.errors import EncoderError, unknown_name
 from embedx.files import hash_file
@@ -63,9 +64,10 @@ def modules_of(info: EncoderInfo) -> tuple[str, ...]:
     >>> modules_of(resolve_encoder("tiny"))[-1]
     'transformers.models.wav2vec2.modeling_wav2vec2'
     """
-    name = info.model_type.replace("-", "_")
+    name = info.model_type.replace("-", "_").removesuffix("_audio_model")
     family = f"transformers.models.{name.removesuffix('_audio')}.modeling_{name}"
-    return ("embedx.encoders.wav2vec2", "torchaudio.transforms", "transformers.models.auto.modeling_auto", family)
+    room = "embedx.encoders.spectrogram" if info.model_type in FAMILIES else "embedx.encoders.waveform"
+    return (room, "torchaudio.transforms", "transformers.models.auto.modeling_auto", family)
 
 
 def load_encoder(
@@ -75,6 +77,7 @@ def load_encoder(
     device: str = "cpu",
     compute_dtype: str = "float32",
     compiled: bool = False,
+    padding: str | None = None,
 ) -> Encoder:
     """Load an encoder's weights.
 
@@ -90,15 +93,23 @@ def load_encoder(
         What it computes in.
     compiled : bool
         Whether torch compiles the transformer layers.
+    padding : {'none', 'masked', 'pooled'}, optional
+        See `Recipe`; the encoder's default where absent.
 
     Raises
     ------
     EncoderError
         The weights do not fit the architecture, or cannot be read.
     """
-    from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+    if info.model_type in FAMILIES:
+        from embedx.encoders.spectrogram import SpectrogramEncoder
 
-    return Wav2Vec2Encoder(info, layers=layers, device=device, compute_dtype=compute_dtype, compiled=compiled)
+        return SpectrogramEncoder(
+            info, layers=layers, device=device, compute_dtype=compute_dtype, padding=padding, compiled=compiled
+        )
+    from embedx.encoders.waveform import WaveformEncoder
+
+    return WaveformEncoder(info, layers=layers, device=device, compute_dtype=compute_dtype, compiled=compiled)
 
 
 def _locate(name: str, revision: str | None) -> tuple[Path, str]:

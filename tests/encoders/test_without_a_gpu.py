@@ -19,7 +19,7 @@ from embedx.encoders.catalog import resolve_encoder
 from embedx.encoders.device import exact_float32
 from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
-from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+from embedx.encoders.waveform import WaveformEncoder
 from embedx.encoders.waves import Waves
 
 GPU = "cuda:0"
@@ -76,7 +76,7 @@ def fake_gpu(monkeypatch):
                 torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
         monkeypatch.setattr(wav2vec2, "load_model", lambda info: model)
         with mode:
-            encoder = Wav2Vec2Encoder(info, layers=tuple(range(info.n_layers)), device=GPU, compute_dtype=dtype)
+            encoder = WaveformEncoder(info, layers=tuple(range(info.n_layers)), device=GPU, compute_dtype=dtype)
         return encoder, mode
 
     return make

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model, quiet_transformers
 from embedx.encoders.forward import ForwardPass
-from embedx.encoders.wav2vec2 import least_samples
+from embedx.encoders.waveform import least_samples
 from embedx.errors import EncoderError, MissingExtraError, ModelFormatError
 from embedx.heads.finetune.settings import FineTuneSettings
 
