@@ -53,11 +53,17 @@ class Network(Protocol):
         See `Recipe`.
     device : torch.device
         Where it computes.
+    model : PreTrainedModel, optional
+        transformers' own, where it is loaded already.
     """
 
     model: Any
 
-    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device) -> None: ...
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None: ...
+
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        """Return transformers' own model with the checkpoint's weights, some fields of its config replaced."""
 
     def prepared(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a clip as the front end takes it."""
@@ -73,12 +79,13 @@ class Network(Protocol):
 
 
 class _Network:
-    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device) -> None:
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None:
         self.info, self.padding, self.device = info, padding, device
-        self.model = self._load().to(device)
+        self.model = (self.load(info) if model is None else model).to(device)
 
-    def _load(self) -> Any:
-        return load_model(self.info)
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        return load_model(info, **config)
 
     def prepared(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return samples
@@ -87,13 +94,15 @@ class _Network:
 class WhisperNetwork(_Network):
     """Whisper's encoder; without padding only the positions of the clip's own frames are computed."""
 
-    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device) -> None:
-        super().__init__(info, padding=padding, device=device)
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None:
+        super().__init__(info, padding=padding, device=device, model=model)
         self._mel = WhisperMel(make_extractor(info), device)
         self._n_native: int = self.model.config.max_source_positions
 
-    def _load(self) -> Any:
-        return load_model(self.info, kind=_class("whisper", "WhisperEncoder"), renamed={r"^(model\.)?encoder\.": ""})
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        renamed = {r"^(model\.)?encoder\.": ""}
+        return load_model(info, kind=_class("whisper", "WhisperEncoder"), renamed=renamed, **config)
 
     def n_frames(self, n_samples: int) -> int:
         return self._n_native if self.padding == "pooled" else -(-n_samples // self.info.min_samples)
@@ -121,10 +130,10 @@ class AstNetwork(_Network):
     mean.
     """
 
-    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device) -> None:
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None:
         from torchaudio.compliance.kaldi import get_mel_banks
 
-        super().__init__(info, padding=padding, device=device)
+        super().__init__(info, padding=padding, device=device, model=model)
         config, settings = self.model.config, dict(info.settings)
         n, n_fft = info.min_samples, 1 << (info.min_samples - 1).bit_length()
         rate, n_mels = settings["sampling_rate"], settings["num_mel_bins"]
@@ -176,15 +185,16 @@ class ClapNetwork(_Network):
     text shares, which is one vector a clip. What is narrower than the widest ends in zeros.
     """
 
-    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device) -> None:
-        super().__init__(info, padding=padding, device=device)
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None:
+        super().__init__(info, padding=padding, device=device, model=model)
         extractor = make_extractor(info)
         self._mel, self._is_fused = ClapMel(extractor, device), extractor.truncation == "fusion"
         self._tower = self.model.audio_model.audio_encoder
         self._n_native = round(info.native_seconds / info.hop_seconds)  # type: ignore[operator]
 
-    def _load(self) -> Any:
-        return load_model(self.info, kind=_class("clap", "ClapAudioModelWithProjection"))
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        return load_model(info, kind=_class("clap", "ClapAudioModelWithProjection"), **config)
 
     def n_frames(self, n_samples: int) -> int:
         if self.padding == "pooled":
@@ -217,8 +227,8 @@ class ClapNetwork(_Network):
 class _KaldiNetwork(_Network):
     """What reads 80 Kaldi bands, each of zero mean and unit variance over the clip, two frames at a step."""
 
-    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device) -> None:
-        super().__init__(info, padding=padding, device=device)
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None:
+        super().__init__(info, padding=padding, device=device, model=model)
         extractor = make_extractor(info)
         self._stride = extractor.stride
         self._mel = KaldiMel(
@@ -251,10 +261,10 @@ class W2vBertNetwork(_KaldiNetwork):
 class SeamlessNetwork(_KaldiNetwork):
     """The speech encoder of SeamlessM4T v2; the adapter that shortens its output is not part of it."""
 
-    def _load(self) -> Any:
-        return load_model(
-            self.info, kind=_class("seamless_m4t_v2", "SeamlessM4Tv2SpeechEncoder"), renamed={r"^speech_encoder\.": ""}
-        )
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        kind = _class("seamless_m4t_v2", "SeamlessM4Tv2SpeechEncoder")
+        return load_model(info, kind=kind, renamed={r"^speech_encoder\.": ""}, **config)
 
     def states(self, features: torch.Tensor) -> Iterator[torch.Tensor]:
         from transformers.masking_utils import create_bidirectional_mask
@@ -276,10 +286,10 @@ class SeamlessNetwork(_KaldiNetwork):
 class MoonshineNetwork(_Network):
     """Moonshine's encoder, which reads the waveform; its first norm spans the whole clip."""
 
-    def _load(self) -> Any:
-        return load_model(
-            self.info, kind=_class("moonshine", "MoonshineEncoder"), renamed={r"^(model\.)?encoder\.": ""}
-        )
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        renamed = {r"^(model\.)?encoder\.": ""}
+        return load_model(info, kind=_class("moonshine", "MoonshineEncoder"), renamed=renamed, **config)
 
     def prepared(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return normalize(samples) if self.info.normalize else samples

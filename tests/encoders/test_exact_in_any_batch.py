@@ -98,13 +98,15 @@ def test_pooling_layer_by_layer_gives_what_pooling_frames_gives(checkpoint, pois
     encoder = WaveformEncoder(info, layers=tuple(range(info.n_layers)), batched=batched)
     for lengths in ([9_000], [8_000, 8_000], [9_000, encoder.min_samples, 12_345, 9_000]):
         clips = noise(lengths)
-        for pooling in ("mean", "mean+std"):
+        for pooling in ("mean", "mean+std", "max", "mean+max"):
             expected = pool_frames(encoder.encode(clips), pooling=pooling)
             found = encoder.pooled(clips, pooling)
             assert found.dtype == np.float32
             assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ParameterError, match="'max'"):
-        encoder.pooled(clips, "max")
+    with pytest.raises(ParameterError, match="'median'"):
+        encoder.pooled(clips, "median")
+    with pytest.raises(ParameterError, match="'cls': this encoder has no class token"):
+        encoder.pooled(clips, "cls")
 
 
 def test_the_pass_with_gradients_gives_the_last_layer_of_the_clip_alone(checkpoint, poison):
