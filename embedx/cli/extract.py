@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--encoder", help="'tiny' (bundled), a folder, or a hub id (default facebook/wav2vec2-base)")
+    group.add_argument(
+        "--encoder",
+        help="'tiny' (bundled), a folder, a hub id (default facebook/wav2vec2-base), or a name that `embedx encoders` "
+        "lists, such as whisper-small (speech) or ast (other sounds)",
+    )
     group.add_argument("--revision", help="branch, tag or commit of a hub id")
     group.add_argument("--layers", help="'all' (default) or numbers such as 0,6,12; -1 is the last")
     group.add_argument("--pooling", help="mean (default), mean+std, max, mean+max, or cls: the class token, if any")

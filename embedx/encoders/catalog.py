@@ -11,6 +11,7 @@ from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.description import SUPPORTED, describe, weights_files
 from embedx.encoders.families import FAMILIES
 from embedx.encoders.hub import fetch_checkpoint
+from embedx.encoders.known import KNOWN, full_name
 from embedx.errors import EncoderError, unknown_name
 from embedx.files import hash_file
 
@@ -35,8 +36,8 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     Parameters
     ----------
     name : str
-        ``"tiny"`` (bundled), a folder with ``config.json`` and weights, or a hub id such as
-        ``"facebook/wav2vec2-base"``, which is downloaded once.
+        ``"tiny"`` (bundled), a folder with ``config.json`` and weights, a hub id such as
+        ``"facebook/wav2vec2-base"``, which is downloaded once, or a short name such as ``"whisper-small"``.
     revision : str, optional
         Branch, tag or commit of a hub id; resolved to the commit.
 
@@ -50,6 +51,7 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     EncoderError
         Unknown, not to be had, not supported, without weights, or with a description that fits no encoder.
     """
+    name = full_name(name)
     folder, commit = _locate(name, revision)
     facts = describe(folder, name)
     digest = _hash_weights(folder)
@@ -123,7 +125,7 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
         return Path(os.path.abspath(name)), "local"
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         kind = "such folder" if "/" in name or name.startswith((".", "~")) else "such encoder"
-        known = unknown_name("encoder", name, [*BUNDLED, DEFAULT_ENCODER])
+        known = unknown_name("encoder", name, [*BUNDLED, *KNOWN, DEFAULT_ENCODER])
         raise EncoderError(f"{known} (or a folder with config.json, or a hub id OWNER/NAME; there is no {kind} here)")
     return fetch_checkpoint(name, revision=revision)
 

@@ -13,6 +13,7 @@ from embedx.audio.loader import parse_offset
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
 from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_devices
+from embedx.encoders.known import full_name
 from embedx.encoders.pooling import require_pooling
 from embedx.errors import ParameterError, unknown_name
 from embedx.manifest import Manifest
@@ -239,7 +240,7 @@ def _whole(number: object) -> int:
 def _named(encoder: object) -> str | None:
     """Return an encoder's name; a path will do."""
     if encoder is None or isinstance(encoder, str):
-        return encoder
+        return None if encoder is None else full_name(encoder)
     if isinstance(encoder, os.PathLike):
         return os.fsdecode(encoder)
     raise ParameterError(f"encoder {encoder!r}: give 'tiny', a folder or a hub id as text")

@@ -11,7 +11,7 @@ from embedx.encoders.catalog import resolve_encoder
 from embedx.store.store import read_recipe
 from tests.encoders.checkpoints import write_checkpoint, write_other
 
-FAMILIES = ("ast", "clap", "moonshine", "seamless", "sew-d", "w2v-bert")
+FAMILIES = ("ast", "clap", "moonshine", "seamless", "sew-d", "w2v-bert", "whisper-asr")
 
 
 def write(folder, family):
@@ -34,10 +34,6 @@ def hold_commands(encoder, audio, work, capsys):
     assert main(["fit", store, "--head", "logreg", "-o", model]) == 0
     assert main(["predict", model, str(audio / "low" / "0.wav"), "--device", "cpu"]) == 0
     assert "low" in capsys.readouterr().out
-
-
-def test_whisper_from_audio_to_labels(tone_folder, tmp_path, capsys):
-    hold_commands(write(tmp_path / "encoder", "whisper-asr"), tone_folder, tmp_path, capsys)
 
 
 @pytest.mark.slow
