@@ -28,7 +28,7 @@
     └── ComputeDtypeWarning              rows of one store were computed in different dtypes
 
 A message says what went wrong, where, what was got, what is allowed and what to do next, in one line.
-Errors of other libraries are translated in the one room that knows the library.
+Errors of other libraries are translated in the one module that imports the library.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class SourceError(EmbedxError):
     message : str
         What happened, in one line.
     source : Source, optional
-        The clip. Filled in by the room that knows it.
+        The clip. Filled in by the caller that knows it.
 
     Attributes
     ----------

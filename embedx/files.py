@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,14 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["hash_file", "replace_file", "replace_folder", "require_replaceable", "sync_folder"]
+__all__ = [
+    "hash_file",
+    "replace_file",
+    "replace_folder",
+    "require_replaceable",
+    "special_kind",
+    "sync_folder",
+]
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100
@@ -24,6 +32,38 @@ def hash_file(path: str | PathLike[str]) -> bytes:
     """Return the sha256 of a file's bytes, 32 bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def special_kind(path: str | PathLike[str], *, but_streams: bool = False) -> str | None:
+    """Say what is neither a file nor a folder: opening a pipe may wait for ever, reading a device may never end.
+
+    Parameters
+    ----------
+    path : path-like
+        Symbolic links are followed.
+    but_streams : bool
+        Whether a pipe that a shell has opened for this process (``/dev/stdin``, ``<(command)``) is as good as a file.
+
+    Returns
+    -------
+    str or None
+        ``"a pipe"``, ``"a socket"`` or ``"a device"``; None for a file, a folder, and where nothing is.
+
+    Examples
+    --------
+    >>> special_kind("/dev/null"), special_kind("/"), special_kind("nowhere")
+    ('a device', None, None)
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    if not stat.S_ISFIFO(mode):
+        return "a socket" if stat.S_ISSOCK(mode) else "a device"
+    is_stream = os.fspath(path).startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/"))
+    return None if but_streams and is_stream else "a pipe"
 
 
 def require_replaceable(path: str | PathLike[str], *marks: bytes) -> None:

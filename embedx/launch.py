@@ -21,7 +21,16 @@ from typing import Any
 
 from embedx.errors import RunnerError
 
-__all__ = ["as_limit", "end_with_parent", "import_path", "program_of", "python_command", "safe_path", "start_process"]
+__all__ = [
+    "as_limit",
+    "end_with_parent",
+    "import_path",
+    "program_of",
+    "python_command",
+    "require_room",
+    "safe_path",
+    "start_process",
+]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -95,6 +104,27 @@ def as_limit(what: str) -> Iterator[None]:
             "(ulimit -u, or the pids limit of a container or a batch job): raise the limit, or ask for fewer with "
             "--workers and --threads"
         ) from error
+
+
+def require_room(n: int, what: str) -> None:
+    """Refuse now what a limit on processes would refuse after half a minute of imports; threads count as processes do.
+
+    Raises
+    ------
+    RunnerError
+        So many cannot be started beside what is there.
+    """
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait, daemon=True) for _ in range(n)]
+    try:
+        with as_limit(what):
+            for thread in threads:
+                thread.start()
+    finally:
+        end.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
 
 def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:

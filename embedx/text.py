@@ -7,7 +7,7 @@ import json
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["as_html", "as_size", "count", "escape", "printable"]
+__all__ = ["as_html", "as_size", "count", "escape", "first_line", "printable"]
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -28,6 +28,17 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     ('1 clip', '1,200 clips', '2 classes')
     """
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's text that says something, or the error's name.
+
+    Examples
+    --------
+    >>> first_line(ValueError("\nAll 2 fits failed.\nBelow are details")), first_line(KeyError())
+    ('All 2 fits failed.', 'KeyError')
+    """
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def printable(text: str, *, keep: str = "") -> str:

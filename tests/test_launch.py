@@ -139,3 +139,28 @@ def test_a_child_imports_what_its_parent_does(tmp_path, monkeypatch):
     assert str(ROOT) in import_path(), "embedx itself is imported from here"
     *_, path, parent, word = python_command("pass", "word")
     assert (json.loads(path), int(parent), word) == (import_path(), os.getpid(), "word")
+
+
+UNDER_A_LIMIT = """
+import os, resource, threading
+from embedx.errors import RunnerError
+from embedx.launch import require_room
+resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))
+os.setuid(54_321)  # root has no such limit
+require_room(4, "four")
+try:
+    require_room(5, "five")
+except RunnerError as error:
+    print(error)
+require_room(4, "four again")
+print(threading.active_count())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who has no other process")
+def test_a_limit_on_processes_is_found_before_anything_is_imported():
+    found = subprocess.run([sys.executable, "-P", "-c", UNDER_A_LIMIT], capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 0, found.stderr
+    message, n_threads = found.stdout.splitlines()
+    assert message.startswith("five cannot be started: this machine allows no more processes and threads")
+    assert n_threads == "1"

@@ -1,4 +1,4 @@
-"""Any audio file becomes 16 kHz mono float32, block by block; the only room that knows PyAV."""
+"""Any audio file becomes 16 kHz mono float32, block by block; the only module that imports PyAV."""
 
 from __future__ import annotations
 

@@ -16,10 +16,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from embedx.cli.apart import require_apart
 from embedx.cli.outputs import require_log, require_outputs
-from embedx.cli.parsing import asks_for_help, build_parser
+from embedx.cli.parsing import Parser, asks_for_help, build_parser
 from embedx.cli.terminal import log, show, talk, talking
 from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, ParameterError, unknown_name
+from embedx.text import first_line
 
 __all__ = ["entry", "main"]
 
@@ -117,11 +119,12 @@ def _run(command: str, words: Sequence[str]) -> int:
         show("embedx: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     try:
+        require_apart(command, args)
         if args.log_file is not None:
             require_log(args.log_file)
         saying = talking(quiet=args.quiet, verbose=args.verbose, log_file=args.log_file)
         with saying, _debugging() if args.debug else contextlib.nullcontext():
-            return _guarded(command, module, args, words)
+            return _guarded(command, module, args, words, parser)
     except (ParameterError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         show(f"embedx: {why}" if why is error else f"embedx: --log-file {args.log_file}: {why}", file=sys.stderr)
@@ -142,7 +145,7 @@ def _debugging() -> Iterator[None]:
             os.environ["EMBEDX_DEBUG"] = before
 
 
-def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequence[str]) -> int:
+def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequence[str], parser: Parser) -> int:
     warnings.showwarning = _show_warning
     started = time.monotonic()
     try:
@@ -159,7 +162,7 @@ def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequenc
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except Exception as error:
-        return _fail(error, is_debugging=args.debug)
+        return _fail(error, parser, is_debugging=args.debug)
     finally:
         _say_cost(command, time.monotonic() - started)
 
@@ -172,22 +175,24 @@ def _showing_downloads() -> contextlib.AbstractContextManager[None]:
     return reporting(lambda title: ProgressBar(title, unit="MB"))
 
 
-def _fail(error: Exception, *, is_debugging: bool) -> int:
+def _fail(error: Exception, parser: Parser, *, is_debugging: bool) -> int:
     """Say what went wrong in one line; the log file gets the traceback of what nobody foresaw."""
     if is_debugging:
         for line in traceback.format_exc().splitlines():
             show(line, file=sys.stderr)
     if isinstance(error, EmbedxError):
-        show(f"embedx: {error}", file=sys.stderr)
+        show(f"embedx: {parser.with_options(str(error))}", file=sys.stderr)
         return EXIT_BAD_INPUT
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         show(f"embedx: {error.strerror}: make room where the output goes, and run it again", file=sys.stderr)
         return EXIT_BAD_INPUT
+    if isinstance(error, MemoryError):
+        show("embedx: there is too little memory for this: give it less at a time, or more memory", file=sys.stderr)
+        return EXIT_BAD_INPUT
     if not is_debugging:
         log(traceback.format_exc())
     hint = "" if is_debugging else "; run again with --debug and report the traceback"
-    text = str(error).splitlines()[0] if str(error) else ""
-    show(f"embedx: internal error, {type(error).__name__}: {text}{hint}", file=sys.stderr)
+    show(f"embedx: internal error, {type(error).__name__}: {first_line(error)}{hint}", file=sys.stderr)
     return EXIT_BUG
 
 

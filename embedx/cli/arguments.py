@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from embedx.errors import ParameterError
+from embedx.files import special_kind
 
 __all__ = ["MOST_BYTES", "SEED", "is_store", "number", "read_layers"]
 
@@ -58,6 +59,8 @@ SEED = number(0, 2**32 - 1, whole=True)
 def is_store(place: str | os.PathLike[str]) -> bool:
     """Say whether a file is a store of embeddings, by its first bytes; one that cannot be read is none."""
     try:
+        if special_kind(place) is not None:  # a pipe would wait for ever
+            return False
         with open(place, "rb") as file:
             return file.read(len(_HDF5)) == _HDF5
     except OSError:

@@ -80,6 +80,7 @@ def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
 
     dataset = _without_test_part(dataset)
     train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+    _warn_of_shared_groups(dataset, train, valid)
     return dataset.take(train), dataset.take(valid)
 
 
@@ -136,10 +137,12 @@ def _announced(split: Any) -> Parts:
 
 
 def _warn_of_shared_groups(dataset: Dataset, train: Any, *others: Any) -> None:
+    from embedx.evaluation.copies import describe_copies, find_copied
     from embedx.evaluation.splits import Fold, describe_shared_groups
 
     folds = [Fold("", train, other) for other in others]
-    for told in describe_shared_groups(folds, dataset.groups):
+    copied = find_copied(((train, other) for other in others), dataset.sources, dataset.hashes)
+    for told in filter(None, describe_shared_groups(folds, dataset.groups) or [describe_copies(len(copied))]):
         warnings.warn(told, EmbedxWarning, stacklevel=2)
 
 

@@ -10,11 +10,11 @@ import stat
 from pathlib import Path
 
 from embedx.errors import ParameterError
-from embedx.files import require_replaceable
+from embedx.files import require_replaceable, special_kind
 
-__all__ = ["require_log", "require_output", "require_outputs"]
+__all__ = ["OUTPUTS", "require_log", "require_output", "require_outputs"]
 
-_OUTPUTS = {
+OUTPUTS = {
     "quickstart": ("output", "-o", "folder"),
     "download": ("output", "the output", "folder"),
     "extract": ("output", "-o", "store"),
@@ -28,7 +28,7 @@ _OUTPUTS = {
 }
 """Where the commands write: the attribute of the arguments, its name for people, and what is made there."""
 
-_MARKS = {"inspect": b'"findings"', "tune": b'"head": '}
+_MARKS = {"inspect": b'"findings"', "tune": b'{\n "head": '}
 """By what an older result of a command is known: a file of another kind is never replaced."""
 
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT")
@@ -46,7 +46,7 @@ def require_outputs(command: str, args: argparse.Namespace) -> None:
     ParameterError
         What, where and why: it cannot be made, or a file of another kind lies there.
     """
-    attribute, option, kind = _OUTPUTS.get(command, ("", "", ""))
+    attribute, option, kind = OUTPUTS.get(command, ("", "", ""))
     place = getattr(args, attribute, None)
     if place is not None and not getattr(args, "check", False) and not getattr(args, "dry_run", False):
         require_output(place, kind, option=option)
@@ -142,9 +142,5 @@ def _why_not_replaced(place: Path, mode: int, kind: str) -> str | None:
         return "it is a folder"
     if stat.S_ISREG(mode):
         return _why_not_made(Path(os.path.realpath(place)).parent)
-    is_shells = str(place).startswith(("/dev/", "/proc/self/"))
-    return None if kind == "file" and is_shells and not stat.S_ISBLK(mode) else f"it is a {_special(mode)}, not a file"
-
-
-def _special(mode: int) -> str:
-    return "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+    is_shells = str(place).startswith(("/dev/", "/proc/self/")) and not stat.S_ISBLK(mode)
+    return None if kind == "file" and is_shells else f"it is {special_kind(place)}, not a file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -14,6 +15,10 @@ from embedx.cli.terminal import show
 from embedx.errors import unknown_name
 
 __all__ = ["Parser", "add_renamed", "asks_for_help", "build_parser"]
+
+
+_PARAMETER = re.compile(r"unknown (?P<name>\w+_\w+) (?=')|(?P<given>\w+)(=| is | (?='[^']*' is neither))")
+"""How a refusal of a parameter begins: ``n_jobs=0:``, ``window_seconds is 0.0:``, ``unknown store_dtype 'int8'``."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +46,31 @@ class Parser(argparse.ArgumentParser):
                     _unknown_option(name, [k for k, action in known.items() if action.help != argparse.SUPPRESS])
                 )
         return self.parse_args(words)
+
+    def with_options(self, message: str) -> str:
+        """Return a refusal that begins with the Python name of a parameter with the name of the option instead.
+
+        Examples
+        --------
+        >>> parser = Parser()
+        >>> for option in ("--jobs", "--window-seconds", "--store-dtype"):
+        ...     _ = parser.add_argument(option)
+        >>> parser.with_options("n_jobs=0: a whole number of 1 or more is needed")
+        '--jobs 0: a whole number of 1 or more is needed'
+        >>> parser.with_options("window_seconds is 0.0: give seconds above 0")
+        '--window-seconds 0.0: give seconds above 0'
+        >>> parser.with_options("unknown store_dtype 'int8': Known: float16, float32")
+        "unknown --store-dtype 'int8': Known: float16, float32"
+        """
+        found = _PARAMETER.match(message)
+        if found is None:
+            return message
+        name = found["name"] or found["given"]
+        options = (f"--{text.replace('_', '-')}" for text in (name, name.removeprefix("n_")))
+        option = next((option for option in options if option in self._option_string_actions), None)
+        if option is None:
+            return message
+        return f"{'unknown ' if found['name'] else ''}{option} {message[found.end() :]}"
 
     def error(self, message: str) -> NoReturn:
         show(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)

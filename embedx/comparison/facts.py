@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from embedx.dataset import Dataset
+from embedx.evaluation.copies import find_copied
 from embedx.evaluation.splits import Fold, lone_classes
 from embedx.versions import installed_versions
 
@@ -46,6 +47,7 @@ def gather_facts(
         "n_clips": len(first),
         "n_groups": None if first.groups is None else len(np.unique(first.groups)),
         "lone_classes": lone_classes(np.asarray(first.y), first.groups),
+        "n_copied": len(find_copied(((fold.train, fold.test) for fold in cuts), first.sources, first.hashes)),
         "class_counts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
         "audio_seconds": float(first.seconds.sum()),
         "data_sha256": data_hash(first),

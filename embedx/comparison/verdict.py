@@ -7,6 +7,7 @@ from typing import Any
 
 from embedx.comparison.result import Row, Test, best_row
 from embedx.encoders.known import ADVICE
+from embedx.evaluation.copies import describe_copies
 from embedx.evaluation.splits import describe_lone_classes
 from embedx.text import count
 
@@ -31,7 +32,8 @@ def write_verdict(
     lone_text = describe_lone_classes(lone, n_classes)
     if lone_text and n_classes - len(lone) < 2:
         return (f"{lone_text}.",)
-    sentences = [f"{lone_text}." if lone_text else ""]
+    copies = describe_copies(facts.get("n_copied") or 0)
+    sentences = [f"A leak: {copies}." if copies else "", f"{lone_text}." if lone_text else ""]
     sentences += [f(rows, tests, titles) for f in (_beats_guessing, _beats_logmel)]
     sentences.append(_among_heads(tests, titles))
     sentences += [_collapsed(row) for row in rows if row.collapsed is not None and row.kind != "baseline"]
@@ -61,12 +63,15 @@ def write_headline(*, rows: Sequence[Row], tests: Sequence[Test], facts: Mapping
         return told or "No head is better than guessing by more than chance"
     title = best.title[:1].upper() + best.title[1:]
     said = f"{title} tells {n_classes} classes apart with {best.scores['accuracy']:.1%} accuracy"
+    copied = facts.get("n_copied") or 0
+    doubt = f"; too good: {copied:,} of the tested clips can be learned from a copy" if copied else ""
     if control is None or control.scores["accuracy"] < best.scores["accuracy"]:
+        said += doubt
         apart = count(len(lone), "class", "classes")
         return f"{said}; {apart} of a single group cannot be judged" if lone else said
     return (
         f"No head is better than log-mel statistics: {control.scores['accuracy']:.1%} accuracy, "
-        f"{best.title} {best.scores['accuracy']:.1%}"
+        f"{best.title} {best.scores['accuracy']:.1%}{doubt}"
     )
 
 

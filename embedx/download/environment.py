@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedx.errors import ParameterError
+from embedx.files import special_kind
 
 __all__ = ["JsRuntime", "find_js_runtime", "free_bytes", "has_solver", "read_cookies"]
 
@@ -74,6 +75,9 @@ def read_cookies(path: str | os.PathLike[str]) -> str:
     ParameterError
         Not there, not text, or of another format. The message holds no cookie.
     """
+    kind = special_kind(path, but_streams=True)
+    if kind is not None:
+        raise ParameterError(f"--cookies {path} cannot be read: it is {kind}, not a file")
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """One clip is fetched: yt-dlp finds the media, ranges of it are read, the seconds asked for are decoded.
 
-The only room that knows yt-dlp. Nothing lasting is written to disk here.
+The only module that imports yt-dlp. Nothing lasting is written to disk here.
 """
 
 from __future__ import annotations

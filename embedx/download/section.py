@@ -82,7 +82,7 @@ class _Tally:
     channel_power: float = 0.0
     mean_power: float = 0.0
 
-    def hear(self, frame: Any) -> None:
+    def add(self, frame: Any) -> None:
         """Compare the power of the channels with that of their mean."""
         if frame.layout.nb_channels < 2:
             return
@@ -236,7 +236,7 @@ def _collect(
             at = float(frame.pts * frame.time_base) - origin if frame.pts is not None else 0.0
             skip = round((begin - at) * SAMPLE_RATE)
         if n_have >= skip:
-            tally.hear(frame)
+            tally.add(frame)
         for piece in mixer.push(frame):
             pieces.append(piece)
             n_have += len(piece)

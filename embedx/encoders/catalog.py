@@ -67,6 +67,7 @@ def modules_of(info: EncoderInfo) -> tuple[str, ...]:
     'transformers.models.wav2vec2.modeling_wav2vec2'
     """
     name = info.model_type.replace("-", "_").removesuffix("_audio_model")
+    name = "parakeet" if name.startswith("parakeet") else name
     family = f"transformers.models.{name.removesuffix('_audio')}.modeling_{name}"
     room = "embedx.encoders.spectrogram" if info.model_type in FAMILIES else "embedx.encoders.waveform"
     return (room, "torchaudio.transforms", "transformers.models.auto.modeling_auto", family)

@@ -1,4 +1,4 @@
-"""Weights from a checkpoint as it lies on disk; the only room here that calls transformers."""
+"""Weights from a checkpoint as it lies on disk; the only module here that calls transformers."""
 
 from __future__ import annotations
 

@@ -166,6 +166,30 @@ def _moonshine(config: Record, said: Record) -> dict[str, Any]:
     }
 
 
+def _parakeet(config: Record, said: Record) -> dict[str, Any]:
+    said.require("feature_extractor_type", ("ParakeetFeatureExtractor",), default="ParakeetFeatureExtractor")
+    tower = config if config.values.get("model_type") == "parakeet_encoder" else config.part("encoder_config")
+    n_mels = tower.number("num_mel_bins", *_COUNT, default=80)
+    settings = {
+        "feature_size": said.number("feature_size", n_mels, n_mels, default=80),
+        "sampling_rate": said.number("sampling_rate", *_RATE, default=16_000),
+        "hop_length": said.number("hop_length", *_COUNT, default=160),
+        "n_fft": said.number("n_fft", 16, 65_536, default=512),
+        "win_length": said.number("win_length", 16, 65_536, default=400),
+        "preemphasis": _real(said, "preemphasis", 0.97),
+    }
+    rate, hop = settings["sampling_rate"], settings["hop_length"]
+    return {
+        "n_layers": tower.number("num_hidden_layers", 1, 1_000, default=24) + 1,
+        "dim": tower.number("hidden_size", *_COUNT, default=1_024),
+        "sample_rate": rate,
+        "normalize": False,
+        "min_samples": 2 * hop,  # a variance takes two frames
+        "hop_seconds": hop * tower.number("subsampling_factor", 1, 64, default=8) / rate,
+        **_extractor("ParakeetFeatureExtractor", settings),
+    }
+
+
 def _real(said: Record, field: str, default: float) -> float:
     value = said.values.get(field, default)
     if type(value) not in (int, float) or not math.isfinite(value):
@@ -182,6 +206,10 @@ FAMILIES: dict[str, Callable[[Record, Record], dict[str, Any]]] = {
     "clap": _clap,
     "clap_audio_model": _clap,
     "moonshine": _moonshine,
+    "parakeet_ctc": _parakeet,
+    "parakeet_encoder": _parakeet,
+    "parakeet_rnnt": _parakeet,
+    "parakeet_tdt": _parakeet,
     "seamless_m4t_v2": _seamless,
     "wav2vec2-bert": _w2v_bert,
     "whisper": _whisper,

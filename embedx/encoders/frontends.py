@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-__all__ = ["ClapMel", "KaldiMel", "WhisperMel"]
+__all__ = ["ClapMel", "KaldiMel", "ParakeetMel", "WhisperMel"]
 
 _KALDI_FLOOR = 1.192092955078125e-07
 
@@ -78,6 +78,40 @@ class KaldiMel:
         frames = frames - 0.97 * F.pad(frames, (1, 0), mode="replicate")[..., :-1]
         power = torch.fft.rfft(frames * self._window, self.n_fft).abs().square()
         return (power @ self._filters).clamp(min=_KALDI_FLOOR).log()
+
+
+class ParakeetMel:
+    """Log-mel bands of NeMo, each of zero mean and unit variance over the clip.
+
+    Parameters
+    ----------
+    extractor : ParakeetFeatureExtractor
+        Holds the settings and the mel filters.
+    device : torch.device
+        Where it is computed.
+    """
+
+    def __init__(self, extractor: Any, device: torch.device) -> None:
+        self.n_fft, self.hop, self._preemphasis = extractor.n_fft, extractor.hop_length, extractor.preemphasis
+        self._filters = extractor.mel_filters.to(device)
+        self._window = torch.hann_window(extractor.win_length, periodic=False, device=device)
+
+    def __call__(self, waves: torch.Tensor) -> torch.Tensor:
+        """Turn waveforms (B, n) into (B, T, n_mels)."""
+        waves = torch.cat([waves[:, :1], waves[:, 1:] - self._preemphasis * waves[:, :-1]], dim=1)
+        spectrum = torch.stft(
+            waves,
+            self.n_fft,
+            self.hop,
+            win_length=len(self._window),
+            window=self._window,
+            return_complex=True,
+            pad_mode="constant",
+        )
+        power = torch.view_as_real(spectrum).square().sum(-1).sqrt().square()
+        bands = (self._filters @ power + 2**-24).log().mT[:, : waves.shape[1] // self.hop]
+        mean, deviation = bands.mean(1, keepdim=True), bands.std(1, keepdim=True)
+        return (bands - mean) / (deviation + 1e-5)
 
 
 class ClapMel:

@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face hub: fetched once, pinned to a commit; the only room that knows huggingface_hub."""
+"""Checkpoints of the Hugging Face hub: fetched once, pinned; the only module that imports huggingface_hub."""
 
 from __future__ import annotations
 

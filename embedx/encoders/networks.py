@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model, quiet_transformers
-from embedx.encoders.frontends import ClapMel, KaldiMel, WhisperMel
+from embedx.encoders.frontends import ClapMel, KaldiMel, ParakeetMel, WhisperMel
 from embedx.encoders.waves import normalize
 from embedx.errors import EncoderError
 
@@ -314,6 +314,34 @@ class MoonshineNetwork(_Network):
             yield model.layer_norm(x) if number == len(model.layers) else x
 
 
+class ParakeetNetwork(_Network):
+    """Parakeet's encoder, a fast conformer: eight spectrogram frames become one."""
+
+    def __init__(self, info: EncoderInfo, *, padding: str, device: torch.device, model: Any = None) -> None:
+        super().__init__(info, padding=padding, device=device, model=model)
+        self._mel = ParakeetMel(make_extractor(info), device)
+
+    @classmethod
+    def load(cls, info: EncoderInfo, **config: Any) -> Any:
+        return load_model(info, kind=_class("parakeet", "ParakeetEncoder"), renamed={r"^encoder\.": ""}, **config)
+
+    def n_frames(self, n_samples: int) -> int:
+        return int(self.model._get_subsampling_output_length(torch.tensor(n_samples // self._mel.hop)))
+
+    def features(self, waves: torch.Tensor) -> torch.Tensor:
+        return self._mel(waves)
+
+    def states(self, features: torch.Tensor) -> Iterator[torch.Tensor]:
+        model = self.model
+        x = model.subsampling(features, None) * model.input_scale
+        places = F.dropout(model.encode_positions(x), p=model.dropout_positions, training=model.training)
+        x = F.dropout(x, p=model.dropout, training=model.training)
+        yield x
+        for layer in model.layers:
+            x = layer(x, attention_mask=None, position_embeddings=places)
+            yield x
+
+
 def _ast_grid(config: Any) -> tuple[int, int]:
     """Return the columns and rows of patches."""
     n_columns = (config.max_length - config.patch_size) // config.time_stride + 1
@@ -330,6 +358,10 @@ NETWORKS: dict[str, type[Network]] = {
     "clap": ClapNetwork,
     "clap_audio_model": ClapNetwork,
     "moonshine": MoonshineNetwork,
+    "parakeet_ctc": ParakeetNetwork,
+    "parakeet_encoder": ParakeetNetwork,
+    "parakeet_rnnt": ParakeetNetwork,
+    "parakeet_tdt": ParakeetNetwork,
     "seamless_m4t_v2": SeamlessNetwork,
     "wav2vec2-bert": W2vBertNetwork,
     "whisper": WhisperNetwork,

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import Any
 
-from embedx.encoders.device import choose_devices, share_threads
+from embedx.encoders.device import choose_devices, count_decoders, share_threads
 from embedx.errors import RunnerError
 from embedx.extract.dispatch import Death, Message, Progress, Worker, dispatch
 from embedx.extract.messages import read_message
 from embedx.extract.unit import Unit, UnitRunner
 from embedx.extract.work_queue import UnitDone, WorkItem
 from embedx.extract.worker_process import WorkerProcess, how_it_ended
+from embedx.launch import require_room
 from embedx.recipe import Recipe, Resources
 
 __all__ = ["LocalWorkers", "run_units"]
@@ -64,7 +65,11 @@ def run_units(
         Workers die whatever they work on, or one is never ready. Everything that was yielded before remains valid.
     """
     if units:
-        workers = LocalWorkers(_runners(runner, len(units)), describe=describe)
+        runners = _runners(runner, len(units))
+        require_room(
+            _count_tasks(runners, max(len(unit.sources) for unit in units)), "encoder processes and their decoders"
+        )
+        workers = LocalWorkers(runners, describe=describe)
         yield from dispatch(units, workers, root=runner.root, on_progress=on_progress)
 
 
@@ -76,6 +81,13 @@ def _runners(runner: UnitRunner, n_units: int) -> list[UnitRunner]:
         runner.on(replace(runner.resources, device=device, devices=(), threads=n))
         for device, n in zip(devices, threads, strict=True)
     ]
+
+
+def _count_tasks(runners: Sequence[UnitRunner], n_clips: int) -> int:
+    """Return how many processes and threads there are at least, for each runner and in all."""
+    decoders = [count_decoders(runner.resources.device, runner.resources.workers) for runner in runners]
+    fork_server, worker, decoder = 2, 2, 2  # each a process, and a thread that listens to it or waits for it
+    return fork_server + sum(worker + decoder * min(n, n_clips) for n in decoders)
 
 
 def _silence_seconds(recipe: Recipe, resources: Resources) -> float:

@@ -1,6 +1,6 @@
 """Workers on many machines with Ray: actors run the local pipeline on units, this process hands out the work.
 
-With `embedx.extract.ray_connection` the only room that knows ray. No audio travels: an actor decodes and encodes by
+With `embedx.extract.ray_connection` the only module that imports ray. No audio travels: an actor decodes and encodes by
 itself, only rows come back. Ray retries nothing itself (``max_restarts=0, max_task_retries=0``): a retry that does not
 know the suspect never ends.
 """

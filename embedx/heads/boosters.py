@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_array
 
+from embedx.text import first_line
+
 __all__ = ["BoosterClassifier", "Tree", "read_booster", "read_trees"]
 
 Tree = dict[str, list[Any]]
@@ -77,7 +79,7 @@ def read_booster(text: str, *, n_classes: int, n_features: int) -> Any:
     try:
         return lightgbm.Booster(model_str=_rewritten(trees, 1 if n_classes == 2 else n_classes, n_features))
     except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
-        raise ValueError(f"LightGBM cannot read it: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"LightGBM cannot read it: {first_line(error)}") from error
 
 
 def read_trees(text: str, *, n_classes: int, n_features: int) -> list[Tree]:

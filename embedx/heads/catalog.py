@@ -11,6 +11,7 @@ from embedx.checks import require_choice, require_number
 from embedx.errors import EmbedxError, ParameterError, unknown_name
 from embedx.heads.entries import ENTRIES, HeadSpec, InputKind
 from embedx.heads.space import Choice, Dimension, as_plain
+from embedx.text import first_line
 
 __all__ = [
     "CATALOG",
@@ -223,7 +224,7 @@ def check_parameters(head: Any, parameters: Mapping[str, Any], *, n_layers: int 
     except (TypeError, ValueError) as error:
         if isinstance(error, EmbedxError):
             raise
-        raise ParameterError(_one_line(error)) from error
+        raise ParameterError(first_line(error)) from error
     return given
 
 
@@ -241,10 +242,6 @@ def _check_weights(weights: Any) -> None:
             require_number(f"class_weight of {label!r}", weight, 0)
     else:
         require_choice("class_weight", weights, ("balanced",), optional=True)
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def make_head(head: Any, /, *, n_layers: int, random_state: int = 0, **parameters: Any) -> Any:
@@ -331,7 +328,7 @@ def fit_head(
         except Exception as error:
             if type(error).__name__ != "LightGBMError":
                 raise
-            raise ValueError(f"LightGBM: {_one_line(error)}") from error
+            raise ValueError(f"LightGBM: {first_line(error)}") from error
 
 
 def _require_neighbors(head: Any, n_clips: int) -> None:

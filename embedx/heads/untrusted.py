@@ -43,8 +43,8 @@ def refuse_unreadable(types_in_file: Iterable[str]) -> None:
     for name in types_in_file:
         if _BLIND.match(name):
             raise ValueError(
-                f"it holds a {name}, which its library would read without checking it: use the head 'lgbm' of the "
-                "catalogue, whose boosters are checked"
+                f"it holds a {name}, which its library reads without checking an index: embedx never loads one, "
+                "trusted or not. Train it as the head 'lgbm', whose boosters are checked (its parameters: --param)"
             )
 
 

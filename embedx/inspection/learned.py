@@ -27,7 +27,7 @@ def find_wrong_labels(dataset: Dataset, *, seed: int = 0) -> Finding:
     if lone:
         dataset = dataset.take([i for i, label in enumerate(np.asarray(dataset.y)) if label not in lone])
     if len(dataset) == 0 or len(np.unique(np.asarray(dataset.y))) < 2:
-        text = "Not looked for: of fewer than two classes there are clips of two groups (see Confounds)."
+        text = "Not looked for: that needs two classes, each with clips of two groups or more (see Confounds)."
         return Finding(check="labels", title="Labels", level="note", text=text)
     labels = np.asarray(dataset.y)
     folds = _folds(labels, dataset.groups, seed)

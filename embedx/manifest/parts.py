@@ -15,7 +15,11 @@ _PARTS = re.compile(
     r"train|training|test|testing|eval|evaluation|holdout|heldout|val|valid|validation|dev|devel|development|"
     r"(fold|split)\d+"
 )
-_LIKE_PARTS = re.compile(r"(train|test|eval|val|valid|validation|dev)[\s_.-].*", re.IGNORECASE)
+_LIKE_PARTS = re.compile(r"(train|training|test|testing|eval|evaluation|val|valid|validation|dev)[\s_.-].*", re.I)
+_A_SET = re.compile(r"[\s_-]+(set|data|split)$", re.IGNORECASE)
+_EITHER = (("in", "out"), ("indomain", "outofdomain"), ("seen", "unseen"), ("source", "target"))
+"""Pairs that are parts of one data set and labels of another; with folders in them nobody can tell."""
+
 _DEEPEST = 4
 
 
@@ -47,10 +51,14 @@ def is_part(folder: str) -> bool:
 
     Examples
     --------
-    >>> is_part("Train"), is_part("fold_1"), is_part("trains")
-    (True, True, False)
+    >>> is_part("Train"), is_part("fold_1"), is_part("test_set"), is_part("trains")
+    (True, True, True, False)
     """
-    return _PARTS.fullmatch(re.sub(r"[\s_-]", "", folder).lower()) is not None
+    return _PARTS.fullmatch(_plain(_A_SET.sub("", folder))) is not None
+
+
+def _plain(folder: str) -> str:
+    return re.sub(r"[\s_-]", "", folder).lower()
 
 
 def is_like_part(folder: str) -> bool:
@@ -95,6 +103,7 @@ def find_layout(names: Sequence[str], where: str) -> Layout:
 
 def _are_parts(tops: set[str | None], deeper: bool, where: str) -> bool:
     """Say whether the folders of one depth are parts; None stands for files that lie in none of them."""
+    _refuse_either(tops, deeper, where)
     parts = sorted(name for name in tops if name is not None and is_part(name))
     if len(parts) < 2 and not (parts and deeper):
         return False
@@ -109,6 +118,18 @@ def _are_parts(tops: set[str | None], deeper: bool, where: str) -> bool:
             "label. Move it away, rename it, or give a CSV with the columns path, label and split"
         )
     return True
+
+
+def _refuse_either(tops: set[str | None], deeper: bool, where: str) -> None:
+    """Refuse ``seen/dog`` and ``unseen/dog``: two labels, or the clips to learn from and those to be tested on."""
+    names = {_plain(name): name for name in tops if name is not None}
+    pair = next((pair for pair in _EITHER if set(pair) == set(names)), None)
+    if pair is not None and deeper and None not in tops:
+        one, other = (names[name] for name in pair)
+        raise ManifestError(
+            f"{where}: the folders {one!r} and {other!r} may be parts of a data set or labels: name them train and "
+            "test if they are parts; if they are labels, give a CSV with the columns path and label"
+        )
 
 
 def _is_nested(folders: set[tuple[str, ...]], depth: int, tops: set[str | None]) -> bool:

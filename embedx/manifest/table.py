@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedx.errors import ManifestError
+from embedx.files import special_kind
 from embedx.manifest.endings import is_audio_name
 from embedx.manifest.paths import shorten
 
@@ -19,6 +20,7 @@ __all__ = ["Table", "is_data", "parse_table", "read_table", "read_text"]
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _DELIMITERS = ",;\t"
 _LONGEST_CELL = 10_000_000
+_HEAD_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,17 @@ def read_text(place: Path, *, needs: str = "a path column") -> str:
     Raises
     ------
     ManifestError
-        It is a device, cannot be read, or is not text.
+        It is a named pipe, a socket or a device, cannot be read, or is not text.
     """
-    if place.is_block_device() or place.is_char_device():
-        raise ManifestError(f"{place} is a device, no file: give a folder of audio or a CSV with {needs}")
+    kind = special_kind(place, but_streams=True)
+    if kind is not None:
+        raise ManifestError(f"{place} is {kind}, no file: give a folder of audio or a CSV with {needs}")
     try:
-        data = place.read_bytes()
+        with place.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if b"\0" in head and head[:2] not in _BOMS:
+                raise ManifestError(f"{place} is not text (it has NUL bytes): save it as UTF-8 CSV")
+            data = head + file.read()
         return data.decode(_BOMS.get(data[:2], "utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ManifestError(f"{place} is not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error

@@ -180,7 +180,7 @@ class Model:
         for start in range(0, len(manifest), _HEARD_AT_A_TIME):
             sources = tuple(manifest)[start : start + _HEARD_AT_A_TIME]
             located = [replace(source, uri=str(manifest.path_of(source))) for source in sources]
-            proba, errors = head.judge(located, progress=_from(start, len(manifest), progress))
+            proba, errors = head.predict_with_errors(located, progress=_from(start, len(manifest), progress))
             if self.calibration is not None:
                 good = ~np.isnan(proba).any(axis=1)
                 proba[good] = self.calibration.apply(proba[good])

@@ -1,4 +1,4 @@
-"""A model's head as ONNX, for serving elsewhere: embeddings in, probabilities out. The only room that knows onnx."""
+"""A model's head as ONNX, embeddings in, probabilities out. The only module that imports onnx."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
 
 def _require_place(place: str | os.PathLike[str]) -> None:
     try:
-        require_replaceable(place, b"embedx")  # the producer that an exported graph names
+        require_replaceable(place, b"\x12\x06embedx")  # the producer, as protobuf writes it
     except OSError as error:
         raise ModelFormatError(f"{place} cannot be written: {error.strerror or error}") from error
 

@@ -19,6 +19,7 @@ from embedx.heads.calibration import Calibration, as_distribution, fit_calibrati
 from embedx.heads.catalog import HeadSpec, as_spec, check_parameters, fit_head, make_head, with_recipe
 from embedx.heads.space import as_plain
 from embedx.model.core import Model
+from embedx.text import first_line
 
 __all__ = ["fit_model"]
 
@@ -107,7 +108,7 @@ def fit_model(
     if valid is not None:
         scores.update(_scored(model, dataset, valid))
         if spec.input_kind == "sources":
-            estimator.note_judged(scores["valid"])  # for the model card
+            estimator.record_scores(scores["valid"])  # for the model card
     return model.with_scores(scores)
 
 
@@ -152,7 +153,7 @@ class _Fit:
         except EmbedxError:
             raise
         except Exception as error:  # whatever a parameter of a strange kind leads to, many calls deep
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             if self.params:
                 given = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
                 raise ParameterError(f"head {self.spec.name!r} cannot learn with {given[:200]}: {reason}") from error

@@ -18,6 +18,7 @@ from embedx.heads.state import HeadState, dump_head, restore_head
 from embedx.heads.untrusted import check_estimator, refuse_unreadable
 from embedx.model.place import draft_for, read_whole, require_place
 from embedx.model.record import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
+from embedx.text import first_line
 
 __all__ = ["load", "save"]
 
@@ -67,7 +68,7 @@ def _require_same_answers(model: Any, draft: Path) -> None:
     try:
         again = type(model)(**_load(draft, trusted=_types_in(draft)))
     except ModelFormatError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise ModelFormatError(
             f"head {model.head!r} is not saved: it could not be read back ({reason[:300]})"
         ) from error
@@ -198,7 +199,7 @@ def _load(folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
     except ModelFormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, ParameterError, RecursionError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ModelFormatError(f"{folder} is no usable model: {reason[:300]}. Save the model again") from error
 
 
@@ -266,9 +267,10 @@ def _load_skops(folder: Path, trusted: tuple[str, ...]) -> Any:
     refuse_unreadable(named)
     unknown = [name for name in named if name not in allowed]
     if unknown:
+        options = " ".join(f"--trust {name}" for name in unknown)
         raise ModelFormatError(
-            f"{folder} holds types that embedx does not know: {', '.join(unknown)}. "
-            "If you trust them, name each one: Model.load(folder, trusted=[...]) or --trust NAME"
+            f"{folder} holds types that embedx does not know: {', '.join(unknown)}. If you trust who saved it, say so: "
+            f"embedx predict {options}, or Model.load(folder, trusted={unknown})"
         )
     try:
         estimator = loads(content, trusted=allowed)

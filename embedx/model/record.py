@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedx.errors import ModelFormatError
+from embedx.files import special_kind
 from embedx.recipe import Recipe
 
 __all__ = ["FORMAT", "JSON_NAME", "VERSION", "check_record", "describe", "read_limited", "read_record"]
@@ -29,7 +30,9 @@ _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a model, migrated to this version; refuse what is none."""
     if not (folder / JSON_NAME).is_file():
-        what = "has no model.json" if folder.is_dir() else "does not exist" if not folder.exists() else "is no folder"
+        kind = special_kind(folder)
+        what = "is no folder" if kind is None else f"is {kind}"
+        what = "has no model.json" if folder.is_dir() else what if folder.exists() else "does not exist"
         raise ModelFormatError(f"{folder} is no saved model: it {what}. Give the folder that embedx fit -o wrote")
     try:
         record = json.loads(read_limited(folder / JSON_NAME, MAX_JSON_BYTES), parse_constant=_refuse_constant)

@@ -1,1 +1,1 @@
-"""The embedding store: the only rooms that know h5py (``file`` one immutable file, ``store`` the whole)."""
+"""The embedding store: the only modules that import h5py (``file`` one immutable file, ``store`` the whole)."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from embedx.errors import StoreError, StoreFormatError
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM
+from embedx.text import first_line
 
 __all__ = ["CLIP_NUMBERS", "CLIP_TEXTS", "SCHEMA", "TEXT_ATTRIBUTES", "check_clips", "check_tables"]
 
@@ -55,7 +56,7 @@ def translated(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise StoreError(f"{path} may not be read: {error.strerror}") from error
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise StoreFormatError(
             f"{path} is no embedx store or a damaged one ({reason}). Give a file that embedx extract wrote, "
             "or move this one away"

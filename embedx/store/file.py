@@ -1,6 +1,6 @@
 """One store file, immutable once written: its layout, how it is written and how it is read.
 
-This room and `check` are the only ones that know h5py. Files hold no filters, no variable-length data and
+This module and `check` are the only ones that import h5py. Files hold no filters, no variable-length data and
 no links but hard ones, so reading one never costs more memory than its size on disk suggests.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import StoreFormatError
+from embedx.files import special_kind
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store import check
@@ -209,7 +210,7 @@ class StoreFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with check.translated(path):
-            check.require(path.is_file() or not path.exists(), "it is no regular file")  # a pipe would wait for ever
+            check.require(special_kind(path) is None, f"it is {special_kind(path)}")
             self._file = h5py.File(path, "r", locking=False)
             try:
                 self.recipe, self.root = check.read_attributes(self._file)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedx.errors import EmbedxWarning, StoreBusyError, StoreError, StoreFormatError
-from embedx.files import sync_folder
+from embedx.files import special_kind, sync_folder
 from embedx.recipe import Recipe
 
 __all__ = ["PartsFolder", "disk_errors", "part_problem"]
@@ -90,8 +90,16 @@ class PartsFolder:
     def __init__(self, store: Path) -> None:
         self.store = store
         self.path = Path(f"{store}.parts")
+        self._require_files()
         self._identity, self._lock = self.path / "identity.json", self.path / "lock"
         self._membership: int | None = None
+
+    def _require_files(self) -> None:
+        """Refuse a folder with a pipe or a device in it, which came with somebody's archive and never answers."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path) as entries:
+            for entry in entries:
+                if not entry.is_file() and (kind := special_kind(entry.path)):
+                    raise StoreFormatError(f"{entry.path} is {kind}, not a file: move {self.path} away")
 
     # -- writers -----------------------------------------------------------------------------------
 

@@ -85,13 +85,13 @@ def plan_work(
     known: list[Known] = []
     tally: Counter[str] = Counter()
     for source in manifest:
-        verdict, found = known_clips.of(source)
-        if found is None or (verdict == "failed" and retry_failed):
+        state, found = known_clips.of(source)
+        if found is None or (state == "failed" and retry_failed):
             todo.add(source.key)
         else:
             known.append(found)
-            tally["left" if verdict == "failed" else "done"] += 1
-        tally[verdict] += 1
+            tally["left" if state == "failed" else "done"] += 1
+        tally[state] += 1
     counts = {f"n_{name}": tally[name] for name in ("done", "changed", "copied")}
     plan = StorePlan(frozenset(todo), n_failed=tally["left"], **counts)
     return plan, known, list(_gone(manifest, index, known, root))

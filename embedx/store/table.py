@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import ParameterError, SkippedSourcesWarning, StoreFormatError
+from embedx.files import special_kind
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store.cost import seconds_per_row
@@ -130,7 +131,10 @@ def open_store(path: str | os.PathLike[str]) -> StoreFile:
     place = Path(os.path.realpath(path))
     n_pending = len(PartsFolder(place).parts())
     if not place.is_file():
-        what = "is a folder" if place.is_dir() else "does not exist"
+        kind = "a folder" if place.is_dir() else special_kind(place)
+        if kind is not None:
+            raise StoreFormatError(f"{path} is {kind}, not a store. Give a file that embedx extract wrote")
+        what = "does not exist"
         if n_pending:
             what = f"holds {n_pending} parts of an extraction that is running or was cut off, and nothing published yet"
         raise StoreFormatError(f"{path} {what}. Run embedx extract with -o {path}")

@@ -1,4 +1,4 @@
-"""tune(): the only rooms that know optuna. They see the clips that they are given and no others."""
+"""tune(): the only modules that import optuna. They see the clips that they are given and no others."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
 from embedx.heads.space import Choice, Dimension, Integer
 from embedx.launch import safe_path
+from embedx.text import first_line
 
 __all__ = ["FOLD_STEP", "HeadError", "HeadRefusal", "Objective", "Task"]
 
@@ -40,7 +41,7 @@ def _head_errors(but: list[Exception]) -> Iterator[None]:
         if error in but:
             raise
         kind = HeadRefusal if isinstance(error, ValueError | np.linalg.LinAlgError) else HeadError
-        raise kind(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        raise kind(first_line(error)) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

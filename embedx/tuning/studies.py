@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from embedx.errors import EmbedxError, MissingExtraError, ParameterError
+from embedx.files import special_kind
 from embedx.heads.space import Dimension, holds
+from embedx.text import first_line
 
 __all__ = [
     "WORKER",
@@ -151,8 +152,17 @@ def study_errors(place: str | None) -> Iterator[None]:
     except Exception as error:  # sqlalchemy, its drivers, optuna and json each raise their own
         if isinstance(error, ImportError) and str(place).startswith("postgres"):
             raise MissingExtraError.for_extra("psycopg", "postgres", "a study on PostgreSQL") from error
-        reason = (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]
-        raise _refusal(place, f"{type(error).__name__}: {reason[:200]}") from error
+        raise _refusal(place, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong with a study; what is no error of a database is one of reading what it holds."""
+    text = first_line(getattr(error, "orig", None) or error)[:200]
+    if isinstance(error, IndexError) and text.startswith("tuple"):
+        return "it is damaged: a trial has a value that is not among the choices stored with it"
+    if isinstance(error, ValueError | LookupError | TypeError | AttributeError | AssertionError):
+        return f"it is damaged: what it holds cannot be read ({text})"
+    return f"{type(error).__name__}: {text}"
 
 
 def _refusal(place: str | None, reason: str) -> ParameterError:
@@ -191,14 +201,14 @@ def _require_file(place: str) -> None:
     if len(os.fsencode(os.path.basename(path))) > longest:
         raise _refusal(place, f"its name is longer than {longest} bytes, which leaves none for the files beside it")
     try:
-        mode = os.stat(path).st_mode
+        os.stat(path)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
         raise _refusal(place, getattr(error, "strerror", None) or str(error)) from error
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise _refusal(place, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+    kind = "a folder" if os.path.isdir(path) else special_kind(path)
+    if kind is not None:
+        raise _refusal(place, f"it is {kind}, not a file")
 
 
 def _storage(place: str | None) -> Any:

@@ -186,3 +186,22 @@ def test_a_report_that_finds_no_room(store):
         command = [sys.executable, "-m", "embedx", "info", str(store)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert_one_line((done.returncode, done.stderr), "No space left on device", "make room")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["compare", "STORE", "--jobs", "0"], "--jobs 0: a whole number"),
+        (["compare", "STORE", "--folds", "1"], "--folds 1: at least 2"),
+        (["extract", "CLIPS", "--workers", "-1"], "--workers -1: give 0 or more"),
+        (["extract", "CLIPS", "--window-seconds", "nan"], "--window-seconds nan: give"),
+        (["extract", "CLIPS", "--silence-timeout-seconds", "0"], "--silence-timeout-seconds 0.0: give"),
+        (["extract", "CLIPS", "--offset", "x"], "--offset 'x' is neither"),
+        (["extract", "CLIPS", "--store-dtype", "int8"], "unknown --store-dtype 'int8': Known"),
+        (["extract", "CLIPS", "--engine", "ray", "--max-workers", "0"], "--max-workers 0: give 1"),
+    ],
+)
+def test_a_refusal_names_the_option_not_the_parameter(words, shown, say, store, tone_folder, tmp_path):
+    named = {"STORE": store, "CLIPS": tone_folder}
+    output = tmp_path / ("e.h5" if words[0] == "extract" else "results")
+    assert_one_line(say(*(named.get(word, word) for word in words), "-o", output), shown)

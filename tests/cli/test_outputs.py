@@ -1,7 +1,8 @@
 """An output that cannot be written is one line before any computing, whichever command writes it."""
 
+import hashlib
 import os
-import signal
+import shutil
 
 import pytest
 
@@ -39,20 +40,6 @@ def make_bad_place(kind, folder):
     elif kind == "long name below what is missing":
         place = folder / "missing" / ("n" * 256)
     return place
-
-
-@pytest.fixture
-def in_time():
-    """What waits for ever, such as for the reader of a pipe, is an error."""
-
-    def stop(*_):
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("command", WRITERS)
@@ -124,3 +111,84 @@ def test_a_file_of_another_kind_is_not_replaced(command, tmp_path, capsys, monke
     assert main([*WRITERS[command], "clips.csv"]) == 2
     assert (tmp_path / "clips.csv").read_text() == "path,label\na.wav,dog\n"
     assert "clips.csv cannot be written: a file of another kind lies there" in capsys.readouterr().err
+
+
+OVER_INPUTS = {
+    "extract over its list": ["extract", "clips.csv", "-o", "clips.csv", "--overwrite"],
+    "extract over its folder": ["extract", "clips", "-o", "clips"],
+    "extract with its log over its list": ["extract", "clips.csv", "-o", "new.h5", "--log-file", "clips.csv"],
+    "extract with a log where the store goes": ["extract", "clips.csv", "-o", "new.h5", "--log-file", "./new.h5"],
+    "inspect over the store": ["inspect", "emb.h5", "-o", "emb.h5"],
+    "inspect over the labels": ["inspect", "emb.h5", "--labels", "clips.csv", "-o", "link.csv"],
+    "compare over the store": ["compare", "emb.h5", "-o", "emb.h5"],
+    "tune over the store": ["tune", "emb.h5", "--json", "emb.h5"],
+    "tune with the store as study": ["tune", "emb.h5", "--study", "emb.h5"],
+    "tune with the labels as study": ["tune", "emb.h5", "--labels", "clips.csv", "--study", "clips.csv"],
+    "tune over its study": ["tune", "emb.h5", "--study", "sqlite:///study.db", "--json", "study.db"],
+    "tune over a model": ["tune", "emb.h5", "--json", "model/model.json", "--trials", "1"],
+    "fit over the store": ["fit", "emb.h5", "-o", "emb.h5", "--overwrite"],
+    "fit over the audio": ["fit", "clips", "--head", "finetune", "--encoder", "tiny", "-o", "clips", "--overwrite"],
+    "fit over its encoder": [
+        "fit",
+        "clips",
+        "--head",
+        "finetune",
+        "--encoder",
+        "./model",
+        "-o",
+        "model",
+        "--overwrite",
+    ],
+    "predict over its list": ["predict", "model", "clips.csv", "--csv", "clips.csv"],
+    "predict over an earlier prediction that it reads": ["predict", "model", "rows.csv", "--csv", "rows.csv"],
+    "predict over the store": ["predict", "model", "emb.h5", "--csv", "emb.h5"],
+    "predict into the model": ["predict", "model", "clips.csv", "--csv", "model/rows.csv"],
+    "merge one store twice": ["merge", "emb.h5", "./emb.h5", "-o", "new.h5"],
+    "export over the model": ["export", "model", "--onnx", "model"],
+    "export over the model's record": ["export", "model", "--onnx", "model/model.json"],
+    "export over another model's record": ["export", "model", "--onnx", "other/model.json"],
+    "download over its list": ["download", "links.csv", "links.csv"],
+    "info with its log over the store": ["info", "emb.h5", "--log-file", "emb.h5"],
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tone_folder, tone_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    shutil.copytree(tone_folder, folder / "clips")
+    paths = sorted(str(path.relative_to(folder)) for path in (folder / "clips").rglob("*.wav"))
+    (folder / "clips.csv").write_text("path,label\n" + "".join(f"{path},{path.split('/')[1]}\n" for path in paths))
+    (folder / "rows.csv").write_text("path,label,probability,error\n" + "".join(f"{path},a,1.0,\n" for path in paths))
+    (folder / "link.csv").symlink_to("clips.csv")
+    (folder / "links.csv").write_text("url,label\nhttps://example.org/a.wav,a\n")
+    shutil.copy(tone_model / "emb.h5", folder)
+    for name in ("model", "other"):
+        shutil.copytree(tone_model / "model", folder / name)
+    return folder
+
+
+def hash_all(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("case", OVER_INPUTS)
+def test_an_output_that_is_an_input_is_refused_and_nothing_is_lost(case, inputs, capsys, monkeypatch):
+    monkeypatch.chdir(inputs)
+    before = hash_all(inputs)
+    capsys.readouterr()
+    assert main(OVER_INPUTS[case]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert hash_all(inputs) == before
+
+
+def test_a_store_may_be_merged_into_one_of_the_inputs(inputs, tmp_path, capsys):
+    one, two = (str(shutil.copy(inputs / "emb.h5", tmp_path / name)) for name in ("one.h5", "two.h5"))
+    assert main(["merge", one, two, "-o", one]) == 0
+    assert main(["verify", one]) == 0
+
+
+def test_a_head_and_its_folder_may_have_one_name(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["fit", str(inputs / "emb.h5"), "--head", "majority", "-o", "majority", "--overwrite"]) == 0

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 
 import pytest
 
@@ -158,3 +159,24 @@ def test_no_room_for_the_recordings_costs_them_alone(store, tmp_path, monkeypatc
     assert f"the results are in {tmp_path / 'r'}; report.html is without the data" in said
     assert "report.html cannot be written (No space left on device): make room" in said
     assert {path.name for path in (tmp_path / "r").iterdir()} == FILES
+
+
+def test_copies_under_two_named_groups_are_in_the_verdict_and_before_a_fit(tone_folder, tmp_path, capsys):
+    clips = sorted(tone_folder.rglob("*.wav"))
+    rows = ["path,label,group\n"]
+    for i, clip in enumerate(clips):
+        copy = shutil.copy(clip, tmp_path / f"copy{i}.wav")
+        rows += [f"{clip},{clip.parent.name},g{i}\n", f"{copy},{clip.parent.name},h{i}\n"]
+    (tmp_path / "clips.csv").write_text("".join(rows))
+    store, results = str(tmp_path / "emb.h5"), tmp_path / "results"
+    words = ["--encoder", "tiny", "--workers", "0"]
+    assert main(["extract", str(tmp_path / "clips.csv"), "-o", store, *words]) == 0
+    quick = ["--heads", "logreg", "--folds", "2", "--no-auto", "--no-curves"]
+    assert main(["compare", store, *quick, "-o", str(results)]) == 0
+    verdict = json.loads((results / "comparison.json").read_text())["verdict"]
+    assert verdict[0].startswith("A leak: ")
+    assert "copies of ones that are learned from" in verdict[0]
+    assert "A leak" in (results / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["fit", store, "--head", "majority", "--valid-fraction", "0.5", "-o", str(tmp_path / "m")]) == 0
+    assert "learned from (the same bytes" in capsys.readouterr().err

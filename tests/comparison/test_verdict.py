@@ -134,3 +134,13 @@ def test_a_class_of_one_group_is_told_instead_of_a_verdict():
 def test_stores_are_compared_by_what_differs(other, question):
     facts = {**FACTS, "recipes": {"a": {"encoder": "tiny", "pooling": "mean"}, "b": other}}
     assert told(ROWS, [pair("logreg", "majority", "baseline")], question.split("?")[0], facts).startswith(question)
+
+
+def test_copies_on_both_sides_are_the_first_thing_said():
+    tests = [pair("logreg", "majority", "baseline"), pair("logreg", "logmel", "control")]
+    facts = {**FACTS, "n_copied": 2, "class_counts": {"a": 3, "b": 3}}
+    first, *_ = write_verdict(rows=ROWS, tests=tests, curves={}, facts=facts)
+    assert first.startswith("A leak: 2 tested clips are copies of ones that are learned from")
+    assert write_headline(rows=ROWS, tests=tests, facts=facts).endswith(
+        "70.0% accuracy; too good: 2 of the tested clips can be learned from a copy"
+    )

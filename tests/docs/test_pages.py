@@ -1,11 +1,13 @@
 """The documentation is true: its pages are built strictly, and what they tell a reader to do is done, as it stands."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -62,6 +64,35 @@ def test_a_page_can_be_followed(page, after_the_first_tutorial, tmp_path):
         shutil.rmtree(folder)
         folder.mkdir()
     follow(page, folder)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_draws(tmp_path):
+    pytest.importorskip("nbclient", reason="needs nbclient")
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    from benchmarks.tools.notebook import run_notebook
+
+    cells = run_notebook(DOCS / "tutorials" / "first-classifier.ipynb", tmp_path).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert (tmp_path / "model" / "model.json").is_file()
+
+
+def test_the_notebook_keeps_what_it_printed():
+    cells = json.loads((DOCS / "tutorials" / "first-classifier.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ())) == 3
+
+
+def test_a_recording_shows_what_a_terminal_showed(tmp_path):
+    pytest.importorskip("pyte", reason="needs pyte")
+    from benchmarks.tools.terminal import draw, record
+
+    frames = record(["echo one '<' two", "printf '\\033[31mred\\033[0m'; sleep 0.6; printf '\\rgreen'"], tmp_path)
+    texts = ["".join(ElementTree.fromstring(f"<svg>{row}</svg>").itertext()) for _, rows in frames for row in rows]
+    shown = {text.rstrip() for text in texts}
+    assert {"$ echo one '<' two", "one < two", "red", "green"} <= shown
+    assert len(ElementTree.fromstring(draw(frames)).findall(".//{*}text")) == sum(bool(text) for text in texts)
 
 
 @pytest.mark.slow

@@ -103,7 +103,15 @@ def _moonshine(model, extractor, clip, padding):
     return [state[0] for state in model.encoder(ready.input_values, output_hidden_states=True).hidden_states], None
 
 
+def _parakeet(model, extractor, clip, padding):
+    ready = features_of(extractor, clip)
+    found = model.encoder(**ready, output_hidden_states=True)
+    n = int(found.attention_mask.sum())
+    return [state[0, :n] for state in found.hidden_states], None
+
+
 _BY_KIND = {
+    "parakeet_ctc": _parakeet,
     "whisper": _whisper,
     "audio-spectrogram-transformer": _ast,
     "clap": _clap,

@@ -175,6 +175,16 @@ WITH_FRONT_ENDS = {
         "Wav2Vec2FeatureExtractor",
         {"do_normalize": False, "feature_size": 1},
     ),
+    "parakeet": (
+        "ParakeetForCTC",
+        {
+            "encoder_config": {**_CONFORMER, "subsampling_conv_channels": 16, "conv_kernel_size": 5, "num_mel_bins": 80},
+            "vocab_size": 20,
+            "pad_token_id": 19,
+        },
+        "ParakeetFeatureExtractor",
+        {"feature_size": 80},
+    ),
     "seamless": ("SeamlessM4Tv2Model", _SEAMLESS, "SeamlessM4TFeatureExtractor", {}),
 }
 """Class of the checkpoint, its config, class of its feature extractor and its settings."""

@@ -123,7 +123,7 @@ def test_a_library_without_room_reads_the_same(clip_of, fitted):
 
 
 def test_a_bad_clip_keeps_its_place_in_prediction(fitted, tones, tmp_path):
-    proba, errors = fitted.judge([tones[0][0], str(tmp_path / "gone.wav"), tones[0][1]])
+    proba, errors = fitted.predict_with_errors([tones[0][0], str(tmp_path / "gone.wav"), tones[0][1]])
     assert np.isnan(proba[1]).all()
     assert np.isfinite(proba[[0, 2]]).all()
     assert "no such file" in errors[1]

@@ -41,6 +41,7 @@ def found(manifest):
         (["data/train/dog/1.wav", "data/val/cat/1.wav"], [("dog", "train"), ("cat", "val")]),
         (["x/y/train/dog/1.wav", "x/y/dev/cat/s1/1.wav"], [("cat", "dev"), ("dog", "train")]),
         (["fold1/dog/1.wav", "fold_2/cat/1.wav"], [("dog", "fold1"), ("cat", "fold_2")]),
+        (["training_set/dog/1.wav", "Test Set/cat/1.wav"], [("cat", "Test Set"), ("dog", "training_set")]),
         (["fold1/1.wav", "fold2/2.wav"], [(None, "fold1"), (None, "fold2")]),
         (["train/dog/1.wav", "train/cat/1.wav"], [("cat", "train"), ("dog", "train")]),
         (["eval/dog/1.wav", "train/2.wav"], [("dog", "eval"), (None, "train")]),
@@ -165,5 +166,20 @@ def test_what_folders_may_be_named_as_parts_a_split_reads():
         read = read_split(["train", word])
         assert not read.folds
         assert len(read.train) + len(read.valid) + len(read.test) == 2
+        assert not read_split(["train", f"{word} set"]).folds
     assert set(read_split(["fold1", "fold2"]).folds) == {"fold1", "fold2"}
     assert is_part("fold1")
+
+
+@pytest.mark.parametrize(
+    "pair", [("in", "out"), ("Seen", "UNSEEN"), ("in-domain", "out-of-domain"), ("source", "target")]
+)
+def test_folders_that_may_be_parts_or_labels_are_refused_when_folders_are_in_them(pair, make):
+    folder = make(*(f"{name}/{label}/a.wav" for name in pair for label in ("dog", "cat")))
+    with pytest.raises(ManifestError, match="may be parts of a data set or labels: name them train and test"):
+        read_manifest(folder)
+
+
+def test_such_folders_are_labels_where_nothing_makes_them_parts(make):
+    assert [source.label for source in read(make("in/a.wav", "out/a.wav"))] == ["in", "out"]
+    assert [source.label for source in read(make("still/monday/a.wav"))] == ["in", "out", "still"]

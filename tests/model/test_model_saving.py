@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lightgbm import LGBMClassifier
 from safetensors.numpy import load_file, save_file
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
+from embedx.cli import main
 from embedx.errors import ManifestError, ModelFormatError, RecipeMismatchError
-from embedx.heads.catalog import CATALOG
+from embedx.heads.catalog import CATALOG, make_head
 from embedx.model import Model, describe, fit_model
 
 FORMATS = Path(__file__).parents[1] / "formats"
@@ -138,8 +142,43 @@ def test_types_that_skops_does_not_trust_are_trusted_by_name(make_dataset, tmp_p
     with pytest.raises(ModelFormatError, match=rf"types that embedx does not know: {tree}\. If you trust") as caught:
         Model.load(tmp_path / "m")
     assert "\n" not in str(caught.value)
+    assert f"embedx predict --trust {tree}, or Model.load(folder, trusted=['{tree}'])" in str(caught.value)
     loaded = Model.load(tmp_path / "m", trusted=[tree])
     np.testing.assert_array_equal(loaded.predict_proba(dataset), model.predict_proba(dataset))
+
+
+def voting():
+    heads = [(name, make_head(name, n_layers=1, random_state=0)) for name in ("logreg", "knn", "mlp")]
+    return VotingClassifier(heads, voting="soft")
+
+
+def searching():
+    head = make_head("knn", n_layers=1, random_state=0)
+    return GridSearchCV(head, {f"{head.steps[-1][0]}__n_neighbors": [1, 3]}, cv=2)
+
+
+@pytest.mark.parametrize("make", [voting, searching])
+def test_what_is_fitted_around_our_heads_is_loaded_by_what_the_message_says(make, make_dataset, tmp_path, capsys):
+    dataset = make_dataset()
+    model = fit_model(dataset, make())
+    model.save(tmp_path / "m")
+    with pytest.raises(ModelFormatError, match="embedx predict --trust") as caught:
+        Model.load(tmp_path / "m")
+    told = str(caught.value)
+    trusted = ast.literal_eval(told[told.index("trusted=") + len("trusted=") :].removesuffix(")"))
+    np.testing.assert_array_equal(
+        Model.load(tmp_path / "m", trusted=trusted).predict_proba(dataset), model.predict_proba(dataset)
+    )
+    options = told[told.index("--trust") : told.index(", or Model")].split()
+    assert main(["predict", str(tmp_path / "m"), "nowhere.wav", *options]) == 2
+    assert "nowhere.wav does not exist" in capsys.readouterr().err
+
+
+def test_a_booster_of_ones_own_is_not_saved_and_the_message_says_what_to_do(make_dataset, tmp_path):
+    model = fit_model(make_dataset(), LGBMClassifier(n_estimators=2, verbose=-1))
+    with pytest.raises(ModelFormatError, match=r"never loads one, trusted or not\. Train it as the head 'lgbm'"):
+        model.save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 class Mine(GaussianNB):

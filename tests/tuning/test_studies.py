@@ -205,8 +205,14 @@ def test_a_study_lies_where_it_was_said(make_dataset, tmp_path, name):
         ("update trial_params set param_value=999999 where param_name='C'", "has C=999999"),
         ("update trial_params set param_name='gamma' where param_name='C'", "has gamma="),
         ("update trial_values set value=-1e308", "has a log_loss of -1e"),
-        ("update trial_params set distribution_json='not json'", "cannot be opened"),
+        ("update trial_params set distribution_json='not json'", "it is damaged: what it holds cannot be read"),
+        (
+            "update trial_params set distribution_json="
+            """'{"name": "CategoricalDistribution", "attributes": {"choices": ["os.system"]}}', param_value=9""",
+            "it is damaged: a trial has a value that is not among the choices stored with it",
+        ),
         ("update trials set state='STRANGE'", "cannot be opened"),
+        ("delete from study_directions", r"it is damaged: what it holds cannot be read \(list index"),
         ("drop table trial_values", "cannot be opened"),
     ],
 )

@@ -219,7 +219,7 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
         parts = [logits for dataset, logits in self._in_parts(X) if dataset.require_all() is not None]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes_)), np.float32)
 
-    def judge(
+    def predict_with_errors(
         self, X: Any, *, progress: Callable[..., None] | None = None
     ) -> tuple[NDArray[np.float64], tuple[str | None, ...]]:
         """Return probabilities, a row of NaN where a clip cannot be used, and why not, clip by clip.
@@ -271,7 +271,7 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
         """Return the most probable label of each clip, shape (n,)."""
         return self.classes_[self.decision_function(X).argmax(axis=1)]
 
-    def note_judged(self, scores: Mapping[str, Any]) -> None:
+    def record_scores(self, scores: Mapping[str, Any]) -> None:
         """Take scores on clips that were not trained on into the model card.
 
         Parameters

@@ -109,7 +109,7 @@ class AudioDataset:
         self, sources: Sequence[Source], recipe: Recipe, *, min_samples: int, cache_bytes: int = 2**31
     ) -> None:
         self.recipe, self.min_samples = recipe, min_samples
-        self._room = cache_bytes
+        self._bytes_left = cache_bytes
         self.errors: dict[int, SourceError] = {}
         self.clips = [self._read_or_note(index, source) for index, source in enumerate(sources)]
 
@@ -167,19 +167,19 @@ class AudioDataset:
     def _read(self, source: Source) -> Clip:
         """Read a clip whole if there is room for it, else count its samples window by window."""
         pieces: list[NDArray[np.float32]] = []
-        n_samples, start, room = 0, 0.0, self._room
+        n_samples, start, bytes_left = 0, 0.0, self._bytes_left
         every_second = self.recipe.replace(window_seconds=1.0, hop_seconds=1.0, min_tail_seconds=0.0)
         for window in _events(source, every_second):
             start = window.start_seconds if n_samples == 0 else start
             n_samples += len(window.samples)
-            room -= window.samples.nbytes
+            bytes_left -= window.samples.nbytes
             pieces.append(window.samples)
-            if room < 0:
+            if bytes_left < 0:
                 pieces.clear()
         self._require_frame(source, n_samples)
-        if room < 0:
+        if bytes_left < 0:
             return Clip(source, start, n_samples, None)
-        self._room = room
+        self._bytes_left = bytes_left
         return Clip(source, start, n_samples, np.concatenate(pieces))
 
     def _require_frame(self, source: Source, n_samples: int) -> None:

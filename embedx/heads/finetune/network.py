@@ -263,20 +263,20 @@ class FeatureCache:
     ----------
     compute : callable
         Turns samples (n,) float32 into features (T, C), without gradients.
-    room_bytes : int
+    most_bytes : int
         What is beyond is computed again whenever it is needed.
 
     Examples
     --------
-    >>> cache = FeatureCache(lambda samples: torch.from_numpy(samples)[:, None], room_bytes=100)
+    >>> cache = FeatureCache(lambda samples: torch.from_numpy(samples)[:, None], most_bytes=100)
     >>> cache.find((0, 0.0), np.ones(3, np.float32)) is cache.find((0, 0.0), np.ones(3, np.float32))
     True
     >>> cache.find((1, 0.0), np.ones(99, np.float32)) is cache.find((1, 0.0), np.ones(99, np.float32))
     False
     """
 
-    def __init__(self, compute: Callable[[NDArray[np.float32]], torch.Tensor], *, room_bytes: int) -> None:
-        self._compute, self._room = compute, room_bytes
+    def __init__(self, compute: Callable[[NDArray[np.float32]], torch.Tensor], *, most_bytes: int) -> None:
+        self._compute, self._bytes_left = compute, most_bytes
         self._kept: dict[tuple[int, float], torch.Tensor] = {}
 
     def find(self, key: tuple[int, float], samples: NDArray[np.float32]) -> torch.Tensor:
@@ -285,8 +285,8 @@ class FeatureCache:
             return self._kept[key]
         features = self._compute(samples)
         n_bytes = features.numel() * features.element_size()
-        if n_bytes <= self._room:
-            self._room -= n_bytes
+        if n_bytes <= self._bytes_left:
+            self._bytes_left -= n_bytes
             self._kept[key] = features
         return features
 

@@ -473,7 +473,7 @@ def fit_network(
 
 def _cache(network: Network) -> FeatureCache | None:
     """Return a place for what the convolutions make of clips, unless they learn."""
-    return FeatureCache(network.features, room_bytes=_FEATURE_BYTES) if network.has_fixed_convolutions else None
+    return FeatureCache(network.features, most_bytes=_FEATURE_BYTES) if network.has_fixed_convolutions else None
 
 
 def _finish(training: Training, processes: Processes) -> dict[str, Any]:
