@@ -66,6 +66,10 @@ def _ast(config: Record, said: Record) -> dict[str, Any]:
         "mean": _real(said, "mean", -4.2677393),
         "std": _real(said, "std", 4.5689974),
     }
+    if settings["std"] <= 0:
+        raise said.wrong("std", "a number above 0")
+    for field, most in (("patch_size", min(n_mels, length)), ("frequency_stride", n_mels), ("time_stride", length)):
+        config.number(field, 1, most, default=16 if field == "patch_size" else 10)
     rate = settings["sampling_rate"]
     hop, frame = round(rate * 0.01), round(rate * 0.025)
     return {
@@ -108,8 +112,9 @@ def _clap(config: Record, said: Record) -> dict[str, Any]:
     if type(step) is not int or step < 1:
         raise tower.wrong("patch_stride", "one or two numbers above 0")
     columns = size // step // 2 ** (len(depths) - 1) * (size // n_mels)
-    if columns < 1:
-        raise tower.wrong("spec_size", "a size that leaves the last stage a column")
+    n_frames = native * rate // settings["hop_length"] + 1
+    if size // step // 2 ** (len(depths) - 1) < size // n_mels or n_frames > size * (size // n_mels):
+        raise tower.wrong("spec_size", f"room for {n_frames} frames of {n_mels} bands and a last stage")
     width = tower.number("hidden_size", *_COUNT, default=768)
     return {
         "n_layers": len(depths) + 3,
@@ -175,7 +180,7 @@ def _parakeet(config: Record, said: Record) -> dict[str, Any]:
         "sampling_rate": said.number("sampling_rate", *_RATE, default=16_000),
         "hop_length": said.number("hop_length", *_COUNT, default=160),
         "n_fft": said.number("n_fft", 16, 65_536, default=512),
-        "win_length": said.number("win_length", 16, 65_536, default=400),
+        "win_length": said.number("win_length", 16, said.number("n_fft", 16, 65_536, default=512), default=400),
         "preemphasis": _real(said, "preemphasis", 0.97),
     }
     rate, hop = settings["sampling_rate"], settings["hop_length"]

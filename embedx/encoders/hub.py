@@ -65,7 +65,7 @@ def _bar_class(report: Report) -> type:
     """Return the class of bars that huggingface_hub is given: those that count bytes report, none is drawn."""
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "file": open(os.devnull, "w"), "disable": False})  # noqa: SIM115

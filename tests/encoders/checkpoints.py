@@ -178,7 +178,12 @@ WITH_FRONT_ENDS = {
     "parakeet": (
         "ParakeetForCTC",
         {
-            "encoder_config": {**_CONFORMER, "subsampling_conv_channels": 16, "conv_kernel_size": 5, "num_mel_bins": 80},
+            "encoder_config": {
+                **_CONFORMER,
+                "subsampling_conv_channels": 16,
+                "conv_kernel_size": 5,
+                "num_mel_bins": 80,
+            },
             "vocab_size": 20,
             "pad_token_id": 19,
         },

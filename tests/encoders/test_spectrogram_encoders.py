@@ -1,5 +1,7 @@
 """Encoders with a front end of their own: frames are those of transformers on the clip alone, in any batch."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from embedx.encoders.families import FAMILIES
 from embedx.encoders.networks import NETWORKS
 from embedx.encoders.pooling import pool_frames
 from embedx.encoders.spectrogram import SpectrogramEncoder
-from embedx.errors import ClipTooShortError, ParameterError
+from embedx.errors import ClipTooShortError, EncoderError, ParameterError
 from tests.encoders.by_transformers import extractor_of, features_of, layers_alone
 
 TOLERANCE = 1e-5
@@ -134,3 +136,52 @@ def test_bfloat16_stays_near(other_checkpoint):
     rows, near = encoder.pooled(clips), load(other_checkpoint[0], compute_dtype="bfloat16")[1].pooled(clips)
     cosines = (rows * near).sum(-1) / np.linalg.norm(rows, axis=-1) / np.linalg.norm(near, axis=-1)
     assert cosines.min() >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "changes", "says"),
+    [
+        ("whisper-asr", "preprocessor_config.json", {"feature_size": 128}, "feature_size is '128'"),
+        ("whisper-asr", "preprocessor_config.json", {"hop_length": 0}, "hop_length is '0'"),
+        (
+            "whisper-asr",
+            "preprocessor_config.json",
+            {"chunk_length": 30},
+            "as max_source_positions of config.json has it",
+        ),
+        ("whisper-asr", "preprocessor_config.json", {"feature_extractor_type": "Other"}, "'WhisperFeatureExtractor'"),
+        ("whisper-asr", "config.json", {"encoder_layers": "two"}, "encoder_layers is 'two'"),
+        ("ast", "preprocessor_config.json", {"mean": "x"}, "mean is 'x'"),
+        ("ast", "preprocessor_config.json", {"std": 0}, "std is '0'"),
+        ("ast", "preprocessor_config.json", {"max_length": 1_024}, "max_length is '1024'"),
+        ("ast", "config.json", {"patch_size": 0}, "patch_size is '0'"),
+        ("clap", "preprocessor_config.json", {"truncation": "fusion"}, "'rand_trunc' is needed"),
+        ("clap", "preprocessor_config.json", {"frequency_max": -1}, "no ClapFeatureExtractor can be made"),
+        ("clap", "preprocessor_config.json", {"max_length_s": 100}, "spec_size"),
+        ("clap", "config.json", {"audio_config": [1]}, "audio_config is"),
+        ("w2v-bert", "preprocessor_config.json", {"num_mel_bins": 40}, "num_mel_bins is '40'"),
+        ("parakeet", "preprocessor_config.json", {"win_length": 2_000}, "win_length is '2000'"),
+        ("moonshine", "preprocessor_config.json", {"sampling_rate": None}, "sampling_rate is 'None'"),
+    ],
+)
+def test_what_no_encoder_has_is_one_line(make_other_checkpoint, tmp_path, family, file, changes, says):
+    make_other_checkpoint(tmp_path, family)
+    path = tmp_path / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(EncoderError, match=says) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spectrogram_that_nobody_describes_is_refused(make_other_checkpoint, tmp_path):
+    make_other_checkpoint(tmp_path, "whisper-asr")
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(EncoderError, match="nobody knows which spectrogram it reads"):
+        resolve_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["dac", "qwen2_audio"])
+def test_what_is_not_supported_says_why(tmp_path, kind):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(EncoderError, match=f"of model_type '{kind}', which is a .* Supported: "):
+        resolve_encoder(str(tmp_path))
