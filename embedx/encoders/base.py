@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,18 @@ class EncoderInfo:
         Samples of one frame; 1 where the checkpoint does not say.
     note : str
         What a reader of a table has to know, such as that the weights are random; usually empty.
+    native_seconds : float, optional
+        The longest window that it takes; None where any length will do.
+    hop_seconds : float
+        Distance of two frames.
+    paddings : tuple of str
+        Ways to treat what is shorter than ``native_seconds``, the default first; see `Recipe`.
+    n_class_tokens : int
+        Class tokens, which are no frames: pooled by ``cls`` and by nothing else.
+    extractor : str
+        transformers' class of the feature extractor; empty where the encoder takes waveforms.
+    settings : tuple of (str, value)
+        What that class is made of.
     """
 
     id: str
@@ -56,6 +70,19 @@ class EncoderInfo:
     normalize: bool = True
     min_samples: int = 1
     note: str = ""
+    native_seconds: float | None = None
+    hop_seconds: float = 0.02
+    paddings: tuple[str, ...] = ("none",)
+    n_class_tokens: int = 0
+    extractor: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def frontend(self) -> str:
+        """What a recipe records of how audio is prepared."""
+        if not self.extractor:
+            return "waveform"
+        return f"{self.extractor}:{hashlib.sha256(json.dumps(self.settings).encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +95,13 @@ class Frames:
         One a kept layer, in the order of the recipe.
     n_frames : sequence of int
         Real frames of each clip; the rest is padding, whatever it holds.
+    class_tokens : sequence of tensor of shape (B, D), optional
+        One a kept layer, where the encoder has any: the mean of a clip's class tokens.
     """
 
     layers: Sequence[torch.Tensor]
     n_frames: Sequence[int]
+    class_tokens: Sequence[torch.Tensor] | None = None
 
 
 @runtime_checkable
@@ -93,6 +123,14 @@ class Encoder(Protocol):
     @property
     def min_samples(self) -> int:
         """Samples of one frame: a shorter waveform is refused with `ClipTooShortError`."""
+
+    @property
+    def native_seconds(self) -> float | None:
+        """The longest window that it takes; None where any length will do."""
+
+    @property
+    def hop_seconds(self) -> float:
+        """Distance of two frames."""
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode waveforms of shape (n_samples,), float32 in -1 to 1, of any lengths."""
