@@ -11,7 +11,7 @@ from embedx.encoders.catalog import resolve_encoder
 from embedx.store.store import read_recipe
 from tests.encoders.checkpoints import write_checkpoint, write_other
 
-FAMILIES = ("ast", "clap", "moonshine", "seamless", "sew-d", "w2v-bert", "whisper-asr")
+FAMILIES = ("ast", "clap", "moonshine", "parakeet", "seamless", "sew-d", "w2v-bert", "whisper-asr")
 
 
 def write(folder, family):
