@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.errors import ClipTooShortError
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoder", "EncoderInfo", "Frames", "PoolingEncoder", "masked_mean"]
+__all__ = ["Encoder", "EncoderFacts", "EncoderInfo", "Frames", "PoolingEncoder", "masked_mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,59 @@ class PoolingEncoder(Encoder, Protocol):
 
     def pooled(self, batch: Sequence[NDArray[np.float32]], pooling: str = "mean") -> NDArray[np.float32]:
         """Do as ``pool_frames(encode(batch), pooling=pooling)``."""
+
+
+class EncoderFacts:
+    """What every encoder here says of itself."""
+
+    info: EncoderInfo
+    layers: tuple[int, ...]
+
+    @property
+    def dim(self) -> int:
+        """Width D of a layer."""
+        return self.info.dim
+
+    @property
+    def n_layers(self) -> int:
+        """Number L of layers that `encode` returns."""
+        return len(self.layers)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz."""
+        return self.info.sample_rate
+
+    @property
+    def min_samples(self) -> int:
+        """Samples of one frame."""
+        return self.info.min_samples
+
+    @property
+    def native_seconds(self) -> float | None:
+        """The longest window that it takes; None where any length will do."""
+        return self.info.native_seconds
+
+    @property
+    def hop_seconds(self) -> float:
+        """Distance of two frames."""
+        return self.info.hop_seconds
+
+    def require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
+        """Refuse a batch that holds less than one frame of a clip.
+
+        Raises
+        ------
+        ClipTooShortError
+            With both lengths.
+        """
+        shortest = min((len(samples) for samples in batch), default=self.min_samples)
+        if shortest < self.min_samples:
+            need, rate = self.min_samples, self.sample_rate
+            raise ClipTooShortError(
+                f"{shortest} samples ({1000 * shortest / rate:.1f} ms) are less than one frame of {self.info.id} "
+                f"({need} samples, {1000 * need / rate:.1f} ms)"
+            )
 
 
 def masked_mean(frames: Frames) -> NDArray[np.float32]:

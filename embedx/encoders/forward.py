@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedx.audio.batching import equal_lengths
-from embedx.encoders.networks import Network
+from embedx.encoders.network import Network
 from embedx.encoders.waves import normalize, real
 
 __all__ = ["ForwardPass", "Padding", "SpectrogramPass"]

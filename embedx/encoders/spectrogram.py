@@ -7,18 +7,19 @@ short clips are filled up to the encoder's native length. So nothing stands besi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from embedx.audio.batching import equal_lengths
-from embedx.encoders.base import EncoderInfo, Frames
-from embedx.encoders.compiled import compile_each
+from embedx.encoders.base import EncoderFacts, EncoderInfo, Frames
+from embedx.encoders.compiled import compile_each, say_why_not
 from embedx.encoders.device import as_memory_error, exact_float32
 from embedx.encoders.networks import NETWORKS
 from embedx.encoders.pooling import pool_layer, require_pooling
-from embedx.encoders.waveform import DTYPES, EncoderFacts, join
+from embedx.encoders.waveform import DTYPES, join
 from embedx.encoders.waves import real
 from embedx.errors import ParameterError
 
@@ -72,9 +73,15 @@ class SpectrogramEncoder(EncoderFacts):
         self.batched = self.device.type == "cuda" if batched is None else batched
         self._network = NETWORKS[info.model_type](info, padding=self.padding, device=self.device)
         model = self._network.model.eval().requires_grad_(False).to(self.dtype)
-        if compiled and hasattr(model, "layers"):
-            for forward, layer in zip(compile_each([one.forward for one in model.layers]), model.layers, strict=True):
-                layer.forward = forward
+        if compiled:
+            self._compile(getattr(model, "layers", getattr(getattr(model, "encoder", None), "layers", None)))
+
+    def _compile(self, layers: Any) -> None:
+        if layers is None:
+            say_why_not(f"the stages of {self.info.model_type} are not called one by one")
+            return
+        for forward, layer in zip(compile_each([one.forward for one in layers]), layers, strict=True):
+            layer.forward = forward
 
     @property
     def min_samples(self) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedx.encoders.base import EncoderInfo, Frames
+from embedx.encoders.base import EncoderFacts, EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
 from embedx.encoders.compiled import compile_each
 from embedx.encoders.description import reach
@@ -28,9 +28,8 @@ from embedx.encoders.frontend import ConvFrontend
 from embedx.encoders.pooling import pool_layer, require_pooling
 from embedx.encoders.stack import LayerStack
 from embedx.encoders.waves import lay_out, normalize_each
-from embedx.errors import ClipTooShortError
 
-__all__ = ["DTYPES", "EncoderFacts", "WaveformEncoder", "join", "least_samples"]
+__all__ = ["DTYPES", "WaveformEncoder", "join", "least_samples"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,59 +37,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def least_samples(config: Any) -> int:
     """Return the samples of one frame of an encoder with this config."""
     return reach(config.conv_kernel, config.conv_stride, int(getattr(config, "squeeze_factor", 1)))
-
-
-class EncoderFacts:
-    """What every encoder here says of itself."""
-
-    info: EncoderInfo
-    layers: tuple[int, ...]
-
-    @property
-    def dim(self) -> int:
-        """Width D of a layer."""
-        return self.info.dim
-
-    @property
-    def n_layers(self) -> int:
-        """Number L of layers that `encode` returns."""
-        return len(self.layers)
-
-    @property
-    def sample_rate(self) -> int:
-        """Hertz."""
-        return self.info.sample_rate
-
-    @property
-    def min_samples(self) -> int:
-        """Samples of one frame."""
-        return self.info.min_samples
-
-    @property
-    def native_seconds(self) -> float | None:
-        """The longest window that it takes; None where any length will do."""
-        return self.info.native_seconds
-
-    @property
-    def hop_seconds(self) -> float:
-        """Distance of two frames."""
-        return self.info.hop_seconds
-
-    def require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
-        """Refuse a batch that holds less than one frame of a clip.
-
-        Raises
-        ------
-        ClipTooShortError
-            With both lengths.
-        """
-        shortest = min((len(samples) for samples in batch), default=self.min_samples)
-        if shortest < self.min_samples:
-            need, rate = self.min_samples, self.sample_rate
-            raise ClipTooShortError(
-                f"{shortest} samples ({1000 * shortest / rate:.1f} ms) are less than one frame of {self.info.id} "
-                f"({need} samples, {1000 * need / rate:.1f} ms)"
-            )
 
 
 class WaveformEncoder(EncoderFacts):

@@ -86,7 +86,12 @@ class RecipePlan:
         name, revision = self._encoder, self._revision
         if recorded is not None and name in (None, recorded.encoder):
             name, revision = recorded.encoder, revision or pinned_revision(recorded.revision)
-        return resolve_encoder(DEFAULT_ENCODER if name is None else name, revision=revision)
+        info = resolve_encoder(DEFAULT_ENCODER if name is None else name, revision=revision)
+        is_followed = recorded is not None and self._encoder is None and self._revision is None
+        if recorded is not None and is_followed and info.revision == "local":  # what a folder holds may have changed
+            found = recorded.replace(weights_sha256=info.weights_sha256, frontend=info.frontend)
+            recorded.require_same(found, where=f"what encoder {name!r} embedded", advice="Use the same checkpoint")
+        return info
 
     @functools.cached_property
     def recipe(self) -> Recipe:

@@ -11,7 +11,7 @@ from embedx.encoders.catalog import resolve_encoder
 from embedx.store.store import read_recipe
 from tests.encoders.checkpoints import write_checkpoint, write_other
 
-FAMILIES = ("ast", "clap", "moonshine", "seamless", "sew-d", "w2v-bert", "whisper-asr")
+FAMILIES = ("ast", "clap", "moonshine", "parakeet", "seamless", "sew-d", "w2v-bert", "whisper-asr")
 
 
 def write(folder, family):
@@ -67,6 +67,18 @@ def test_what_an_encoder_cannot_do_is_refused_before_the_first_clip(tone_folder,
         assert main(command) == 2
         assert says in capsys.readouterr().err
     assert not (tmp_path / "no.h5").exists()
+
+
+def test_a_store_is_not_gone_on_with_another_spectrogram(tmp_path, tone_folder, capsys):
+    folder, store = tmp_path / "encoder", str(tmp_path / "emb.h5")
+    encoder = write(folder, "ast")
+    assert main(["extract", str(tone_folder / "low"), "-o", store, "--encoder", encoder]) == 0
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mean": 3.0}))
+    capsys.readouterr()
+    for more in ([], ["--encoder", encoder]):
+        assert main(["extract", str(tone_folder), "-o", store, *more]) == 2
+        assert "frontend: recorded 'ASTFeatureExtractor:" in capsys.readouterr().err
 
 
 def test_long_clips_are_cut_at_the_native_length(tmp_path, tone_folder):

@@ -12,6 +12,7 @@ from embedx.encoders.networks import NETWORKS
 from embedx.encoders.pooling import pool_frames
 from embedx.encoders.spectrogram import SpectrogramEncoder
 from embedx.errors import ClipTooShortError, EncoderError, ParameterError
+from embedx.testing import check_encoder
 from tests.encoders.by_transformers import extractor_of, features_of, layers_alone
 
 TOLERANCE = 1e-5
@@ -116,6 +117,10 @@ def test_the_front_end_is_transformers_own(other_checkpoint, seconds):
 def test_silence_is_finite(other_checkpoint):
     info, encoder = load(other_checkpoint[0])
     assert np.isfinite(encoder.pooled([np.zeros(info.sample_rate, np.float32)], "mean+std")).all()
+
+
+def test_it_keeps_the_contract_of_every_encoder(other_checkpoint):
+    check_encoder(load(other_checkpoint[0])[1])
 
 
 def test_every_family_is_tested(other_checkpoint):

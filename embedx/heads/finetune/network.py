@@ -17,7 +17,8 @@ from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model, quiet_transformers
 from embedx.encoders.description import describe
 from embedx.encoders.forward import ForwardPass, SpectrogramPass
-from embedx.encoders.networks import NETWORKS, make_extractor
+from embedx.encoders.network import make_extractor
+from embedx.encoders.networks import NETWORKS
 from embedx.encoders.waveform import least_samples
 from embedx.errors import EncoderError, MissingExtraError, ModelFormatError
 from embedx.heads.finetune.settings import FineTuneSettings
