@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from embedx.checks import require_number, require_seed
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
-from embedx.manifest import Manifest, Source, read_manifest, shorten_pair, with_labels
+from embedx.manifest import Manifest, Source, describe_alike, read_manifest, shorten_pair, with_labels
 from embedx.pooling import StoredLayers, average_layers, pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
-from embedx.text import as_html
+from embedx.text import as_html, count
 
 __all__ = ["Dataset", "build_dataset", "list_audio", "load_embeddings"]
 
@@ -164,7 +164,7 @@ class Dataset:
             raise DatasetError("the sources are not the same clips in the same order")
         return replace(self, sources=tuple(sources))
 
-    def relabel(self, labels: Sequence[str], *, groups: Sequence[str] | None = None) -> Dataset:
+    def relabel(self, labels: Sequence[str], *, groups: Sequence[str | None] | None = None) -> Dataset:
         """Return the same clips with these labels (n,) and groups (n,)."""
         parts: Sequence[str | None] = [source.group for source in self.sources] if groups is None else groups
         named = zip(self.sources, labels, parts, strict=True)
@@ -212,6 +212,27 @@ class Dataset:
                 f"{changed[0]}: extract again, so that all heads learn from the same audio"
             )
         return self
+
+    def describe_doubts(self) -> list[str]:
+        """Say what may be wrong with groups, labels, parts and times as they are written, a sentence each."""
+        told = [self.describe_missing_groups(), self.describe_short_segments(), *describe_alike(self.sources)]
+        return list(filter(None, told))
+
+    def describe_short_segments(self) -> str:
+        """Say how many segments end with their file, well before their own end; empty when none does."""
+        recipe = self.recipe
+        spans = np.array([(s.start_seconds, s.stop_seconds) for s in self.sources], dtype=np.float64)  # None is NaN
+        wanted = np.fmin(spans[:, 1] - spans[:, 0], np.inf if recipe.max_seconds is None else recipe.max_seconds)
+        lacking = np.where(np.isnan(spans[:, 1]) | (self.seconds <= 0), 0.0, wanted - self.seconds)
+        short = lacking > np.maximum(max(0.5, recipe.min_tail_seconds), 0.1 * wanted)
+        if recipe.offset != "start" or recipe.hop_seconds > recipe.window_seconds or not short.any():
+            return ""
+        first = int(np.flatnonzero(short)[0])
+        return (
+            f"{count(int(short.sum()), 'segment')} of {len(self):,} ended with the file, before the stop (the first, "
+            f"{self.sources[first].id}, after {self.seconds[first]:.1f} of {wanted[first]:.1f} s): are the times in "
+            "seconds of the file?"
+        )
 
     def describe_missing_groups(self) -> str:
         """Say how many clips have no group although others have one; empty when there is nothing to say."""
@@ -318,7 +339,7 @@ def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
         seconds=np.zeros(len(manifest)),
         hashes=np.stack([np.frombuffer(digests[source.uri], dtype=np.uint8) for source in manifest]),
     )
-    if told := dataset.describe_missing_groups():
+    for told in dataset.describe_doubts():
         warnings.warn(told, EmbedxWarning, stacklevel=2)
     return dataset
 
@@ -382,7 +403,7 @@ def load_embeddings(
         embedding_seconds=table.embedding_seconds[order],
     )
     dataset = dataset if labels is None else _relabelled(dataset, labels)
-    if told := dataset.describe_missing_groups():
+    for told in dataset.describe_doubts():
         warnings.warn(told, EmbedxWarning, stacklevel=2)
     return dataset
 
@@ -463,4 +484,18 @@ def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dat
             f"the labels name none of the {len(dataset)} clips (first clip: {clip}, first label row: {row}): "
             "paths must lead to the same files, and segments begin and end alike"
         )
+    _warn_of_unused(dataset.sources, manifest)
     return dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])
+
+
+def _warn_of_unused(sources: Sequence[Source], manifest: Manifest) -> None:
+    """Say that groups or parts which the store knows are lost with labels that have none."""
+    for role, then in (("group", "learned from and tested on"), ("split", "of the test part and learned from")):
+        known = {getattr(source, role) for source in sources} - {None}
+        if known and not any(getattr(source, role) for source in manifest):
+            warnings.warn(
+                f"the labels have no {role}, and what the store knows of it ({count(len(known), role)}) is not used: "
+                f"clips may be {then}. Add the column, or name it with --{role}-column",
+                EmbedxWarning,
+                stacklevel=4,
+            )

@@ -23,6 +23,7 @@ from embedx.dataset import Dataset, build_dataset, load_embeddings
 from embedx.errors import DecodeError, ParameterError, StoreBusyError
 from embedx.heads.layers import LayerSelector
 from embedx.manifest import Manifest
+from embedx.manifest.manifest import text_of
 from embedx.model import Model, fit_model
 from embedx.recipe import POOLINGS, Resources
 from embedx.store.rows import Failure
@@ -269,7 +270,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         require_labels(y)
         labels = np.asarray(y)
         texts = _as_texts(labels, "labels", len(as_paths(X)))
-        parts = None if groups is None else _as_texts(np.asarray(groups), "groups", len(texts))
+        parts = None if groups is None else _as_groups(groups, len(texts))
         dataset = self._embedder().embed(X).relabel(texts, groups=parts)
         self.model_: Model = fit_model(
             dataset, self.head, params=self.parameters, seed=self.random_state, sample_weight=sample_weight
@@ -334,6 +335,12 @@ def _as_texts(values: NDArray[Any], name: str, n_paths: int) -> list[str]:
     if values.shape != (n_paths,):
         raise ParameterError(f"{n_paths} paths but {name} of shape {values.shape}: give one a path")
     return [str(value) for value in values]
+
+
+def _as_groups(values: Iterable[Any], n_paths: int) -> list[str | None]:
+    """Return groups as text; a missing one, None or NaN, is not one more group."""
+    _as_texts(np.asarray(values, dtype=object), "groups", n_paths)
+    return [text_of(value) for value in np.asarray(values, dtype=object)]
 
 
 def _refuse(failures: Iterable[Failure]) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "as_limit",
     "end_with_parent",
     "import_path",
+    "interrupted_by_sigterm",
     "program_of",
     "python_command",
     "require_room",
@@ -161,3 +162,20 @@ def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+@contextlib.contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which job schedulers send, do what Ctrl-C does: keep what is done, end all processes."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

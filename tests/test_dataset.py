@@ -1,5 +1,6 @@
 """One order for everything, slices without audio, and one line for labels that nothing can be learned from."""
 
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from embedx import Dataset, Manifest, Recipe, Source
-from embedx.dataset import build_dataset
-from embedx.errors import DatasetError, SkippedSourcesWarning
+from embedx.dataset import _relabelled, build_dataset
+from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.pooling import pool_windows
 from embedx.store.rows import NO_STAMP, Embedded, Failure
 
@@ -127,6 +128,37 @@ def test_missing_groups_are_counted():
     assert not dataset_of(["a", "b"], ["g", "h"]).describe_missing_groups()
 
 
+@pytest.mark.parametrize("other", ["1.0", "01", " 1"])
+def test_a_group_that_is_written_in_two_ways_is_told(other):
+    told = dataset_of(["a", "b", "b"], ["1", other, "2"]).describe_doubts()
+    assert len(told) == 1
+    assert told[0].startswith("2 groups differ only in how they are written (")
+    assert not dataset_of(["a", "b"], ["1", "10"]).describe_doubts()
+
+
+def test_labels_and_folds_that_are_written_in_two_ways_are_told():
+    dataset = dataset_of(["Dog", "dog", "cat"])
+    assert "one class is learned as several" in dataset.describe_doubts()[0]
+    parts = [replace(s, label=None, split=name) for s, name in zip(dataset.sources, ["1", "1.0", "2"], strict=True)]
+    assert "clips of one part or fold" in dataset.with_sources(parts).describe_doubts()[0]
+    parts = [replace(s, split=name) for s, name in zip(parts, ["Train", "train", "test"], strict=True)]
+    assert not dataset.with_sources(parts).describe_doubts()
+
+
+def test_segments_that_are_longer_than_their_files_are_told():
+    dataset = replace(dataset_of(["a", "b", "b", "a"]), seconds=np.array([2.0, 10.0, 0.9, 4.0]))
+    stops = [3.0 + 17, 10.2, 1.0, None]
+    sources = [replace(s, stop_seconds=stop) for s, stop in zip(dataset.sources, stops, strict=True)]
+    (told,) = told_of(dataset, sources)
+    assert told.startswith("1 segment of 4 ended with the file, before the stop (the first, 0.wav#0-20, after 2.0 of")
+    long = replace(dataset, recipe=dataset.recipe.replace(max_seconds=2.0))
+    assert not told_of(long, sources)
+
+
+def told_of(dataset, sources):
+    return replace(dataset, sources=tuple(sources)).describe_doubts()
+
+
 def test_clips_without_a_label_are_left_out_and_said():
     with pytest.warns(SkippedSourcesWarning, match="1 of 3 clips have no label"):
         assert dataset_of(["a", None, "b"]).labelled().y.tolist() == ["a", "b"]
@@ -160,6 +192,18 @@ def test_other_labels_must_be_for_the_same_clips():
     assert renamed.y.tolist() == ["x", "y"]
     with pytest.raises(DatasetError, match="not the same clips"):
         dataset.with_sources([Source("1.wav"), Source("0.wav")])
+
+
+def test_groups_that_new_labels_leave_out_are_told():
+    dataset = dataset_of(["a", "b"], ["g", "h"])
+    paths = [source.uri for source in dataset.sources]
+    labels = Manifest.from_paths(paths, labels=["x", "y"], root=dataset.root)
+    with pytest.warns(EmbedxWarning, match=r"labels have no group, and what the store knows of it \(2 groups\) is not"):
+        assert _relabelled(dataset, labels).groups is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = Manifest.from_paths(paths, labels=["x", "y"], groups=["1", "2"], root=dataset.root)
+        assert _relabelled(dataset, known).groups.tolist() == ["1", "2"]
 
 
 def test_repr_says_what_is_inside():

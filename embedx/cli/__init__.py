@@ -146,13 +146,15 @@ def _debugging() -> Iterator[None]:
 
 
 def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequence[str], parser: Parser) -> int:
+    from embedx.launch import interrupted_by_sigterm
+
     warnings.showwarning = _show_warning
     started = time.monotonic()
     try:
         log(shlex.join(["embedx", command, *words]))
         _say_versions()
         require_outputs(command, args)
-        with _showing_downloads():
+        with _showing_downloads(), interrupted_by_sigterm():
             return int(module.run(args))
     except KeyboardInterrupt as stop:
         what_is_kept = str(stop) if isinstance(stop, Interrupted) else ""

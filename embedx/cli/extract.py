@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.labels import add_segment_arguments, named_columns
@@ -160,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
         compile=args.compile,
         silence_timeout_seconds=args.silence_timeout_seconds,
     )
-    with _interrupted_by_sigterm(), ProgressBar("extract", unit="clips") as bar:
+    with ProgressBar("extract", unit="clips") as bar:
         report = extract_embeddings(
             manifest,
             args.output,
@@ -192,23 +188,6 @@ def _recipe_options(args: argparse.Namespace) -> dict[str, Any]:
         "store_dtype": args.store_dtype,
         "compute_dtype": args.compute_dtype,
     }
-
-
-@contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, which job schedulers send, do what Ctrl-C does: keep what is done, end all processes."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _read_sources(args: argparse.Namespace) -> Manifest:

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(by default, every path keeps naming the same file)",
     )
     parser.add_argument(
-        "--last-wins", action="store_true", help="where two stores hold different content for one path, take the later"
+        "--last-wins",
+        action="store_true",
+        help="where two stores hold different content or another label for one path, take the later",
     )
 
 

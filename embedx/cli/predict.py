@@ -227,20 +227,35 @@ class _Output:
 
 @contextlib.contextmanager
 def _replaced(place: str) -> Iterator[IO[Any]]:
-    """Open the CSV file; after Ctrl-C the rows so far are kept beside it."""
+    """Open the CSV file; when the work is ended by Ctrl-C or an error, the rows so far are kept beside it."""
     try:
         with replace_file(place, newline="") as stream:
             try:
                 yield stream
-            except KeyboardInterrupt as stop:
-                stream.flush()
-                kept = f"{place}.partial"
-                shutil.copyfile(stream.name, kept)
-                raise Interrupted(f"the rows so far are in {kept}, and {place} is as it was") from stop
+            except BaseException as stop:
+                kept = _kept(stream, f"{place}.partial")
+                told = f"the rows so far are in {kept}, and {place} is as it was" if kept else "there are no rows yet"
+                if isinstance(stop, KeyboardInterrupt):
+                    raise Interrupted(told) from stop
+                if kept:
+                    show(f"embedx: {told}", file=sys.stderr)
+                raise
     except (BrokenPipeError, EmbedxError):
         raise
     except OSError as error:  # a full disk, say
         raise ParameterError(f"--csv {place} cannot be written, and is as it was: {error.strerror or error}") from error
+
+
+def _kept(stream: IO[Any], place: str) -> str | None:
+    """Keep what was written so far under another name, if there is anything and the disk takes it."""
+    try:
+        stream.flush()
+        if not os.path.isfile(stream.name) or not os.path.getsize(stream.name):
+            return None
+        shutil.copyfile(stream.name, place)
+    except OSError:
+        return None
+    return place
 
 
 def _csv_writer(write: Callable[[str], object]) -> Callable[[dict[str, Any]], None]:

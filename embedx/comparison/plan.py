@@ -79,9 +79,9 @@ def choose_groups(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
     groups = dataset.groups
     if all(source.group is None for source in dataset.sources):
         together = [] if groups is None else ["no groups were given: segments and copies of one file are kept together"]
-        notes = [*together, UNKNOWN_GROUPS]
+        notes = [*together, UNKNOWN_GROUPS, *dataset.describe_doubts()]
     else:
-        notes = [told for told in [dataset.describe_missing_groups()] if told]
+        notes = dataset.describe_doubts()
     if groups is not None and len(np.unique(groups)) == len(groups):
         return None, [*notes, "every clip is a group of its own: clips are treated as independent"]
     return groups, notes

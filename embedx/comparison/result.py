@@ -147,6 +147,7 @@ class Test:
         Groups (or clips) that the test flips.
     n_needed : int
         How many of them a real difference needs at least: with fewer, no corrected p-value can fall below 5 %.
+        Against the baseline only those count that hold a clip of another class than the most frequent one.
     """
 
     __test__ = False

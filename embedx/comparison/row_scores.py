@@ -220,7 +220,8 @@ def test_rows(
         adjusted |= dict(zip(members, statistics.holm([raw[i]["p_value"] for i in members]), strict=True))
         for i in members:
             sides = 1 if family == "baseline" else 2
-            raw[i]["n_needed"] = math.floor(math.log2(len(members) * sides / ALPHA)) + 1  # m sides / 2**n < 5 %
+            least = math.floor(math.log2(len(members) * sides / ALPHA)) + 1  # m sides / 2**n < 5 %
+            raw[i]["n_needed"] = math.ceil(least * raw[i]["n_units"] / max(1, raw[i].pop("n_able")))
     return tuple(Test(a=a, b=b, family=family, p_holm=adjusted[i], **raw[i]) for i, (family, a, b) in enumerate(pairs))
 
 
@@ -256,6 +257,7 @@ def _test_pair(
         "interval": _difference_interval(differences, units, seed),
         "p_value": p_value,
         "n_units": len(np.unique(units)),
+        "n_able": len(np.unique(units[b[tested] < 1] if better else units)),  # a guess that is right cannot be beaten
         "method": f"{method}, {'one-sided' if better else 'two-sided'}, conditional on the fitted folds",
     }
 

@@ -17,7 +17,7 @@ from embedx.manifest.endings import AUDIO_SUFFIXES
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_pair
 from embedx.manifest.reading import read_manifest
-from embedx.manifest.source import ClipKey, Source, with_labels
+from embedx.manifest.source import ClipKey, Source, describe_alike, with_labels
 from embedx.manifest.timing import parse_seconds
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ClipKey",
     "Manifest",
     "Source",
+    "describe_alike",
     "parse_seconds",
     "read_manifest",
     "shorten",

@@ -13,7 +13,7 @@ from embedx.manifest.doubts import warn_of_gaps, warn_of_no_start, warn_of_unrea
 from embedx.manifest.paths import FileFinder, relative_uri, shorten
 from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
-from embedx.manifest.timing import is_seconds, meaning, parse_seconds, unit_of
+from embedx.manifest.timing import is_amount, is_seconds, meaning, parse_seconds, unit_of
 
 __all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows"]
 
@@ -136,6 +136,10 @@ def choose_roles(table: Table, wanted: Mapping[str, str | None]) -> Columns:
     chosen = choose_columns(place, header, _USUAL, wanted)
     if "path" not in chosen:
         raise ManifestError(_no_path(place, header))
+    for role in ("start", "stop"):  # UrbanSound8K's: times in the recording that the file was cut from
+        if _squash(chosen["path"]) == "slicefilename" and wanted.get(role) is None:
+            chosen.pop(role, None)
+            wanted = {**wanted, role: ""}
     choose_times(table, chosen, wanted)
     chosen = {role: chosen[role] for role in ROLES if role in chosen}
     unread = tuple(name for name in header if name.strip() and name not in chosen.values())
@@ -164,11 +168,7 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     wanted : mapping of str to str or None
         Names that were given, by role.
     """
-    found: dict[str, str] = {}
-    for name in reversed(table.header):
-        kind = meaning(name)
-        if kind is not None and name not in chosen.values() and any(map(is_seconds, table.column(name))):
-            found[kind] = name
+    found = _find_times(table, chosen, wanted)
     free = {role for role in TIMES if wanted.get(role) is None and role not in chosen}
     if "start" in free and "start" in found:
         chosen["start"] = found["start"]
@@ -186,8 +186,41 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     for role in TIMES:
         if role in chosen and unit_of(chosen[role]) is None:
             raise ManifestError(
-                f"{table.place}: column {chosen[role]!r} counts samples, frames or hours: give a column of seconds, "
-                f"milliseconds or minutes, or leave it out with --{role}-column ''"
+                f"{table.place}: column {chosen[role]!r} counts samples, frames, hours or the like: give a column of "
+                f"seconds, milliseconds or minutes, or leave it out with --{role}-column ''"
+            )
+
+
+def _find_times(table: Table, chosen: Mapping[str, str], wanted: Mapping[str, str | None]) -> dict[str, str]:
+    """Return columns whose names mean times, by what they mean; clocks may be those of the day."""
+    found: dict[str, str] = {}
+    for name in table.header:
+        kind = meaning(name)
+        if kind is None or name in chosen.values() or not any(map(_is_meant, table.column(name))):
+            continue
+        if kind not in found or "length" in _squash(found[kind]):  # "length" may be that of the file
+            found[kind] = name
+        elif kind not in chosen and wanted.get(kind) is None and "length" not in _squash(name):
+            _require_same_times(table, found[kind], name, kind)
+    return found
+
+
+def _is_meant(cell: str) -> bool:
+    return is_seconds(cell) or (":" not in cell and is_amount(cell))
+
+
+def _require_same_times(table: Table, one: str, other: str, role: str) -> None:
+    """Refuse two columns of one meaning and other times, such as minutes and seconds that are to be added."""
+    units = unit_of(one) or 1.0, unit_of(other) or 1.0
+    for line, *cells in zip(table.lines, table.column(one), table.column(other), strict=True):
+        if not all(map(is_seconds, cells)):
+            continue
+        a, b = (parse_seconds(table.place, line, role, cell, unit=u) for cell, u in zip(cells, units, strict=True))
+        if a is not None and b is not None and abs(a - b) > 0.01:
+            raise ManifestError(
+                f"{table.place} row {line}: the columns {one!r} and {other!r} both mean the {role} and say "
+                f"{short_number(a)} s and {short_number(b)} s: name the right one with --{role}-column (minutes and "
+                "seconds are written as 1:02.5)"
             )
 
 

@@ -9,7 +9,7 @@ from embedx.errors import EmbedxWarning
 from embedx.manifest.parts import is_part
 from embedx.manifest.paths import shorten
 from embedx.manifest.table import Table
-from embedx.manifest.timing import is_seconds, is_time, looks_like, unit_of
+from embedx.manifest.timing import is_amount, is_seconds, is_small, is_vague, looks_like, unit_of
 
 __all__ = ["warn", "warn_of_gaps", "warn_of_no_start", "warn_of_unread"]
 
@@ -20,7 +20,8 @@ def warn_of_unread(
     """Say which columns may hold times, parts or labels and were not read."""
     for name in unread:
         role = _unread_role(name, chosen)
-        if role is not None and wanted.get(role) != "" and any(map(is_time, table.column(name))):
+        is_doubtful = is_small if is_vague(name) else is_amount
+        if role is not None and wanted.get(role) != "" and any(map(is_doubtful, table.column(name))):
             what = "whole files are used" if not {"start", "stop"} & chosen.keys() else "segments may be too long"
             way = f"Read it with --{role}-column {name!r}" if unit_of(name) else "Write it in seconds"
             warn(

@@ -177,19 +177,42 @@ def _empty_classes(listing: _Listing, layout: Layout, names: Sequence[str]) -> l
 
 
 def _warn_of_labels(folder: Path, layout: Layout, names: Sequence[str]) -> None:
-    if layout.split is not None:
-        return
+    told = layout.split is None and _doubt_of_parts(folder, names)
+    told = told or _doubt_of_depth([tuple(name.split("/")[:-1]) for name in names], layout)
+    if told:
+        warnings.warn(f"{folder}: {told}", EmbedxWarning, stacklevel=4)
+
+
+def _doubt_of_parts(folder: Path, names: Sequence[str]) -> str:
+    """Say which labels may be parts, and which parts were not read."""
     tops = {name.split("/", 1)[0] if "/" in name else "" for name in names}
     below = {one[1] for one in (name.split("/") for name in names) if len(one) > 2}
     parts = sorted(filter(is_part, below))
     like = sorted(top for top in tops if is_like_part(top) or is_part(top))
-    told = None
     if len(like) > 1:
-        told = f"the folders {shorten(', '.join(map(repr, like)))} became labels; if they are parts, give a CSV"
-    elif len(parts) > 1:
-        told = f"{shorten(', '.join(map(repr, parts)))} in some of the labels' folders were not read as parts"
-    elif len(tops) == 1 and len(below) > 1:
+        return f"the folders {shorten(', '.join(map(repr, like)))} became labels; if they are parts, give a CSV"
+    if len(parts) > 1:
+        return f"{shorten(', '.join(map(repr, parts)))} in some of the labels' folders were not read as parts"
+    if len(tops) == 1 and len(below) > 1:
         top = next(iter(tops))
-        told = f"every clip is labelled {top!r}, the one folder; if the labels are in it, give {Path(folder, top)}"
-    if told:
-        warnings.warn(f"{folder}: {told}", EmbedxWarning, stacklevel=4)
+        return f"every clip is labelled {top!r}, the one folder; if the labels are in it, give {Path(folder, top)}"
+    return ""
+
+
+def _doubt_of_depth(paths: Sequence[tuple[str, ...]], layout: Layout) -> str:
+    """Say where all labels hold the same folders: labels in turn (anna/dog, bert/dog), or speakers (dog/anna)."""
+    if layout.label is None:
+        return ""
+    depth = layout.label + 1 + (layout.split == layout.label + 1)
+    inside: dict[str, set[str]] = {}
+    for path in paths:
+        if len(path) > layout.label:
+            inside.setdefault(path[layout.label], set()).update(path[depth : depth + 1])
+    common = set.intersection(*inside.values()) if len(inside) > 1 else set()
+    if len(common) < 2 or 2 * len(common) < len(set.union(*inside.values())):
+        return ""
+    labels, same = (shorten(", ".join(map(repr, sorted(names)))) for names in (inside, common))
+    return (
+        f"the folders {labels} became labels, and all of them hold the folders {same}: if these are the labels, or "
+        "speakers or recordings that must not be cut apart, give a CSV with the columns path, label and group"
+    )

@@ -15,7 +15,11 @@ _PARTS = re.compile(
     r"train|training|test|testing|eval|evaluation|holdout|heldout|val|valid|validation|dev|devel|development|"
     r"(fold|split)\d+"
 )
-_LIKE_PARTS = re.compile(r"(train|training|test|testing|eval|evaluation|val|valid|validation|dev)[\s_.-].*", re.I)
+_LIKE_PARTS = re.compile(
+    r"(.*[\s_.-])?(train|training|trainval|traindev|test|testing|eval|evaluation|val|valid|validation|dev)"
+    r"([\s_.-].*|\d+)?",
+    re.IGNORECASE,
+)
 _A_SET = re.compile(r"[\s_-]+(set|data|split)$", re.IGNORECASE)
 _EITHER = (("in", "out"), ("indomain", "outofdomain"), ("seen", "unseen"), ("source", "target"))
 """Pairs that are parts of one data set and labels of another; with folders in them nobody can tell."""
@@ -62,7 +66,7 @@ def _plain(folder: str) -> str:
 
 
 def is_like_part(folder: str) -> bool:
-    """Say whether a folder is named nearly so: ``train-clean-100``."""
+    """Say whether a folder is named nearly so: ``train-clean-100``, ``esc_train``, ``test1``."""
     return _LIKE_PARTS.fullmatch(folder) is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ __all__ = [
     "LONGEST_TEXT",
     "ClipKey",
     "Source",
+    "describe_alike",
     "require_short",
     "short_number",
     "unique_sources",
@@ -171,6 +173,50 @@ Source(uri='b.wav', label=None, group=None, split=None, start_seconds=0.0, stop_
     blank = Source("")
     found = ((old, known.get(old.key) or composed.get(_composed(old.key), blank)) for old in sources)
     return tuple(replace(old, label=new.label, group=new.group, split=new.split) for old, new in found)
+
+
+def describe_alike(sources: Iterable[Source]) -> list[str]:
+    """Say which labels, groups and parts are written in two ways, a sentence each.
+
+    Examples
+    --------
+    >>> describe_alike([Source("a.wav", group="Spk 1"), Source("b.wav", group="spk_1")])
+    ["2 groups differ only in how they are written ('Spk 1', 'spk_1') and are taken for different ones, so what is \
+one of them may be learned from and tested on: write them alike"]
+    """
+    listed = tuple(sources)
+    return [told for role, then in _ALIKE.items() if (told := _alike({getattr(s, role) for s in listed}, role, then))]
+
+
+_ALIKE = {
+    "label": "one class is learned as several",
+    "group": "what is one of them may be learned from and tested on",
+    "split": "clips of one part or fold may be learned from and tested on",
+}
+
+
+def _alike(names: set[str | None], role: str, then: str) -> str:
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        if name is not None:
+            kinds.setdefault(_plain(name), []).append(name)
+    pairs = sorted(sorted(some) for some in kinds.values() if len(some) > 1)
+    if role == "split":
+        pairs = [some for some in pairs if any(map(str.isdigit, _plain(some[0])))]  # parts are read in any case
+    if not pairs:
+        return ""
+    shown = ", ".join(repr(name[:80]) for name in pairs[0])
+    return (
+        f"{sum(map(len, pairs)):,} {role}s differ only in how they are written ({shown}) and are taken for different "
+        f"ones, so {then}: write them alike"
+    )
+
+
+def _plain(name: str) -> str:
+    """Return a name without what a second spelling of it may have: case, blanks, zeros around a number."""
+    text = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+    number = re.fullmatch(r"0*(\d+)(?:\.0*)?", text)
+    return number.group(1) if number else text
 
 
 def _composed(key: ClipKey) -> ClipKey:

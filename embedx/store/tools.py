@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from embedx.errors import EmbedxError, StoreError, StoreFormatError
+from embedx.manifest.source import KNOWN
 from embedx.recipe import Recipe
 from embedx.store.check import SCHEMA
 from embedx.store.file import StoreFile
 from embedx.store.parts import PartsFolder, disk_errors, part_problem
-from embedx.store.publish import Index, publish_entries, read_index, recorded_root
+from embedx.store.publish import Entry, Index, publish_entries, read_index, recorded_root
 from embedx.store.table import open_store
 
 __all__ = ["StoreInfo", "merge_stores", "store_info", "verify_store"]
@@ -155,7 +156,8 @@ def merge_stores(
         The folder that the relative paths of all inputs are relative to. By default the paths go on
         naming the files they named, relative to the common folder of the inputs' roots.
     last_wins : bool
-        Whether the later input is taken where two hold different content for one path.
+        Whether the later input is taken where two hold different content, or another label, group or split, for one
+        path.
 
     Returns
     -------
@@ -218,4 +220,19 @@ def _merge(merged: Index, index: Index, path: Path, *, last_wins: bool) -> None:
                 f"{known.path} and {path} hold different content for {entry.clip.source.id}: give --last-wins to take "
                 "the later one, or --root if they name different files"
             )
-        merged.clips[key] = entry
+        merged.clips[key] = entry if known is None else _joined(known, entry, path, last_wins=last_wins)
+
+
+def _joined(known: Entry, entry: Entry, path: Path, *, last_wins: bool) -> Entry:
+    """Return the later of two entries of one clip, with all that both know of it."""
+    old, new = known.clip.source, entry.clip.source
+    for name in KNOWN:
+        mine, theirs = getattr(old, name), getattr(new, name)
+        if None not in (mine, theirs) and mine != theirs and not last_wins:
+            raise StoreError(
+                f"the {name} of {new.id} is {mine!r} in {known.path} and {theirs!r} in {path}: extract one of them "
+                "again with the right one, or give --last-wins to take the later"
+            )
+        if theirs is None:
+            new = replace(new, **{name: mine})
+    return entry._replace(clip=entry.clip._replace(source=new))

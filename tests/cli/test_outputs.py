@@ -3,12 +3,15 @@
 import hashlib
 import os
 import shutil
+import signal
 
 import pytest
 
 from embedx.cli import main
 from embedx.cli.outputs import require_output
-from embedx.errors import ParameterError
+from embedx.cli.predict import _replaced
+from embedx.errors import Interrupted, ParameterError
+from embedx.launch import interrupted_by_sigterm
 
 WRITERS = {
     "quickstart": ["quickstart", "-o"],
@@ -192,3 +195,36 @@ def test_a_head_and_its_folder_may_have_one_name(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["fit", str(inputs / "emb.h5"), "--head", "majority", "-o", "majority", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (lambda: signal.raise_signal(signal.SIGINT), Interrupted),
+        (lambda: signal.raise_signal(signal.SIGTERM), Interrupted),
+        (lambda: os.fspath(["no", "path"]), TypeError),
+        (lambda: require_output("", "file", option="-o"), ParameterError),
+    ],
+    ids=["ctrl-c", "sigterm", "bug", "error"],
+)
+def test_predicted_rows_are_kept_however_the_work_ends(tmp_path, end, expected, capsys):
+    place = tmp_path / "rows.csv"
+    place.write_text("path,label,probability\nold.wav,a,1.0\n")
+    with pytest.raises(expected) as caught:
+        _write_rows(place, end)
+    assert (tmp_path / "rows.csv.partial").read_text().endswith("new.wav,b,1.0\n")
+    assert "old.wav" in place.read_text()
+    assert "rows.csv.partial, and" in str(caught.value) + capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv", "rows.csv.partial"]
+
+
+def _write_rows(place, end):
+    with interrupted_by_sigterm(), _replaced(str(place)) as stream:
+        stream.write("path,label,probability\nnew.wav,b,1.0\n")
+        end()
+
+
+def test_nothing_is_kept_of_no_rows(tmp_path):
+    with pytest.raises(Interrupted, match="no rows yet"), _replaced(str(tmp_path / "rows.csv")):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

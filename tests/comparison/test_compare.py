@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from embedx.comparison import compare
 from embedx.comparison.auto import learn_auto
+from embedx.comparison.row_scores import test_rows as rows_of
 from embedx.errors import DatasetError, ParameterError, SkippedSourcesWarning
 from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
@@ -148,6 +149,22 @@ def test_three_groups_cannot_tell_and_say_what_would(make_dataset):
     test = found.test("logreg", "majority")
     assert (test.n_units, test.n_needed, test.can_be_told) == (3, 6, False)  # two rows: 2 / 2**6 < 5 %
     assert found.headline == "Cannot be told from 3 groups: 6 or more are needed"
+
+
+def test_groups_and_clips_that_a_guess_has_right_already_cannot_tell(make_dataset):
+    rare = np.array(["a"] * 30 + ["b"] * 2)
+    test = _test_of_guess(rare, groups=None)
+    assert (test.n_units, test.n_needed, test.can_be_told, test.p_holm) == (32, 80, False, 0.25)
+    one_class_each = _test_of_guess(np.repeat(["a", "b"], 12), groups=np.repeat(np.arange(8), 3))
+    assert (one_class_each.n_units, one_class_each.n_needed, one_class_each.can_be_told) == (8, 10, False)
+    assert _test_of_guess(np.repeat(["a", "b"], 12), groups=np.repeat(np.arange(12), 2)).is_real
+
+
+def _test_of_guess(labels, groups):
+    """Test a head that is always right against guessing."""
+    right = {"head": np.ones(len(labels)), "majority": (labels == "a").astype(float)}
+    (test,) = rows_of([("baseline", "head", "majority")], right, groups, labels, once=True, seed=0)
+    return test
 
 
 def test_a_class_of_one_speaker_cannot_be_judged(make_dataset):

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 
 from embedx import AudioClassifier, AudioEmbedder, Model, load_embeddings
 from embedx.errors import DatasetError, DecodeError, ParameterError
+from embedx.model import fit_model as fit
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,13 @@ def test_what_was_trained_can_be_saved_and_loaded(clips, store, tmp_path):
     classifier = AudioClassifier("logreg", encoder="tiny", store=store).fit(*clips, groups=range(24))
     classifier.save(tmp_path / "model")
     assert Model.load(tmp_path / "model").predict(clips[0][:4]).tolist() == classifier.predict(clips[0][:4]).tolist()
+
+
+def test_clips_whose_group_is_missing_are_not_one_group(clips, store, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("embedx.estimators.fit_model", lambda dataset, *_, **__: seen.update(d=dataset) or fit(dataset))
+    AudioClassifier("logreg", encoder="tiny", store=store).fit(*clips, groups=[None, np.nan, "x", "x"] + [1] * 20)
+    assert [source.group for source in seen["d"].sources] == [None, None, "x", "x"] + ["1"] * 20
 
 
 def test_clones_and_parameters():

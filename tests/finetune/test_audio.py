@@ -6,8 +6,8 @@ import pytest
 from embedx.errors import ClipTooShortError, DatasetError, DecodeError, ParameterError, RecipeMismatchError
 from embedx.heads.catalog import default_parameters, fit_head, make_head, search_space, with_recipe
 from embedx.heads.finetune import Augmentation, FineTuneClassifier
-from embedx.heads.finetune.dataset import AudioDataset, as_sources
-from embedx.heads.finetune.settings import mix, time_mask, vary
+from embedx.heads.finetune.dataset import AudioDataset, as_sources, read_targets
+from embedx.heads.finetune.settings import FineTuneSettings, mix, time_mask, vary
 from embedx.manifest import Source
 from embedx.testing import make_tone, write_wav
 
@@ -107,6 +107,16 @@ def test_segments_of_one_file_are_clips(fitted, clip_of):
     )
     assert not np.allclose(first, second)
     assert np.isfinite(alone).all()
+
+
+@pytest.mark.parametrize("groups", [None, [np.nan] * 24, [None] * 24])
+def test_segments_of_one_file_are_held_out_together_whatever_groups_are_missing(groups):
+    clips = [Source(f"{i // 3}.wav", start_seconds=float(i % 3), stop_seconds=i % 3 + 1.0) for i in range(24)]
+    settings = FineTuneSettings(validation_fraction=0.25)
+    targets = read_targets(clips, ["a", "b"] * 12, None, groups, settings)
+    files = [{clips[i].uri for i in part} for part in (targets.train, targets.held_out)]
+    assert files[1]
+    assert not files[0] & files[1]
 
 
 def test_a_library_without_room_reads_the_same(clip_of, fitted):

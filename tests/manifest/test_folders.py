@@ -86,11 +86,28 @@ def test_folders_that_are_parts_and_others_are_refused(make, names, message):
         (["train-clean-100/1.wav", "dev-clean/1.wav"], "'dev-clean', 'train-clean-100' became labels"),
         (["audio/dog/1.wav", "audio/cat/1.wav"], "every clip is labelled 'audio'.*give .*/audio"),
         (["dog/train/1.wav", "dog/test/1.wav", "cat/1.wav"], "'test', 'train' in some of the labels' folders"),
+        (["trainval/1.wav", "test/1.wav"], "'test', 'trainval' became labels"),
+        (["esc_train/1.wav", "esc_test/1.wav"], "'esc_test', 'esc_train' became labels"),
+        (["1_train/dog/1.wav", "2_test/dog/1.wav"], "'1_train', '2_test' became labels"),
+        ([f"{a}/{b}/1.wav" for a in ("tr", "te") for b in ("dog", "cat")], "'te', 'tr' became .* hold .* 'cat', 'dog'"),
+        (
+            [f"{a}/{b}/1.wav" for a in "123" for b in ("dog", "cat")],
+            "'1', '2', '3' became labels, and all of them hold",
+        ),
+        ([f"dog/{a}/1.wav" for a in "ab"] + [f"cat/{a}/1.wav" for a in "abc"], "'cat', 'dog' .*'a', 'b'.* speakers"),
+        (
+            [f"{part}/{who}/{kind}/1.wav" for part in ("train", "test") for who in "ab" for kind in ("dog", "cat")],
+            "the folders 'a', 'b' became labels, and all of them hold the folders 'cat', 'dog'",
+        ),
     ],
 )
 def test_folders_that_may_be_meant_otherwise_are_a_warning(make, names, message):
     with pytest.warns(EmbedxWarning, match=message):
         read_manifest(make(*names))
+
+
+def test_folders_within_labels_that_are_not_the_same_are_no_doubt(make):
+    read(make("dog/anna/1.wav", "dog/bert/1.wav", "cat/carl/1.wav", "cat/dora/1.wav", "dog/wav/1.wav", "cat/wav/1.wav"))
 
 
 def test_every_ending_of_audio_is_taken(make):

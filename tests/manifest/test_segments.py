@@ -43,6 +43,13 @@ def read(place, **options):
         ("path,label,segment_start,segment_end", "a.wav,dog,0.5,1.25"),
         ("path,label,start_time_seconds,end_time_seconds", "a.wav,dog,0.5,1.25"),
         ("path,label,start_ms,end_ms", "a.wav,dog,500,1250"),
+        ("path,label,startsec,endsec", "a.wav,dog,0.5,1.25"),
+        ("path,label,starts,ends", "a.wav,dog,0.5,1.25"),
+        ("path,label,t_start,t_end", "a.wav,dog,0.5,1.25"),
+        ("path,label,start (\u00b5s),end (\u03bcs)", "a.wav,dog,500000,1250000"),
+        ("path,label,Begin Time - ss.msec,End Time - ss.msec", "a.wav,dog,0.5,1.25"),
+        ("path,label,Begin Time - msec,End Time - msec", "a.wav,dog,500,1250"),
+        ("path,label,start_s,start_ms,end_s", "a.wav,dog,0.5,500,1.25"),
         ("path,label,tmin,tmax", "a.wav,dog,0.5,1.25"),
         ("file,label,start,end", "a.wav,dog,0 days 00:00:00.500000,0 days 00:00:01.250000"),
         ("path,label,start,stop", "a.wav,dog,0:00.5,00:00:01.25"),
@@ -113,8 +120,10 @@ def test_a_stop_without_a_start_is_not_passed_over_in_silence(write):
 
 
 def test_rows_of_one_file_that_differ_in_numbers_may_be_its_segments(write):
-    with pytest.warns(EmbedxWarning, match="1 of 3 rows name the file of an earlier row.*'debut', 'fin'.*start-column"):
-        read_manifest(write("path,label,debut,fin\na.wav,dog,1,2\na.wav,dog,3,4\nb.wav,cat,1,2\n"))
+    with pytest.warns(
+        EmbedxWarning, match="1 of 3 rows name the file of an earlier row.*'first', 'second'.*start-column"
+    ):
+        read_manifest(write("path,label,first,second\na.wav,dog,1,2\na.wav,dog,3,4\nb.wav,cat,1,2\n"))
     read(write("path,label,size\na.wav,dog,1\na.wav,dog,1\nb.wav,cat,1\n"))
 
 
@@ -127,8 +136,58 @@ def test_a_split_under_another_name_is_not_passed_over_in_silence(write):
 
 
 def test_samples_are_not_taken_for_seconds(write):
-    with pytest.raises(ManifestError, match="column 'start_sample' counts samples, frames or hours"):
+    with pytest.raises(ManifestError, match="column 'start_sample' counts samples, frames, hours or the like"):
         read(write("path,label,start_sample\na.wav,dog,16000\n"), start_column="start_sample")
+
+
+@pytest.mark.parametrize("header", ["start (%)", "start (100ns)", "start_idx", "start_ticks", "start (cs)"])
+def test_a_unit_that_is_no_time_is_not_taken_for_seconds(write, header):
+    place = write(f"path,label,{header}\na.wav,dog,10\n")
+    with pytest.raises(ManifestError, match="give a column of seconds"):
+        read(place, start_column=header)
+    with pytest.raises((ManifestError, EmbedxWarning)):  # nor left out without a word
+        read(place)
+
+
+@pytest.mark.parametrize("header", ["Begin Time - hh:mm:ss.ms", "start_ms", "start (mm:ss)"])
+def test_a_clock_counts_no_units(write, header):
+    place = write(f"path,label,{header}\na.wav,dog,00:01:02.500\n")
+    assert read(place, start_column=header)[0].start_seconds == 62.5
+
+
+@pytest.mark.parametrize(
+    ("cell", "way"), [("0,5", "decimal point: 0.5"), ("1.5 s", "no number"), ("1.234,5", "no number"), ("-1", "0 or")]
+)
+@pytest.mark.parametrize("header", ["start", "start_time", "Begin Time (s)"])
+def test_a_number_that_is_not_read_is_not_the_whole_file(write, header, cell, way):
+    with pytest.raises(ManifestError, match=f"row 2, column .*{way}"):
+        read(write(f"path;label;{header}\na.wav;dog;{cell}\n"))
+
+
+@pytest.mark.parametrize("names", ["in,out", "st,et", "t0,t1", "xmin,xmax", "Anfang,Ende", "timestamp,x", "time,x"])
+def test_names_that_may_mean_times_are_told(write, names):
+    with pytest.warns(EmbedxWarning, match=f"column {names.split(',')[0]!r} looks like time and was not read"):
+        manifest = read_manifest(write(f"path,label,{names}\na.wav,dog,1.5,2.5\nb.wav,dog,2.5,3.5\n"))
+    assert manifest[0].id == "a.wav"
+
+
+def test_times_of_the_day_or_dates_are_not_told(write):
+    read(write("path,label,time,start_date\na.wav,dog,07:30,2019-05-01\nb.wav,dog,12:15:00,2019-05-02\n"))
+    read(write("path,label,timestamp\na.wav,dog,1600000000\nb.wav,dog,1600000060\n"))
+
+
+def test_two_columns_of_one_meaning_must_agree(write):
+    place = write("path,label,start_min,start_sec,end\na.wav,dog,1,5,70\n")
+    with pytest.raises(ManifestError, match="row 2: the columns 'start_min' and 'start_sec' both mean the start"):
+        read(place)
+    assert read(place, start_column="start_sec")[0].id == "a.wav#5-70"
+    assert read(write("path,label,start,length,duration\na.wav,dog,1,99,2\n"))[0].id == "a.wav#1-3"
+
+
+def test_the_slices_of_urbansound8k_are_whole_files(write):
+    place = write("slice_file_name,fsID,start,end,salience,fold,classID,class\na.wav,100,0.5,2.5,1,5,3,dog\n")
+    assert read(place)[0].id == "a.wav"
+    assert read(place, start_column="start", stop_column="end")[0].id == "a.wav#0.5-2.5"
 
 
 def test_two_columns_of_one_name_are_refused(write):

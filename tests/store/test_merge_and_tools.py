@@ -77,6 +77,21 @@ def test_contradicting_stores_are_refused_unless_told(fixtures: ModuleType, mani
     assert (kept.hashes[good] == wanted.hashes[good]).all()
 
 
+def test_what_stores_know_of_a_clip_is_joined_and_contradictions_are_refused(
+    fixtures: ModuleType, manifest: Manifest, tmp_path: Path
+) -> None:
+    a, b, c, d = (tmp_path / f"{name}.h5" for name in "abcd")
+    fixtures.extract(a, replace(manifest, sources=tuple(replace(s, label="dog", group=None) for s in manifest)))
+    fixtures.extract(b, replace(manifest, sources=tuple(replace(s, label=None, group="anna") for s in manifest)))
+    merge_stores([a, b], c)
+    assert {(source.label, source.group) for source in read_store(c).sources} == {("dog", "anna")}
+    fixtures.extract(b, replace(manifest, sources=tuple(replace(s, label="cat", group="anna") for s in manifest)))
+    with pytest.raises(StoreError, match=r"the label of .* is 'dog' in .*a\.h5 and 'cat' in .*b\.h5: .*--last-wins"):
+        merge_stores([a, b], d)
+    merge_stores([a, b], d, last_wins=True)
+    assert {source.label for source in read_store(d).sources} == {"cat"}
+
+
 def test_a_failure_never_replaces_rows(fixtures: ModuleType, manifest: Manifest, tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in ("a.h5", "b.h5", "c.h5"))
     fixtures.extract(a, manifest)

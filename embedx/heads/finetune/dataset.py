@@ -22,6 +22,7 @@ from embedx.errors import ClipTooShortError, DatasetError, DecodeError, Paramete
 from embedx.evaluation.splits import stratified_holdout
 from embedx.heads.finetune.settings import FineTuneSettings
 from embedx.manifest import Source
+from embedx.manifest.manifest import text_of
 from embedx.recipe import Recipe
 
 __all__ = ["AudioDataset", "Clip", "Targets", "as_sources", "read_targets"]
@@ -264,6 +265,19 @@ def read_targets(X: Any, y: Any, sample_weight: Any, groups: Any, settings: Fine
         weights = weights * compute_class_weight(settings.class_weight, classes=classes, y=labels)[codes]
     shares = (np.eye(len(classes))[codes] * weights[:, None]).astype(np.float32)
     train, held_out = stratified_holdout(
-        codes, groups, settings.validation_fraction, settings.random_state, fewest_folds=_FEWEST_FOLDS
+        codes,
+        _groups_of(sources, groups),
+        settings.validation_fraction,
+        settings.random_state,
+        fewest_folds=_FEWEST_FOLDS,
     )
     return Targets(sources=tuple(sources), classes=classes, shares=shares, train=train, held_out=held_out)
+
+
+def _groups_of(sources: Sequence[Source], groups: Any) -> NDArray[np.str_] | None:
+    """Return what must not be cut apart: the named groups, else the files; None where every clip is one of its own."""
+    given = [None] * len(sources) if groups is None else list(map(text_of, groups))
+    if len(given) != len(sources):
+        raise DatasetError(f"{len(sources)} clips but {len(given)} groups: give one group a clip")
+    names = [name or source.group or source.uri for name, source in zip(given, sources, strict=True)]
+    return np.array(names) if len(set(names)) < len(names) else None
