@@ -53,7 +53,7 @@ def _neighbour_maps(reduced: NDArray[np.float64], seed: int) -> Iterator[tuple[s
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (n - 1) / 3)
-        # half of the steps and a coarser tree cost a third, and as many neighbours stay neighbours
+        # half of scikit-learn's steps and a coarser tree: the map cost more than most heads did
         tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, max_iter=500, angle=0.7)
         yield "t-SNE", tsne.fit_transform(reduced)
     umap = _umap() if n >= 20 else None
