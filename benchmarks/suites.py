@@ -86,6 +86,13 @@ def _throughput(options: Options) -> list[Step]:
     return [Step(name="throughput", words=words + (quick if options.quick else ["--rounds", "3", "--clips", "12"]))]
 
 
+def _families(options: Options) -> list[Step]:
+    words = ["-m", "benchmarks.throughput.families"]
+    return [
+        Step(name="families", words=words + (["--small", "--clips", "3", "--rounds", "1"] if options.quick else []))
+    ]
+
+
 def _audio(options: Options) -> Path:
     tasks = read_tasks()
     name = "esc10" if _is_here(tasks["esc10"], options.data) else "sample"
@@ -159,6 +166,7 @@ SUITES: dict[str, Callable[[Options], list[Step]]] = {
     "quality": _quality,
     "heads": _heads,
     "throughput": _throughput,
+    "families": _families,
     "store": _store,
     "finetune": _finetune,
     "cluster": _cluster,

@@ -6,10 +6,12 @@ import inspect
 import re
 
 from embedx import cli, errors
+from embedx.encoders.known import KNOWN, TASKS
 
 
 def on_page_markdown(markdown, **_):
-    """Replace ``<!-- commands -->`` and ``<!-- errors -->`` by what the package says."""
+    """Replace ``<!-- commands -->``, ``<!-- errors -->`` and the tables of encoders by what the package says."""
+    markdown = markdown.replace("<!-- encoders -->", encoder_table()).replace("<!-- scores -->", score_table())
     markdown = markdown.replace("<!-- commands -->", "\n\n".join(map(command_section, cli.COMMANDS)))
     return markdown.replace("<!-- errors -->", error_table())
 
@@ -42,6 +44,28 @@ def error_table():
         if kind.__module__ == errors.__name__ and issubclass(kind, (Exception, KeyboardInterrupt)):
             parents = ", ".join(f"`{one.__name__}`" for one in kind.__bases__)
             rows.append(f"| `{name}` | {parents} | {escape((inspect.getdoc(kind) or '').splitlines()[0])} |")
+    return "\n".join(rows)
+
+
+def encoder_table():
+    """Return the encoders that have a short name, and what is known of each before a download."""
+    rows = ["| name | hub id | layers x dim | kHz | window | parameters | licence |", "|---|---|---|---|---|---|---|"]
+    for name, known in KNOWN.items():
+        window = "any" if known.native_seconds is None else f"{known.native_seconds:g} s"
+        rows.append(
+            f"| `{name}` | `{known.repo}` | {known.n_layers} x {known.dim} | {known.sample_rate // 1000} | {window} | "
+            f"{known.n_parameters / 1e6:.0f} M | {known.licence} |"
+        )
+    return "\n".join(rows)
+
+
+def score_table():
+    """Return the published scores of those that have any."""
+    rows = [f"| name | {' | '.join(TASKS)} | trained on |", "|---|" + "---|" * (len(TASKS) + 1)]
+    for name, known in KNOWN.items():
+        if known.scores:
+            cells = " | ".join(str(known.scores[task]) for task in TASKS)
+            rows.append(f"| `{name}` | {cells} | {known.sounds} |")
     return "\n".join(rows)
 
 

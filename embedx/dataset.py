@@ -93,7 +93,7 @@ class Dataset:
 
     @property
     def dim(self) -> int:
-        """Width D of a layer (twice the encoder's for ``mean+std``)."""
+        """Width D of a layer (twice the encoder's for ``mean+std`` and ``mean+max``)."""
         return int(self.X.shape[1]) // self.n_layers
 
     @property

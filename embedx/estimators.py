@@ -25,7 +25,7 @@ from embedx.heads.layers import LayerSelector
 from embedx.manifest import Manifest
 from embedx.manifest.manifest import text_of
 from embedx.model import Model, fit_model
-from embedx.recipe import Resources
+from embedx.recipe import POOLINGS, Resources
 from embedx.store.rows import Failure
 
 __all__ = ["AudioClassifier", "AudioEmbedder"]
@@ -45,7 +45,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     layer : int or str
         What `transform` gives of the encoder's layers: a position (-1 is the last), ``"mean"`` of all,
         ``"2-4"`` for the mean of a range, or ``"all"`` side by side. A good thing to search over.
-    pooling : {'mean', 'mean+std'}
+    pooling : {'mean', 'mean+std', 'max', 'mean+max', 'cls'}
         Statistics over the frames of a clip.
     store : path-like, optional
         HDF5 file that keeps all layers of every clip, so that a cross-validation or a search embeds each
@@ -177,7 +177,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         from embedx.encoders.catalog import resolve_encoder
 
         info = resolve_encoder(self.encoder)
-        width = info.dim * (2 if self.pooling == "mean+std" else 1)
+        width = info.dim * POOLINGS.get(self.pooling, 1)
         return width * info.n_layers if self.layer == "all" else width
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -33,7 +33,8 @@ def pool_windows(
     """Turn rows, one a window, into rows, one a clip: the mean weighted by the seconds that each window adds.
 
     Where windows overlap, the overlap is counted once. ``mean+std`` rows and the control's means and
-    standard deviations are pooled as moments, so they are those of the whole clip.
+    standard deviations are pooled as moments, so they are those of the whole clip, as maxima are; class tokens are
+    averaged.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def pool_windows(
         Window bounds in seconds.
     counts : ndarray of shape (n,), int
         Rows of each clip; they sum to R.
-    pooling : {'mean', 'mean+std'}
+    pooling : {'mean', 'mean+std', 'max', 'mean+max', 'cls'}
         What the last axis of ``embeddings`` holds.
 
     Returns
@@ -93,15 +94,22 @@ def _weigh(
 def _pool(
     values: NDArray[Any], weights: NDArray[np.float32], bounds: NDArray[np.intp], pooling: str
 ) -> NDArray[np.float32]:
-    """Average the windows of each clip: (R, D) -> (n, D); means and deviations that lie side by side as moments."""
+    """Pool the windows of each clip: (R, D) -> (n, D); means and deviations that lie side by side as moments."""
 
     def mean(of_windows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.add.reduceat(weights[:, None] * of_windows, bounds[:-1], axis=0)
 
+    def most(of_windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.maximum.reduceat(of_windows, bounds[:-1], axis=0)
+
     values = values.astype(np.float32)
-    if pooling != "mean+std":
+    if pooling in ("mean", "cls"):
         return mean(values)
+    if pooling == "max":
+        return most(values)
     means, deviations = np.split(values, 2, axis=1)
+    if pooling == "mean+max":
+        return np.concatenate([mean(means), most(deviations)], axis=1)
     pooled = mean(means)
     spread = mean(deviations**2 + (means - np.repeat(pooled, np.diff(bounds), axis=0)) ** 2)
     return np.concatenate([pooled, np.sqrt(spread)], axis=1)

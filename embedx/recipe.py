@@ -11,12 +11,20 @@ from typing import Any
 from embedx.errors import ParameterError, RecipeMismatchError
 from embedx.text import as_html
 
-__all__ = ["PREPROCESSING_VERSION", "Recipe", "Resources", "pinned_revision"]
+__all__ = ["PADDINGS", "POOLINGS", "PREPROCESSING_VERSION", "Recipe", "Resources", "pinned_revision"]
 
 PREPROCESSING_VERSION = 1
 """Raised whenever decoding, windowing, normalisation or pooling of embedx gives other numbers."""
 
+POOLINGS = {"mean": 1, "mean+std": 2, "max": 1, "mean+max": 2, "cls": 1}
+"""How frames become one vector, and how many times the width of a layer that vector has."""
+
+PADDINGS = ("none", "masked", "pooled")
+"""What stands behind a window that is shorter than what the encoder was trained on; see `Recipe`."""
+
 _NOT_IN_FINGERPRINT = frozenset({"compute_dtype"})
+_ADDED = {"padding": "none", "frontend": "waveform"}
+"""Fields that came later, with what held before: left out where they say just that, so that old stores stay valid."""
 
 
 def pinned_revision(revision: str) -> str | None:
@@ -48,8 +56,14 @@ class Recipe:
         Hash of the weights file(s).
     layers : tuple of int
         Layers that are kept; 0 is the input of the first transformer layer, as in transformers.
-    pooling : {'mean', 'mean+std'}
-        Statistics over the real frames of a window.
+    pooling : {'mean', 'mean+std', 'max', 'mean+max', 'cls'}
+        Statistics over the real frames of a window; ``cls`` is the encoder's class token, which no other has in it.
+    padding : {'none', 'masked', 'pooled'}
+        ``none``: the window alone. ``masked``: filled up to the encoder's native length as its own feature extractor
+        does, and pooled over the real frames. ``pooled``: the same, and what was filled in is pooled, too, as a plain
+        call of the model does.
+    frontend : str
+        ``"waveform"``, or the spectrogram that the encoder reads and a hash of its settings.
     window_seconds, hop_seconds : float
         Length and distance of the windows that a clip is cut into, in seconds.
     min_tail_seconds : float
@@ -88,6 +102,8 @@ class Recipe:
     weights_sha256: str
     layers: tuple[int, ...]
     pooling: str = "mean"
+    padding: str = "none"
+    frontend: str = "waveform"
     window_seconds: float = 10.0
     hop_seconds: float = 10.0
     min_tail_seconds: float = 1.0
@@ -108,7 +124,7 @@ class Recipe:
 
     def fingerprint(self) -> str:
         """Return 64 hexadecimal digits that are equal exactly for recipes that give the same numbers."""
-        return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(_without_defaults(self._identity()), sort_keys=True).encode()).hexdigest()
 
     def diff(self, other: Recipe) -> tuple[tuple[str, Any, Any], ...]:
         """Return ``(field, mine, other's)`` for every field that changes the numbers and differs."""
@@ -143,7 +159,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """Return the recipe as one JSON object, keys sorted."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(_without_defaults(asdict(self)), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -158,7 +174,7 @@ class Recipe:
         if not isinstance(record, Mapping):
             raise ValueError("a recipe is a JSON object")
         known = {f.name for f in fields(cls)}
-        if set(record) != known:
+        if not known - _ADDED.keys() <= set(record) <= known:
             raise ValueError(f"a recipe has the fields {sorted(known)}, not {sorted(record)}")
         if not isinstance(record["layers"], list):
             raise ValueError("a recipe's layers are a list of numbers")
@@ -174,7 +190,7 @@ class Recipe:
         texts = ("encoder", "revision", "weights_sha256", "pooling", "offset", "mixdown", "resampler", "decoder")
         numbers = ("window_seconds", "hop_seconds", "min_tail_seconds", "sample_rate", "preprocessing_version")
         good = (
-            all(isinstance(getattr(self, name), str) for name in (*texts, "compute_dtype", "store_dtype"))
+            all(isinstance(getattr(self, name), str) for name in (*texts, *_ADDED, "compute_dtype", "store_dtype"))
             and all(type(getattr(self, name)) in (int, float) for name in numbers)
             and all(type(layer) is int and layer >= 0 for layer in self.layers)
             and type(self.normalize) is bool
@@ -182,6 +198,10 @@ class Recipe:
         )
         if not good:
             raise ValueError("a recipe field has a wrong type")
+
+
+def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in _ADDED or value != _ADDED[key]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

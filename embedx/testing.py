@@ -52,6 +52,8 @@ class FakeEncoder:
 
     sample_rate = 16_000
     min_samples = 400
+    native_seconds = None
+    hop_seconds = 0.02
     _hop_samples = 320
 
     def __init__(self, *, dim: int = 8, n_layers: int = 3, seed: int = 0) -> None:

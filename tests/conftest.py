@@ -130,8 +130,10 @@ class Leftovers:
                         yield f"process {number}: {words[:200]}"
 
     def _memory(self):
-        """Segments that no living process has mapped: another session's are in use."""
-        names = {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")} if os.path.isdir("/dev/shm") else set()
+        """Segments that no living process has mapped or has its number on: another session's are in use."""
+        found = os.listdir("/dev/shm") if os.path.isdir("/dev/shm") else ()
+        owners = {name: name.removeprefix("joblib_memmapping_folder_").partition("_")[0] for name in found}
+        names = {f"/dev/shm/{name}" for name, owner in owners.items() if not os.path.exists(f"/proc/{owner}")}
         for folder in Path("/proc").glob("[0-9]*") if names else ():
             with contextlib.suppress(OSError):
                 used = (folder / "maps").read_text()

@@ -45,8 +45,8 @@ DOORS = {
     "peft": ("heads/",),
     "onnx": ("model/export.py",),
     "onnxruntime": ("model/export.py",),
-    "transformers": ("encoders/wav2vec2.py", "encoders/", "heads/finetune"),
-    "torchaudio": ("encoders/logmel.py", "heads/"),
+    "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
+    "torchaudio": ("encoders/", "heads/"),
     "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),
 }
 

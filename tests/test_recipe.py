@@ -16,6 +16,8 @@ OTHER = {
     "weights_sha256": "1" * 64,
     "layers": (0, 1),
     "pooling": "mean+std",
+    "padding": "masked",
+    "frontend": "WhisperFeatureExtractor:0123abcd",
     "window_seconds": 5.0,
     "hop_seconds": 5.0,
     "min_tail_seconds": 0.5,
@@ -52,7 +54,13 @@ def test_the_compute_dtype_is_recorded_but_not_compared():
 
 
 def test_a_recipe_survives_json():
-    assert Recipe.from_json(RECIPE.to_json()) == RECIPE
+    for recipe in (RECIPE, RECIPE.replace(padding="masked", frontend="ASTFeatureExtractor:0123abcd")):
+        assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_fields_that_came_later_leave_old_recipes_as_they_were():
+    assert RECIPE.fingerprint() == "951003b6a670acbc6bf20a2ad9c94d831dedf8d178efca07b70c933b38b31f64"
+    assert {"padding", "frontend"}.isdisjoint(json.loads(RECIPE.to_json()))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def test_heads_learn_the_same(both, head, layer):
     np.testing.assert_array_equal(first.predict_proba(held), second.predict_proba(left))
 
 
-def test_a_comparison_in_two_processes_and_a_look_at_the_data_are_the_same(both):
+def test_a_comparison_in_two_processes_and_a_look_at_the_data_are_the_same(both, monkeypatch):
+    monkeypatch.setattr("embedx.comparison.schedule.START_SECONDS", 0)
     options = {"heads": ("logreg", LinearDiscriminantAnalysis()), "folds": 3, "auto": False, "n_jobs": 2}
     first, second = (compare(one, **options) for one in both)
     for row in first.rows:

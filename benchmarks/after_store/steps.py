@@ -55,20 +55,24 @@ def fill(store: Path, n: int, n_layers: int, dim: int) -> None:
         handle.publish()
 
 
-def steps_of(store: Path, folder: Path, *, compares: bool) -> list[Step]:
+def steps_of(store: Path, folder: Path, *, compares: bool, only_fit: bool = False) -> list[Step]:
     """Return the steps on one store."""
     embedx = ["-m", "embedx"]
     words = {
         f"fit {head}": [*embedx, "fit", str(store), "--head", head, "--overwrite", "-o", str(folder / head)]
         for head in ("logreg", "lgbm", "mlp", "knn")
     }
-    for head in ("logreg", "lgbm"):
+    for head in ("logreg", "lgbm", "mlp"):
         words[f"by hand {head}"] = ["-m", "benchmarks.after_store.by_hand", str(store), head]
     words["predict"] = [*embedx, "predict", str(folder / "logreg"), str(store), "--csv", str(folder / "rows.csv")]
     words["inspect"] = [*embedx, "inspect", str(store), "--no-audio"]
+    if only_fit:
+        return [Step(name=f"{store.stem}/fit logreg", words=words["fit logreg"], environment={"OMP_NUM_THREADS": "1"})]
     if compares:
         heads = ["--heads", "logreg,lgbm,mlp", "--jobs", "2"]
         words["compare"] = [*embedx, "compare", str(store), *heads, "-o", str(folder / "out")]
+        words["compare, one process"] = [*words["compare"], "--jobs", "1"]
+        words["tune mlp, 5 trials"] = [*embedx, "tune", str(store), "--head", "mlp", "--trials", "5"]
     one_thread = {"OMP_NUM_THREADS": "1"}
     return [Step(name=f"{store.stem}/{name}", words=of, environment=one_thread) for name, of in words.items()]
 
@@ -81,6 +85,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=13)
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--compare-clips", type=int, default=1_000, help="larger stores are not compared on")
+    parser.add_argument("--fit-clips", type=int, default=200_000, help="of larger stores only fit logreg is measured")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     found: dict[int, dict[str, Any]] = {}
@@ -88,7 +93,8 @@ def main() -> None:
         store = args.folder / f"{n}.h5"
         if not store.exists():
             fill(store, n, args.layers, args.dim)
-        steps = steps_of(store, args.folder, compares=n <= args.compare_clips)
+        large = n > args.fit_clips
+        steps = steps_of(store, args.folder, compares=n <= args.compare_clips, only_fit=large)
         records = run_steps(steps, args.folder / "records", output=args.folder)
         found[n] = {record["step"].partition("/")[2]: record for record in records}
         names = dict.fromkeys(name for of in found.values() for name in of)

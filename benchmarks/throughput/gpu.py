@@ -29,7 +29,7 @@ from embedx.audio.decode import decode
 from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
-from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+from embedx.encoders.waveform import WaveformEncoder
 from embedx.encoders.waves import lay_out, normalize_each
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.extract.planning import RecipePlan
@@ -246,7 +246,7 @@ class GpuBench:
     def where_the_time_goes(self) -> dict[str, float]:
         """Seconds of each stage of one batch of 10 s clips, each waited for: what overlaps in a run adds up here."""
         layers = tuple(range(self.info.n_layers))
-        encoder: Any = Wav2Vec2Encoder(
+        encoder: Any = WaveformEncoder(
             self.info, layers=layers, device=str(self.device), compute_dtype="bfloat16", batched=True
         )
         batch = [_noise(10, i) for i in range(1 if self.small else 12)]

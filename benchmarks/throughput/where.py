@@ -15,14 +15,14 @@ from unittest import mock
 import soundfile
 
 from benchmarks.throughput.material import below, cpu_seconds
-from embedx.encoders import wav2vec2
+from embedx.encoders import waveform
 from embedx.extract import compute
 from embedx.extract.planning import RecipePlan
 from embedx.extract.unit import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 
-PARTS = {"log_mel": (compute, "log_mel_of_each"), "pooling": (wav2vec2, "pool_layer")}
+PARTS = {"log_mel": (compute, "log_mel_of_each"), "pooling": (waveform, "pool_layer")}
 
 
 def where_the_time_goes(encoder: str, paths: list[Path]) -> dict[str, float]:

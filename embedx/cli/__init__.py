@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "search the parameters of one head by cross-validation",
     "fit": "train one head and save the model",
     "predict": "label new audio with a saved model",
+    "encoders": "list the encoders that can be used, what they are good at, and which are here",
     "info": "say what is in a store or a saved model",
     "verify": "check every row of a store",
     "merge": "put several stores of one recipe into one",
@@ -153,7 +154,7 @@ def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequenc
         log(shlex.join(["embedx", command, *words]))
         _say_versions()
         require_outputs(command, args)
-        with interrupted_by_sigterm():
+        with _showing_downloads(), interrupted_by_sigterm():
             return int(module.run(args))
     except KeyboardInterrupt as stop:
         what_is_kept = str(stop) if isinstance(stop, Interrupted) else ""
@@ -166,6 +167,14 @@ def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequenc
         return _fail(error, parser, is_debugging=args.debug)
     finally:
         _say_cost(command, time.monotonic() - started)
+
+
+def _showing_downloads() -> contextlib.AbstractContextManager[None]:
+    """Show the download of an encoder as all other long work is shown."""
+    from embedx.cli.progress import ProgressBar
+    from embedx.encoders.hub import reporting
+
+    return reporting(lambda title: ProgressBar(title, unit="MB"))
 
 
 def _fail(error: Exception, parser: Parser, *, is_debugging: bool) -> int:

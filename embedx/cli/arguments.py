@@ -11,7 +11,7 @@ from typing import Any
 from embedx.errors import ParameterError
 from embedx.files import special_kind
 
-__all__ = ["MOST_BYTES", "SEED", "is_store", "number", "read_layers"]
+__all__ = ["MOST_BYTES", "SEED", "add_jobs_arguments", "is_store", "number", "read_layers"]
 
 MOST_BYTES = 2**30
 """Embeddings that take more are not held: heads read the layers that they learn from."""
@@ -54,6 +54,24 @@ def number(low: float, high: float = math.inf, *, whole: bool = False, **bounds:
 
 SEED = number(0, 2**32 - 1, whole=True)
 """What numpy takes as a seed."""
+
+
+def add_jobs_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, least: int) -> None:
+    """Declare how many processes share the fits, and where they run.
+
+    Parameters
+    ----------
+    parser : ArgumentParser or group
+        Of the command.
+    least : int
+        -1 where it stands for all cores, else 1.
+    """
+    every = "processes, -1 for all cores" if least < 0 else "processes"
+    parser.add_argument("--jobs", type=number(least, whole=True), default=1, metavar="N", help=f"{every} (default: 1)")
+    parser.add_argument(
+        "--jobs-backend", default="loky", help="where they run: loky, this machine (default), or ray, a Ray cluster"
+    )
+    parser.add_argument("--address", metavar="HOST:PORT", help="the cluster, or auto; none starts one of this machine")
 
 
 def is_store(place: str | os.PathLike[str]) -> bool:

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, SEED, number, read_layers
+from embedx.cli.arguments import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
 from embedx.text import count
 
 if TYPE_CHECKING:
-    from embedx.comparison import Comparison
+    from embedx.comparison import Comparison, Cost
     from embedx.dataset import Dataset
 
 __all__ = ["add_arguments", "run", "write_results"]
@@ -52,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-auto", action="store_true", help="leave out the row that chooses head and layer inside")
     parser.add_argument("--no-curves", action="store_true", help="leave out the learning curve and the layer curve")
     parser.add_argument("--seed", type=SEED, default=0, help="seed of everything (default: 0)")
-    parser.add_argument(
-        "--jobs", type=number(-1, whole=True), default=1, help="processes, -1 for all cores (default: 1)"
-    )
+    add_jobs_arguments(parser, least=-1)
     parser.add_argument("--root", metavar="FOLDER", help="where the stores' audio lies now (for the head finetune)")
     parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
 
@@ -84,13 +82,51 @@ def run(args: argparse.Namespace) -> int:
             curves=not args.no_curves,
             seed=args.seed,
             n_jobs=args.jobs,
+            jobs_backend=args.jobs_backend,
+            address=args.address,
             keep=fits,
             progress=progress,
+            on_cost=lambda cost: show(describe_cost(cost)),
         )
     show_lines(render_text(comparison))
     write_results(comparison, Path(args.output), next(iter(stores.values())))
     _forget(fits)
     return 0
+
+
+_LEAVES_OUT = {"auto": "--no-auto", "curves": "--no-curves", "tuned": "--trials 0"}
+
+
+def describe_cost(cost: Cost) -> str:
+    """Say what a comparison will take at most, and which options leave the larger parts of that out.
+
+    Parameters
+    ----------
+    cost : Cost
+        From `embedx.comparison.compare`.
+
+    Examples
+    --------
+    >>> from embedx.comparison import Cost
+    >>> parts = {"table": 100.0, "auto": 400.0, "curves": 20.0, "tuned": 0.0}
+    >>> describe_cost(Cost(n_fits=75, seconds=520.0, n_processes=2, parts=parts))
+    '75 fits to do, at most about 4 min with 2 processes (--no-auto leaves out 3 min)'
+    """
+    shares = {option: cost.parts.get(part, 0.0) for part, option in _LEAVES_OUT.items()}
+    large = [option for option in sorted(shares, key=lambda o: -shares[o]) if shares[option] > cost.seconds / 10]
+    saved = ", ".join(f"{option} leaves out {_minutes(shares[option] / cost.n_processes)}" for option in large)
+    shared = f" with {cost.n_processes} processes" if cost.n_processes > 1 else ""
+    unknown = f", not counting {', '.join(cost.unknown)}" if cost.unknown else ""
+    return (
+        f"{count(cost.n_fits, 'fit')} to do, at most about {_minutes(cost.seconds / cost.n_processes)}{shared}{unknown}"
+        + (f" ({saved})" if saved else "")
+    )
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextlib.contextmanager

@@ -109,9 +109,10 @@ def _costs(args: argparse.Namespace, manifest: Manifest, plan: RecipePlan | None
 
 
 def _row_bytes(plan: RecipePlan) -> int:
+    from embedx.recipe import POOLINGS
+
     recipe = plan.recipe
-    n_statistics = 2 if recipe.pooling == "mean+std" else 1
-    return len(recipe.layers) * plan.info.dim * n_statistics * (2 if recipe.store_dtype == "float16" else 4)
+    return len(recipe.layers) * plan.info.dim * POOLINGS[recipe.pooling] * (2 if recipe.store_dtype == "float16" else 4)
 
 
 def _measure(manifest: Manifest, recipe: Recipe) -> _Audio:
@@ -142,12 +143,13 @@ def _recipe_plan(args: argparse.Namespace, options: dict[str, object]) -> Recipe
     """Return what would be computed; None where the encoder would have to be fetched first."""
     from embedx.encoders.catalog import BUNDLED, DEFAULT_ENCODER
     from embedx.encoders.hub import cached_checkpoint
+    from embedx.encoders.known import full_name
     from embedx.extract.planning import RecipePlan
     from embedx.recipe import Resources
     from embedx.store.store import read_recipe
 
     recorded = None if args.overwrite or not args.output else read_recipe(args.output)
-    name = args.encoder or (DEFAULT_ENCODER if recorded is None else recorded.encoder)
+    name = full_name(args.encoder or (DEFAULT_ENCODER if recorded is None else recorded.encoder))
     revision = args.revision
     if name.count("/") == 1 and name not in BUNDLED and not os.path.isdir(name):
         cached = cached_checkpoint(name, revision or (None if recorded is None else recorded.revision))

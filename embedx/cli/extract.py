@@ -40,10 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--encoder", help="'tiny' (bundled), a folder, or a hub id (default facebook/wav2vec2-base)")
+    group.add_argument(
+        "--encoder",
+        help="'tiny' (bundled), a folder, a hub id (default facebook/wav2vec2-base), or a name that `embedx encoders` "
+        "lists, such as whisper-small (speech) or ast (other sounds)",
+    )
     group.add_argument("--revision", help="branch, tag or commit of a hub id")
     group.add_argument("--layers", help="'all' (default) or numbers such as 0,6,12; -1 is the last")
-    group.add_argument("--pooling", help="mean (default) or mean+std")
+    group.add_argument("--pooling", help="mean (default), mean+std, max, mean+max, or cls: the class token, if any")
+    group.add_argument("--padding", help="short windows: none (alone), masked (filled up, pooled without), or pooled")
     group.add_argument("--window-seconds", type=float, metavar="S", help="length of a window (default 10)")
     group.add_argument("--hop-seconds", type=float, metavar="S", help="distance of windows (default: the window)")
     group.add_argument("--min-tail-seconds", type=float, metavar="S", help="shortest last window (default 1)")
@@ -174,6 +179,7 @@ def _recipe_options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "layers": args.layers,
         "pooling": args.pooling,
+        "padding": args.padding,
         "window_seconds": args.window_seconds,
         "hop_seconds": args.hop_seconds,
         "min_tail_seconds": args.min_tail_seconds,

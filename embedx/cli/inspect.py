@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from embedx.cli.arguments import MOST_BYTES, SEED
@@ -24,20 +26,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
     add_segment_arguments(parser, of="--labels")
     parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
+    parser.add_argument(
+        "--only", metavar="PARTS", help="only these parts, such as copies,labels (an unknown one lists them)"
+    )
     parser.add_argument("--seed", type=SEED, default=0, help="seed of folds and heads (default: %(default)s)")
     parser.add_argument("-o", "--output", metavar="JSON", help="write everything to this file too")
 
 
+_BARS = {"near_copies": ("near copies", "clips"), "labels": ("labels", "folds"), "audio": ("listening", "clips")}
+
+
+def _one_bar_a_part(stack: contextlib.ExitStack) -> Callable[..., None]:
+    """Return what `inspect_data` reports to: each part has a bar of its own, which ends where the next one begins."""
+    from embedx.cli.progress import ProgressBar
+
+    bars: dict[str, ProgressBar] = {}
+
+    def report(done: int, total: int, *, part: str) -> None:
+        if part not in bars:
+            stack.close()
+            title, unit = _BARS.get(part, (part, "steps"))
+            bars[part] = stack.enter_context(ProgressBar(title, unit=unit))
+        bars[part](done, total)
+
+    return report
+
+
 def run(args: argparse.Namespace) -> int:
     """Inspect and print; every clip is named in the JSON, the first few on the screen."""
-    from embedx.cli.progress import ProgressBar
     from embedx.dataset import load_embeddings
     from embedx.inspection import inspect_data
 
+    only = None if args.only is None else [part.strip() for part in args.only.split(",") if part.strip()]
     labels = read_labels(args)
     dataset = load_embeddings(args.store, labels=labels, most_bytes=MOST_BYTES)
-    with ProgressBar("listening", unit="clips") as progress:
-        inspection = inspect_data(dataset, audio=not args.no_audio, seed=args.seed, progress=progress)
+    with contextlib.ExitStack() as bars:
+        inspection = inspect_data(
+            dataset, audio=not args.no_audio, only=only, seed=args.seed, progress=_one_bar_a_part(bars)
+        )
     marks = {"good": "ok ", "note": " . ", "bad": " ! "}
     for finding in inspection.findings:
         show(f"{marks[finding.level]} {finding.title}: {finding.text}")

@@ -8,7 +8,7 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, SEED, number, read_layers
+from embedx.cli.arguments import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
 from embedx.cli.labels import add_segment_arguments, read_labels
 from embedx.cli.parsing import add_renamed
 from embedx.cli.progress import ProgressBar
@@ -66,7 +66,7 @@ def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
     tuning.add_argument("--study", metavar="FILE|URL", help="keep the study (study.db, study.journal, a database URL)")
     tuning.add_argument("--metric", default="log_loss", help="log_loss (default) or balanced_accuracy")
     tuning.add_argument("--pruner", default="median", help="median (default), hyperband or none")
-    tuning.add_argument("--jobs", type=number(1, whole=True), default=1, metavar="N", help="processes (default: 1)")
+    add_jobs_arguments(tuning, least=1)
 
 
 def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
@@ -184,6 +184,8 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
             pruner=args.pruner,
             progress=bar,
             n_jobs=args.jobs,
+            jobs_backend=args.jobs_backend,
+            address=args.address,
         )
     pruned = f", {tuned.n_pruned} given up early" if tuned.n_pruned else ""
     default = next((t["value"] for t in tuned.history if t["value"] is not None), None)

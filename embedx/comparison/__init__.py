@@ -2,5 +2,6 @@
 
 from embedx.comparison.result import Comparison, Row, Test
 from embedx.comparison.run import compare
+from embedx.comparison.schedule import Cost
 
-__all__ = ["Comparison", "Row", "Test", "compare"]
+__all__ = ["Comparison", "Cost", "Row", "Test", "compare"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from embedx.comparison.auto import learn_auto
+from embedx.comparison.auto import fits_of_auto, learn_auto
 from embedx.comparison.fitting import Candidate, CurvePoint, Learned, fit_part
 from embedx.comparison.result import Kind
 from embedx.comparison.subsets import nested_subset
@@ -35,8 +35,11 @@ def table_candidates(
     chosen = [head for head in heads if not as_spec(head).is_control]
     first = next(iter(stores))
     found = [_candidate("majority", first, "", kind="baseline"), _candidate("logmel", first, "", kind="control")]
-    for store in stores:
-        found += _store_candidates(store, f"{store}:" if len(stores) > 1 else "", chosen, n_trials, auto)
+    for store, dataset in stores.items():
+        prefix = f"{store}:" if len(stores) > 1 else ""
+        found += _store_candidates(store, prefix, chosen, n_trials)
+        if auto:
+            found += _auto(store, prefix, chosen, dataset.n_layers)
     names = [str(candidate.name) for candidate in found]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -44,16 +47,28 @@ def table_candidates(
     return found
 
 
-def _store_candidates(store: str, prefix: str, heads: Sequence[Any], n_trials: int, auto: bool) -> list[Candidate]:
+def _store_candidates(store: str, prefix: str, heads: Sequence[Any], n_trials: int) -> list[Candidate]:
     found = [_candidate(head, store, prefix) for head in heads]
     if n_trials:
         found += [_candidate(head, store, prefix, n_trials=n_trials) for head in heads if as_spec(head).space]
-    on_vectors = tuple(head for head in heads if as_spec(head).input_kind == "embeddings")
-    if auto and on_vectors:
-        learn = partial(learn_auto, heads=on_vectors)
-        title = f"{prefix} auto".strip()
-        found.append(Candidate(name=f"{prefix}auto", title=title, kind="auto", head="auto", store=store, learn=learn))
     return found
+
+
+def _auto(store: str, prefix: str, heads: Sequence[Any], n_layers: int) -> list[Candidate]:
+    on_vectors = tuple(head for head in heads if as_spec(head).input_kind == "embeddings")
+    if not on_vectors:
+        return []
+    return [
+        Candidate(
+            name=f"{prefix}auto",
+            title=f"{prefix} auto".strip(),
+            kind="auto",
+            head="auto",
+            store=store,
+            learn=partial(learn_auto, heads=on_vectors),
+            fits=fits_of_auto(on_vectors, n_layers),
+        )
+    ]
 
 
 def _candidate(head: Any, store: str, prefix: str, *, kind: Kind = "head", n_trials: int = 0) -> Candidate:
@@ -61,10 +76,19 @@ def _candidate(head: Any, store: str, prefix: str, *, kind: Kind = "head", n_tri
     title, name = f"{prefix} {spec.title}".strip(), f"{prefix}{spec.name}"
     if not n_trials:
         learn: Any = partial(_learn_plain, head=head)
-        return Candidate(name=name, title=title, kind=kind, head=spec.name, store=store, learn=learn, warm=head)
-    learn = partial(_learn_tuned, head=head, n_trials=n_trials)
-    name, title = f"{name} tuned", f"{title}, tuned"
-    return Candidate(name=name, title=title, kind="tuned", head=spec.name, store=store, learn=learn, warm=head)
+    else:
+        learn = partial(_learn_tuned, head=head, n_trials=n_trials)
+        kind, name, title = "tuned", f"{name} tuned", f"{title}, tuned"
+    return Candidate(
+        name=name,
+        title=title,
+        kind=kind,
+        head=spec.name,
+        store=store,
+        learn=learn,
+        warm=head,
+        fits={spec.name: 4 * n_trials + 1},  # five inner folds, of four fifths each, a trial
+    )
 
 
 def _learn_plain(part: Dataset, seed: int, *, head: Any, params: Mapping[str, Any] | None = None) -> Learned:
@@ -105,12 +129,21 @@ def curve_candidates(stores: Mapping[str, Dataset], probe: HeadSpec | None) -> l
         layers = dataset.layers if probe.layered and dataset.n_layers > 1 else ()
         for position, layer in enumerate(layers):
             learn: Any = partial(_learn_plain, head=probe, params={"layer": position})
-            found.append(_point(CurvePoint("layer", store, layer), probe, store, learn))
+            found.append(_point(CurvePoint("layer", store, layer), probe, store, learn, 1))
         for fraction in FRACTIONS:
             learn = partial(_learn_less, head=probe, fraction=fraction)
-            found.append(_point(CurvePoint("size", store, fraction), probe, store, learn))
+            found.append(_point(CurvePoint("size", store, fraction), probe, store, learn, fraction))
     return found
 
 
-def _point(name: CurvePoint, probe: HeadSpec, store: str, learn: Any) -> Candidate:
-    return Candidate(name=name, title=str(name), kind="head", head=probe.name, store=store, learn=learn, warm=probe)
+def _point(name: CurvePoint, probe: HeadSpec, store: str, learn: Any, n_fits: float) -> Candidate:
+    return Candidate(
+        name=name,
+        title=str(name),
+        kind="head",
+        head=probe.name,
+        store=store,
+        learn=learn,
+        warm=probe,
+        fits={probe.name: n_fits},
+    )

@@ -19,7 +19,7 @@ from embedx.comparison.result import Kind
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold
-from embedx.heads.catalog import as_spec, fit_head, make_head, with_recipe
+from embedx.heads.catalog import as_spec, fit_arguments, fit_head, make_head, with_recipe
 
 __all__ = ["Candidate", "CurvePoint", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
 
@@ -71,6 +71,8 @@ class Candidate:
         ``learn(part, seed)`` fits on a data set and returns `Learned`; it must be picklable.
     warm : head, optional
         What is fitted once on a few clips before a clock runs, so that imports are nobody's seconds.
+    fits : mapping of str to float
+        What it costs: fits of a head on the whole training part, by head.
     """
 
     name: str | CurvePoint
@@ -80,6 +82,17 @@ class Candidate:
     store: str
     learn: Callable[[Dataset, int], Learned]
     warm: Any = None
+    fits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def on_audio(self) -> bool:
+        """Whether it learns from audio, not from embeddings."""
+        return self.warm is not None and as_spec(self.warm).input_kind == "sources"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one fit of a head on embeddings, which tells what others will cost."""
+        return isinstance(self.name, str) and dict(self.fits) == {self.head: 1} and not self.on_audio
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -100,7 +113,8 @@ def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] |
     head = with_recipe(head, part.recipe)
     estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
     spec = as_spec(head)
-    fit_head(estimator, part.inputs_for(spec), part.y, groups=part.groups)
+    groups = part.groups if "groups" in fit_arguments(estimator) else None  # they are read off every clip's source
+    fit_head(estimator, part.inputs_for(spec), part.y, groups=groups)
     epochs = tuple(getattr(estimator, "history_", ())) if spec.input_kind == "sources" else ()
     return Learned(estimator=estimator, input_kind=spec.input_kind, epochs=epochs)
 
@@ -122,10 +136,9 @@ def fit_fold(candidate: Candidate, dataset: Dataset, fold: Fold, classes: NDArra
         Seed of the head.
     """
     part, test = dataset.take(fold.train), dataset.take(fold.test)
-    on_audio = candidate.warm is not None and as_spec(candidate.warm).input_kind == "sources"
-    if not on_audio:
+    if not candidate.on_audio:
         _warm_up(part, candidate.warm)
-    with nullcontext() if on_audio else one_thread():
+    with nullcontext() if candidate.on_audio else one_thread():
         before = _reset_peak()
         started = time.perf_counter()
         learned = candidate.learn(part, seed)
@@ -147,13 +160,13 @@ _WARM: set[str] = set()
 
 
 def _warm_up(part: Dataset, head: Any) -> None:
-    """Fit a head on a few clips the first time that this process meets it."""
+    """Fit a head on a few clips of two classes the first time that this process meets it."""
     name = "" if head is None else as_spec(head).name
     if not name or name in _WARM:
         return
     _WARM.add(name)
     labels = np.asarray(part.y)
-    few = np.concatenate([np.flatnonzero(labels == label)[:10] for label in np.unique(labels)])
+    few = np.concatenate([np.flatnonzero(labels == label)[:10] for label in np.unique(labels)[:2]])
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

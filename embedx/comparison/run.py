@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,18 +13,19 @@ from embedx.checks import require_number, require_seed
 from embedx.comparison.candidates import curve_candidates, probe_of, table_candidates
 from embedx.comparison.curves import draw_curves
 from embedx.comparison.facts import gather_facts
-from embedx.comparison.fitting import Candidate, CurvePoint, FoldFit, fit_fold
+from embedx.comparison.fitting import Candidate, CurvePoint, FoldFit
 from embedx.comparison.kept import KeptFits
 from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
 from embedx.comparison.result import Comparison, FoldScore, Row
 from embedx.comparison.row_scores import RowScores, describe_group_scores, score_row, test_rows
+from embedx.comparison.schedule import Cost, Schedule
 from embedx.comparison.verdict import describe_baseline, write_headline, write_verdict
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import METRICS, score
-from embedx.evaluation.splits import Fold, describe_problems, seed_of_repeat
+from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
-from embedx.launch import safe_path
+from embedx.tuning.jobs import require_backend
 
 __all__ = ["compare"]
 
@@ -44,8 +44,11 @@ def compare(
     curves: bool = True,
     seed: int = 0,
     n_jobs: int = 1,
+    jobs_backend: str = "loky",
+    address: str | None = None,
     keep: str | PathLike[str] | None = None,
     progress: Progress | None = None,
+    on_cost: Callable[[Cost], None] | None = None,
 ) -> Comparison:
     """Learn which head to trust, on folds that never leak, against guessing and against log-mel.
 
@@ -71,11 +74,18 @@ def compare(
     seed : int
         Seed of everything.
     n_jobs : int
-        Processes (-1 for all cores); each computes with one thread. Scores do not depend on it.
+        Processes (-1 for all cores); each computes with one thread. Scores do not depend on it. What is done sooner
+        than other processes would have started is done in this one.
+    jobs_backend : {'loky', 'ray'}
+        Processes of this machine, or of a Ray cluster (``embedx[ray]``).
+    address : str, optional
+        Of a running cluster, for ``"ray"``; without it Ray is started on this machine.
     keep : path-like, optional
         Folder that keeps every finished fit: the same call goes on with them after a kill. Remove it when done.
     progress : callable, optional
         Called as ``progress(done, total, row=..., fold=...)``.
+    on_cost : callable, optional
+        Called once with a `Cost`, when each head has been fitted once and all else is still to be done.
 
     Returns
     -------
@@ -90,6 +100,7 @@ def compare(
         An unknown head, or a number out of range.
     """
     seed = _require_numbers(n_trials, seed, n_jobs)
+    require_backend(jobs_backend, address)
     stores = align_stores(dataset)
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
@@ -101,7 +112,15 @@ def compare(
     table = table_candidates(stores, heads, n_trials=n_trials, auto=auto)
     probe = probe_of(heads) if curves else None
     candidates = [*table, *curve_candidates(stores, probe)]
-    fits = _fit_all(candidates, stores, cuts, seed=seed, n_jobs=n_jobs, kept=KeptFits(keep, stores), progress=progress)
+    schedule = Schedule(candidates, stores, cuts, seed=seed, kept=KeptFits(keep, stores), progress=progress)
+    n_processes = n_jobs
+    if jobs_backend == "loky" and (n_jobs != 1 or on_cost is not None):
+        cost = schedule.measure(n_jobs)
+        n_processes = cost.n_processes
+        if on_cost is not None:
+            on_cost(cost)
+    schedule.run(n_processes, backend=jobs_backend, address=address)
+    fits = schedule.fits()
     scored, proba = _score_all(candidates, fits, first, cuts, groups, seed)
     correct = {str(c.name): scored[c.name].correct for c in table}
     labels = np.asarray(first.y)
@@ -132,38 +151,6 @@ def _require_numbers(n_trials: Any, seed: Any, n_jobs: Any) -> int:
     require_number("n_trials", n_trials, 0, whole=True)
     require_number("n_jobs", n_jobs, -1 if n_jobs == -1 else 1, whole=True)
     return require_seed(seed)
-
-
-def _fit_all(
-    candidates: Sequence[Candidate],
-    stores: Mapping[str, Dataset],
-    cuts: Sequence[Fold],
-    *,
-    seed: int,
-    n_jobs: int,
-    kept: KeptFits,
-    progress: Progress | None,
-) -> dict[str | CurvePoint, list[FoldFit]]:
-    classes = np.unique(np.asarray(next(iter(stores.values())).y))
-    jobs = [(candidate, fold) for candidate in candidates for fold in cuts]
-    places = [kept.place(candidate, fold, seed_of_repeat(seed, fold.repeat)) for candidate, fold in jobs]
-    ready = {i: fit for i, place in enumerate(places) if (fit := kept.read(place)) is not None}
-    rest = [i for i in range(len(jobs)) if i not in ready]
-    tasks = (
-        joblib.delayed(fit_fold)(
-            candidate, stores[candidate.store], fold, classes, seed=seed_of_repeat(seed, fold.repeat)
-        )
-        for candidate, fold in (jobs[i] for i in rest)
-    )
-    with safe_path(), joblib.parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
-        results = joblib.Parallel(return_as="generator")(tasks)
-        for i, fit in zip(rest, results, strict=True):
-            kept.write(places[i], fit)
-            ready[i] = fit
-            if progress is not None:
-                candidate, fold = jobs[i]
-                progress(len(ready), len(jobs), row=str(candidate.name), fold=fold.name)
-    return {c.name: [ready[i] for i, (owner, _) in enumerate(jobs) if owner is c] for c in candidates}
 
 
 def _score_all(

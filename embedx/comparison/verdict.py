@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedx.comparison.result import Row, Test, best_row
+from embedx.encoders.known import ADVICE
 from embedx.evaluation.copies import describe_copies
 from embedx.evaluation.splits import describe_lone_classes
 from embedx.text import count
@@ -19,7 +20,7 @@ SHOWN_PAIRS = 6
 def write_verdict(
     *, rows: Sequence[Row], tests: Sequence[Test], curves: Mapping[str, Any], facts: Mapping[str, Any], **_: Any
 ) -> tuple[str, ...]:
-    """Return a handful of sentences for people; nothing in them is not in the table, tests or curves.
+    """Return a handful of sentences for people; of what was compared they say only what the tables and tests hold.
 
     Parameters
     ----------
@@ -264,7 +265,11 @@ def _layers(curves: Mapping[str, Any]) -> list[str]:
 def _between_stores(rows: Sequence[Row], tests: Sequence[Test], facts: Mapping[str, Any]) -> str:
     stores = list(facts["recipes"])
     if len(stores) < 2:
-        return ""
+        return (
+            f"Another encoder? Not compared here; published scores say for {ADVICE} (embedx encoders)."
+            if stores
+            else ""
+        )
     real = []
     for test in tests:
         a, b = (next(row for row in rows if row.name == name) for name in (test.a, test.b))

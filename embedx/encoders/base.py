@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.errors import ClipTooShortError
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoder", "EncoderInfo", "Frames", "PoolingEncoder", "masked_mean"]
+__all__ = ["Encoder", "EncoderFacts", "EncoderInfo", "Frames", "PoolingEncoder", "masked_mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,18 @@ class EncoderInfo:
         Samples of one frame; 1 where the checkpoint does not say.
     note : str
         What a reader of a table has to know, such as that the weights are random; usually empty.
+    native_seconds : float, optional
+        The longest window that it takes; None where any length will do.
+    hop_seconds : float
+        Distance of two frames.
+    paddings : tuple of str
+        Ways to treat what is shorter than ``native_seconds``, the default first; see `Recipe`.
+    n_class_tokens : int
+        Class tokens, which are no frames: pooled by ``cls`` and by nothing else.
+    extractor : str
+        transformers' class of the feature extractor; empty where the encoder takes waveforms.
+    settings : tuple of (str, value)
+        What that class is made of.
     """
 
     id: str
@@ -56,6 +72,19 @@ class EncoderInfo:
     normalize: bool = True
     min_samples: int = 1
     note: str = ""
+    native_seconds: float | None = None
+    hop_seconds: float = 0.02
+    paddings: tuple[str, ...] = ("none",)
+    n_class_tokens: int = 0
+    extractor: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def frontend(self) -> str:
+        """What a recipe records of how audio is prepared."""
+        if not self.extractor:
+            return "waveform"
+        return f"{self.extractor}:{hashlib.sha256(json.dumps(self.settings).encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +97,13 @@ class Frames:
         One a kept layer, in the order of the recipe.
     n_frames : sequence of int
         Real frames of each clip; the rest is padding, whatever it holds.
+    class_tokens : sequence of tensor of shape (B, D), optional
+        One a kept layer, where the encoder has any: the mean of a clip's class tokens.
     """
 
     layers: Sequence[torch.Tensor]
     n_frames: Sequence[int]
+    class_tokens: Sequence[torch.Tensor] | None = None
 
 
 @runtime_checkable
@@ -94,6 +126,14 @@ class Encoder(Protocol):
     def min_samples(self) -> int:
         """Samples of one frame: a shorter waveform is refused with `ClipTooShortError`."""
 
+    @property
+    def native_seconds(self) -> float | None:
+        """The longest window that it takes; None where any length will do."""
+
+    @property
+    def hop_seconds(self) -> float:
+        """Distance of two frames."""
+
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode waveforms of shape (n_samples,), float32 in -1 to 1, of any lengths."""
 
@@ -104,6 +144,59 @@ class PoolingEncoder(Encoder, Protocol):
 
     def pooled(self, batch: Sequence[NDArray[np.float32]], pooling: str = "mean") -> NDArray[np.float32]:
         """Do as ``pool_frames(encode(batch), pooling=pooling)``."""
+
+
+class EncoderFacts:
+    """What every encoder here says of itself."""
+
+    info: EncoderInfo
+    layers: tuple[int, ...]
+
+    @property
+    def dim(self) -> int:
+        """Width D of a layer."""
+        return self.info.dim
+
+    @property
+    def n_layers(self) -> int:
+        """Number L of layers that `encode` returns."""
+        return len(self.layers)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz."""
+        return self.info.sample_rate
+
+    @property
+    def min_samples(self) -> int:
+        """Samples of one frame."""
+        return self.info.min_samples
+
+    @property
+    def native_seconds(self) -> float | None:
+        """The longest window that it takes; None where any length will do."""
+        return self.info.native_seconds
+
+    @property
+    def hop_seconds(self) -> float:
+        """Distance of two frames."""
+        return self.info.hop_seconds
+
+    def require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
+        """Refuse a batch that holds less than one frame of a clip.
+
+        Raises
+        ------
+        ClipTooShortError
+            With both lengths.
+        """
+        shortest = min((len(samples) for samples in batch), default=self.min_samples)
+        if shortest < self.min_samples:
+            need, rate = self.min_samples, self.sample_rate
+            raise ClipTooShortError(
+                f"{shortest} samples ({1000 * shortest / rate:.1f} ms) are less than one frame of {self.info.id} "
+                f"({need} samples, {1000 * need / rate:.1f} ms)"
+            )
 
 
 def masked_mean(frames: Frames) -> NDArray[np.float32]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.description import SUPPORTED, describe, weights_files
+from embedx.encoders.families import FAMILIES
 from embedx.encoders.hub import fetch_checkpoint
+from embedx.encoders.known import KNOWN, full_name
 from embedx.errors import EncoderError, unknown_name
 from embedx.files import hash_file
 
@@ -34,8 +36,8 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     Parameters
     ----------
     name : str
-        ``"tiny"`` (bundled), a folder with ``config.json`` and weights, or a hub id such as
-        ``"facebook/wav2vec2-base"``, which is downloaded once.
+        ``"tiny"`` (bundled), a folder with ``config.json`` and weights, a hub id such as
+        ``"facebook/wav2vec2-base"``, which is downloaded once, or a short name such as ``"whisper-small"``.
     revision : str, optional
         Branch, tag or commit of a hub id; resolved to the commit.
 
@@ -49,6 +51,7 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     EncoderError
         Unknown, not to be had, not supported, without weights, or with a description that fits no encoder.
     """
+    name = full_name(name)
     folder, commit = _locate(name, revision)
     facts = describe(folder, name)
     digest = _hash_weights(folder)
@@ -63,9 +66,11 @@ def modules_of(info: EncoderInfo) -> tuple[str, ...]:
     >>> modules_of(resolve_encoder("tiny"))[-1]
     'transformers.models.wav2vec2.modeling_wav2vec2'
     """
-    name = info.model_type.replace("-", "_")
+    name = info.model_type.replace("-", "_").removesuffix("_audio_model")
+    name = "parakeet" if name.startswith("parakeet") else name
     family = f"transformers.models.{name.removesuffix('_audio')}.modeling_{name}"
-    return ("embedx.encoders.wav2vec2", "torchaudio.transforms", "transformers.models.auto.modeling_auto", family)
+    room = "embedx.encoders.spectrogram" if info.model_type in FAMILIES else "embedx.encoders.waveform"
+    return (room, "torchaudio.transforms", "transformers.models.auto.modeling_auto", family)
 
 
 def load_encoder(
@@ -75,6 +80,7 @@ def load_encoder(
     device: str = "cpu",
     compute_dtype: str = "float32",
     compiled: bool = False,
+    padding: str | None = None,
 ) -> Encoder:
     """Load an encoder's weights.
 
@@ -90,15 +96,23 @@ def load_encoder(
         What it computes in.
     compiled : bool
         Whether torch compiles the transformer layers.
+    padding : {'none', 'masked', 'pooled'}, optional
+        See `Recipe`; the encoder's default where absent.
 
     Raises
     ------
     EncoderError
         The weights do not fit the architecture, or cannot be read.
     """
-    from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+    if info.model_type in FAMILIES:
+        from embedx.encoders.spectrogram import SpectrogramEncoder
 
-    return Wav2Vec2Encoder(info, layers=layers, device=device, compute_dtype=compute_dtype, compiled=compiled)
+        return SpectrogramEncoder(
+            info, layers=layers, device=device, compute_dtype=compute_dtype, padding=padding, compiled=compiled
+        )
+    from embedx.encoders.waveform import WaveformEncoder
+
+    return WaveformEncoder(info, layers=layers, device=device, compute_dtype=compute_dtype, compiled=compiled)
 
 
 def _locate(name: str, revision: str | None) -> tuple[Path, str]:
@@ -112,7 +126,7 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
         return Path(os.path.abspath(name)), "local"
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         kind = "such folder" if "/" in name or name.startswith((".", "~")) else "such encoder"
-        known = unknown_name("encoder", name, [*BUNDLED, DEFAULT_ENCODER])
+        known = unknown_name("encoder", name, [*BUNDLED, *KNOWN, DEFAULT_ENCODER])
         raise EncoderError(f"{known} (or a folder with config.json, or a hub id OWNER/NAME; there is no {kind} here)")
     return fetch_checkpoint(name, revision=revision)
 

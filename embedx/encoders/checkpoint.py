@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,10 @@ from embedx.errors import EncoderError, RunnerError
 from embedx.launch import as_limit
 
 __all__ = ["load_model", "quiet_transformers"]
+
+
+_EAGER = frozenset({"clap", "clap_audio_model", "sew-d", "wavlm"})
+"""Families whose attention transformers computes in one way only."""
 
 
 @contextlib.contextmanager
@@ -35,13 +39,17 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_model(info: EncoderInfo, **config: Any) -> Any:
+def load_model(info: EncoderInfo, *, kind: Any = None, renamed: Mapping[str, str] | None = None, **config: Any) -> Any:
     """Load weights without running anybody's code, and refuse a checkpoint that leaves layers random.
 
     Parameters
     ----------
     info : EncoderInfo
         What and where it is.
+    kind : class, optional
+        The model of transformers that is wanted; by the checkpoint's model_type where absent.
+    renamed : mapping, optional
+        How the checkpoint's names of weights become the model's: pattern and replacement.
     **config
         Fields of the checkpoint's config to replace.
 
@@ -61,14 +69,15 @@ def load_model(info: EncoderInfo, **config: Any) -> Any:
 
     try:
         with as_limit("what reads the encoder's weights"), quiet_transformers():
-            model, report = AutoModel.from_pretrained(
+            model, report = (kind or AutoModel).from_pretrained(
                 info.location,
                 local_files_only=True,
                 trust_remote_code=False,
                 weights_only=True,
                 output_loading_info=True,
-                attn_implementation="sdpa" if info.model_type != "wavlm" else "eager",
+                attn_implementation="eager" if info.model_type in _EAGER else "sdpa",
                 dtype=torch.float32,
+                **({} if renamed is None else {"key_mapping": dict(renamed)}),
                 **config,
             )
     except RunnerError:  # no thread may be started: not the checkpoint's fault
@@ -98,8 +107,12 @@ def _why(error: Exception) -> str:
 
 def _require_no_more_layers(info: EncoderInfo, model: Any, unexpected: Any) -> None:
     """Refuse weights of transformer layers that the config does not count; a head on top is no matter."""
-    n_layers = int(model.config.num_hidden_layers)
-    numbers = [int(found[1]) for key in unexpected if (found := re.search(r"(?:^|\.)encoder\.layers\.(\d+)\.", key))]
+    stack = getattr(model, "layers", getattr(getattr(model, "encoder", None), "layers", None))
+    if stack is None:
+        return
+    n_layers = len(stack)
+    pattern = re.compile(r"^(?:.*\bencoder\.)?layers\.(\d+)\.")
+    numbers = [int(found[1]) for key in unexpected if (found := pattern.search(key))]
     if numbers and max(numbers) >= n_layers:
         raise EncoderError(
             f"encoder {info.id!r}: the checkpoint holds {max(numbers) + 1} transformer layers, its config.json says "

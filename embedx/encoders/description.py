@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedx.encoders.families import FAMILIES, UNSUPPORTED
+from embedx.encoders.records import Record, read_record, refuse_pointer
 from embedx.errors import EmbedxWarning, EncoderError
 
-__all__ = ["PREPROCESSORS", "SUPPORTED", "describe", "reach", "weights_files"]
+__all__ = ["PREPROCESSORS", "SUPPORTED", "WAVEFORM", "describe", "reach", "weights_files"]
 
 PREPROCESSORS = ("processor_config.json", "preprocessor_config.json")
 """Files that say how a waveform is prepared: that of transformers 5, which holds several parts, and that before it."""
 
-SUPPORTED = (
+WAVEFORM = (
     "data2vec-audio",
     "hubert",
     "sew",
+    "sew-d",
     "unispeech",
     "unispeech-sat",
     "wav2vec2",
@@ -27,10 +30,11 @@ SUPPORTED = (
 )
 """transformers' ``model_type`` of the raw-waveform encoders that are supported (XLS-R and MMS are ``wav2vec2``)."""
 
-_LFS = b"version https://git-lfs.github.com/spec/"
+SUPPORTED = (*WAVEFORM, *FAMILIES)
+"""transformers' ``model_type`` of all that is supported."""
+
 _WAVEFORM = "Wav2Vec2FeatureExtractor"
-_SPECTROGRAMS = frozenset({"wav2vec2-bert", "whisper", "audio-spectrogram-transformer", "seamless_m4t", "clap"})
-_LIMITS = {"num_hidden_layers": (1, 1_000), "hidden_size": (1, 100_000), "sampling_rate": (1_000, 768_000)}
+_RATES = (1_000, 768_000)
 
 
 def describe(folder: Path, name: str) -> dict[str, Any]:
@@ -46,8 +50,7 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model_type``, ``n_layers``, ``dim``, ``sample_rate``, ``normalize``, ``min_samples`` and ``note`` of
-        `EncoderInfo`.
+        Fields of `EncoderInfo`.
 
     Raises
     ------
@@ -61,16 +64,22 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
         No file says how a waveform is prepared, so that transformers' defaults are assumed.
     """
     path = folder / "config.json"
-    config = _read_json(path, name)
-    _require_supported(name, config)
-    return {
-        "model_type": config["model_type"],
-        "n_layers": _number(config, "num_hidden_layers", path, name) + 1,
-        "dim": _number(config, "hidden_size", path, name),
+    config = read_record(path, name)
+    kind = _require_supported(name, config.values)
+    facts: dict[str, Any] = {"model_type": kind, "note": str(config.values.get("embedx_note", ""))}
+    if kind in FAMILIES:
+        return {**facts, **FAMILIES[kind](config, _required_preparation(folder, name))}
+    if not {"num_hidden_layers", "hidden_size"} <= config.values.keys():
+        raise EncoderError(f"encoder {name!r}: {path} lacks num_hidden_layers or hidden_size")
+    facts = {
+        **facts,
+        "n_layers": config.number("num_hidden_layers", 1, 1_000) + 1,
+        "dim": config.number("hidden_size", 1, 100_000),
         **_read_preprocessor(folder, name),
-        "min_samples": _samples_of_a_frame(config, path, name),
-        "note": str(config.get("embedx_note", "")),
+        "min_samples": _samples_of_a_frame(config.values, path, name),
     }
+    hop = math.prod(config.values.get("conv_stride") or [320]) * _squeeze(config.values)
+    return {**facts, "hop_seconds": hop / facts["sample_rate"]}
 
 
 def reach(kernels: Sequence[int], strides: Sequence[int], n_frames: int = 1) -> int:
@@ -100,7 +109,7 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
         for path in found:
             if not path.is_file():
                 raise EncoderError(f"{path} is no regular file: a folder of a checkpoint holds its weights in it")
-            _refuse_pointer(path)
+            refuse_pointer(path)
         if found:
             return found
     raise EncoderError(f"{folder} holds no weights: model.safetensors or pytorch_model.bin is needed")
@@ -108,15 +117,7 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
 
 def _read_preprocessor(folder: Path, name: str) -> dict[str, Any]:
     """Read the sampling rate and the normalisation from wherever transformers reads them."""
-    found = {}
-    for file in PREPROCESSORS:
-        path = folder / file
-        if path.exists():
-            record = _read_json(path, name)
-            if file == "processor_config.json":  # other parts, such as a tokenizer, stand beside the one for audio
-                record = record.get("feature_extractor", record.get("audio_processor"))
-            if record is not None:
-                found[file] = _preparation(record, path, name)
+    found = {path.name: _preparation(record, path, name) for path, record in _preparations(folder, name)}
     if not found:
         text = (
             f"encoder {name!r}: {folder} holds neither {' nor '.join(PREPROCESSORS)}, so 16 kHz and normalised "
@@ -134,9 +135,34 @@ def _read_preprocessor(folder: Path, name: str) -> dict[str, Any]:
     return first
 
 
-def _preparation(record: Any, path: Path, name: str) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        raise EncoderError(f"encoder {name!r}: {path} describes the preparation of audio by no JSON object")
+def _preparations(folder: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield what says how audio is prepared, and the file that says it."""
+    for file in PREPROCESSORS:
+        path = folder / file
+        if not path.exists():
+            continue
+        record: Any = read_record(path, name).values
+        if file == "processor_config.json":  # other parts, such as a tokenizer, stand beside the one for audio
+            record = record.get("feature_extractor", record.get("audio_processor"))
+        if record is None:
+            continue
+        if not isinstance(record, dict):
+            raise EncoderError(f"encoder {name!r}: {path} describes the preparation of audio by no JSON object")
+        yield path, record
+
+
+def _required_preparation(folder: Path, name: str) -> Record:
+    """Return the settings of a spectrogram, which nobody could guess."""
+    found = [Record(values, path, name) for path, values in _preparations(folder, name)]
+    if not found:
+        raise EncoderError(
+            f"encoder {name!r}: {folder} holds neither {' nor '.join(PREPROCESSORS)}, so that nobody knows which "
+            "spectrogram it reads: add the file from where the checkpoint came from"
+        )
+    return found[0]
+
+
+def _preparation(record: dict[str, Any], path: Path, name: str) -> dict[str, Any]:
     kind, size = record.get("feature_extractor_type", _WAVEFORM), record.get("feature_size", 1)
     if kind != _WAVEFORM or size != 1:
         raise EncoderError(
@@ -148,50 +174,16 @@ def _preparation(record: Any, path: Path, name: str) -> dict[str, Any]:
         raise EncoderError(
             f"encoder {name!r}: {path} says do_normalize is {str(normalize)[:40]!r}: true or false is needed"
         )
-    rate = _number({"sampling_rate": 16_000, **record}, "sampling_rate", path, name)
+    rate = Record(record, path, name).number("sampling_rate", *_RATES, default=16_000)
     return {"sample_rate": rate, "normalize": bool(normalize)}
 
 
-def _read_json(path: Path, name: str) -> Mapping[str, Any]:
-    if path.is_file():
-        _refuse_pointer(path)
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is no regular file")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EncoderError(
-            f"encoder {name!r}: {path} cannot be read ({error}); a folder of a checkpoint holds "
-            "config.json, processor_config.json or preprocessor_config.json, and model.safetensors"
-        ) from error
-    if not isinstance(record, dict):
-        raise EncoderError(f"encoder {name!r}: {path} is no JSON object")
-    return record
-
-
-def _refuse_pointer(path: Path) -> None:
-    """Refuse the three lines that Git LFS leaves in the place of a file that was not fetched."""
-    with path.open("rb") as file:
-        if file.read(len(_LFS)) == _LFS:
-            raise EncoderError(
-                f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in that folder, or download it again"
-            )
-
-
-def _require_supported(name: str, config: Mapping[str, Any]) -> None:
+def _require_supported(name: str, config: Mapping[str, Any]) -> str:
     kind = config.get("model_type")
-    if kind in SUPPORTED and "num_hidden_layers" in config and "hidden_size" in config:
-        return
-    why = "eats spectrograms, not waveforms" if kind in _SPECTROGRAMS else "is not supported"
+    if isinstance(kind, str) and kind in SUPPORTED:
+        return kind
+    why = UNSUPPORTED.get(kind, "is not supported") if isinstance(kind, str) else "is not supported"
     raise EncoderError(f"encoder {name!r} is of model_type {kind!r}, which {why}. Supported: {', '.join(SUPPORTED)}")
-
-
-def _number(record: Mapping[str, Any], field: str, path: Path, name: str) -> int:
-    value, (least, most) = record[field], _LIMITS[field]
-    if type(value) is not int or not least <= value <= most:
-        need = f"a whole number from {least} to {most} is needed"
-        raise EncoderError(f"encoder {name!r}: {path} says {field} is {str(value)[:40]!r}: {need}")
-    return value
 
 
 def _samples_of_a_frame(config: Mapping[str, Any], path: Path, name: str) -> int:
@@ -206,5 +198,9 @@ def _samples_of_a_frame(config: Mapping[str, Any], path: Path, name: str) -> int
             f"encoder {name!r}: {path} says conv_kernel is {kernels} and conv_stride is {strides}: two lists of "
             "equally many numbers above 0 are needed"
         )
+    return reach(kernels, strides, _squeeze(config))  # type: ignore[arg-type]
+
+
+def _squeeze(config: Mapping[str, Any]) -> int:
     squeeze = config.get("squeeze_factor", 1)
-    return reach(kernels, strides, squeeze if type(squeeze) is int and squeeze > 0 else 1)  # type: ignore[arg-type]
+    return squeeze if type(squeeze) is int and squeeze > 0 else 1

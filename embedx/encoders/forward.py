@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from embedx.audio.batching import equal_lengths
+from embedx.encoders.network import Network
 from embedx.encoders.waves import normalize, real
 
-__all__ = ["ForwardPass", "Padding"]
+__all__ = ["ForwardPass", "Padding", "SpectrogramPass"]
 
 _PADDABLE = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
 """Families whose layers leave real frames alone when padding is zero at the start and masked in attention."""
@@ -155,3 +156,35 @@ class ForwardPass:
             return hidden
         where = torch.from_numpy(chosen).to(hidden.device)
         return torch.where(where[..., None], self._mask_vector.to(hidden.dtype), hidden)
+
+
+class SpectrogramPass:
+    """The same for a network with a front end of its own: `convolve` gives spectrograms, which learn nothing.
+
+    Parameters
+    ----------
+    network : Network
+        Around the model that learns.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def wave(self, samples: NDArray[np.float32], device: torch.device) -> torch.Tensor:
+        """Prepare a clip as the checkpoint expects it, (n_samples,), float32, on a device."""
+        return torch.from_numpy(np.ascontiguousarray(self.network.prepared(samples))).to(device)
+
+    def convolve(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Turn waveforms of any lengths, (n_samples,) each, into what the layers take and how much of it is pooled."""
+        return [self.network.features(wave[None])[0] for wave in waves]
+
+    def last(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Compute the last layer of clips, class tokens first, gradients included."""
+        found: dict[int, torch.Tensor] = {}
+        places: dict[torch.Size, list[int]] = {}
+        for i, clip in enumerate(features):
+            places.setdefault(clip.shape, []).append(i)
+        for group in places.values():
+            *_, output = self.network.states(torch.stack([features[i] for i in group]))
+            found.update(zip(group, output, strict=True))
+        return [found[i] for i in range(len(features))]

@@ -2,18 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from embedx.encoders.description import PREPROCESSORS
+from embedx.encoders.description import PREPROCESSORS, SUPPORTED, describe, weights_files
+from embedx.encoders.records import read_record
 from embedx.errors import EncoderError
 
-__all__ = ["cached_checkpoint", "fetch_checkpoint"]
+__all__ = ["CachedEncoder", "cached_checkpoint", "cached_encoders", "fetch_checkpoint", "reporting"]
 
 _CONFIGS = ["config.json", *PREPROCESSORS]
 _SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
 _TORCH = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
+
+
+Report = Callable[[int, int | None], None]
+"""Called with the megabytes that are there and those in all."""
+
+
+@contextlib.contextmanager
+def _on_terminal(title: str) -> Iterator[Report]:
+    """Draw a bar on a terminal, and nothing elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit=" MB", disable=not (sys.stderr is not None and sys.stderr.isatty())) as bar:
+
+        def report(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report
+
+
+_MAKE: ContextVar[Callable[[str], contextlib.AbstractContextManager[Report]]] = ContextVar("_MAKE")
+
+
+@contextlib.contextmanager
+def reporting(make: Callable[[str], contextlib.AbstractContextManager[Report]]) -> Iterator[None]:
+    """Have downloads within the block reported elsewhere than to a bar on the terminal.
+
+    Parameters
+    ----------
+    make : callable
+        Turns a title into what is entered for one download, and called with megabytes there and in all.
+    """
+    token = _MAKE.set(make)
+    try:
+        yield
+    finally:
+        _MAKE.reset(token)
+
+
+def _bar_class(report: Report) -> type:
+    """Return the class of bars that huggingface_hub is given: those that count bytes report, none is drawn."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*args, **{**options, "file": open(os.devnull, "w"), "disable": False})  # noqa: SIM115
+
+        def display(self, *_: Any, **__: Any) -> bool:
+            if self.unit == "B" and self.n and self.total:
+                report(round(self.n / 1e6), round(self.total / 1e6) or 1)
+            return True
+
+        def close(self) -> None:
+            if not self.disable:
+                super().close()
+                self.fp.close()
+
+    return Bar
 
 
 def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, str]:
@@ -34,18 +101,18 @@ def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, s
         No such checkpoint, no access, no network and nothing in the cache.
     """
     import huggingface_hub as hub
-    from huggingface_hub.utils import disable_progress_bars
 
     if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
         cached = cached_checkpoint(repo, revision)
         if cached is not None and any((cached[0] / file).exists() for file in PREPROCESSORS):
             return cached
-    if not os.environ.get("EMBEDX_DEBUG"):
-        disable_progress_bars()
+    make = _MAKE.get(_on_terminal)
     try:
-        folder = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIGS, *_SAFE]))
-        if not any(folder.glob("model*.safetensors")):
-            folder = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=[*_CONFIGS, *_TORCH]))
+        with make(f"download {repo}") as report:
+            options: dict[str, Any] = {"revision": revision, "tqdm_class": _bar_class(report)}
+            folder = Path(hub.snapshot_download(repo, allow_patterns=[*_CONFIGS, *_SAFE], **options))
+            if not any(folder.glob("model*.safetensors")):
+                folder = Path(hub.snapshot_download(repo, allow_patterns=[*_CONFIGS, *_TORCH], **options))
     except Exception as error:
         cached = cached_checkpoint(repo, revision)
         if cached is not None:
@@ -54,16 +121,68 @@ def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, s
     return folder, folder.name
 
 
+@dataclass(frozen=True, slots=True)
+class CachedEncoder:
+    """A snapshot in the cache: hub id, commit, bytes on disk, and what it is in a few words."""
+
+    repo: str
+    revision: str
+    n_bytes: int
+    says: str
+
+
+def cached_encoders() -> Iterator[CachedEncoder]:
+    """Yield the snapshots in the cache that hold an audio encoder that is supported, or say why they do not."""
+    import huggingface_hub as hub
+
+    try:
+        repos = hub.scan_cache_dir().repos
+    except (hub.CacheNotFound, ValueError):
+        return
+    for repo in sorted(repos, key=lambda one: one.repo_id):
+        for snapshot in sorted(repo.revisions, key=lambda one: one.last_modified) if repo.repo_type == "model" else ():
+            kind = _kind_of(snapshot.snapshot_path)
+            if kind in SUPPORTED:
+                yield CachedEncoder(repo.repo_id, snapshot.commit_hash, snapshot.size_on_disk, _told(snapshot, repo))
+
+
+def _kind_of(folder: Path) -> str:
+    try:
+        return str(read_record(folder / "config.json", str(folder)).values.get("model_type"))
+    except EncoderError:
+        return ""
+
+
+def _told(snapshot: Any, repo: Any) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            weights_files(snapshot.snapshot_path)
+            facts = describe(snapshot.snapshot_path, repo.repo_id)
+    except EncoderError as error:
+        return f"cannot be used: {error}"
+    return f"{facts['model_type']}, {facts['n_layers']} layers x {facts['dim']}, {facts['sample_rate'] / 1000:g} kHz"
+
+
 def cached_checkpoint(repo: str, revision: str | None) -> tuple[Path, str] | None:
     """Return a complete snapshot from the cache, or None."""
     import huggingface_hub as hub
 
-    try:
-        folder = Path(hub.snapshot_download(repo, revision=revision, local_files_only=True))
-    except Exception:
-        return None
-    weights = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
-    return (folder, folder.name) if weights and (folder / "config.json").exists() else None
+    for wanted in (
+        _SAFE,
+        _TORCH,
+    ):  # of a snapshot that was fetched in part the hub's library says that it is incomplete
+        try:
+            patterns = [*_CONFIGS, *wanted]
+            folder = Path(
+                hub.snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=patterns)
+            )
+        except Exception:
+            continue
+        weights = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
+        if weights and (folder / "config.json").exists():
+            return folder, folder.name
+    return None
 
 
 def _explain(repo: str, revision: str | None, error: Exception) -> str:

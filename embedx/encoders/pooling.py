@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from embedx.encoders.base import Frames
 from embedx.errors import ParameterError, unknown_name
+from embedx.recipe import POOLINGS
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["POOLINGS", "pool_frames", "pool_layer", "require_pooling"]
-
-POOLINGS = ("mean", "mean+std")
+__all__ = ["pool_frames", "pool_layer", "require_pooling"]
 
 
 def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]:
-    """Reduce every clip's real frames to their mean, or their mean and standard deviation.
+    """Reduce every clip's real frames to their mean, and what else is asked for.
 
     Parameters
     ----------
     frames : Frames
         Hidden states; padding may hold anything, NaN included.
-    pooling : {'mean', 'mean+std'}
-        ``mean+std`` puts the standard deviation (population) behind the mean.
+    pooling : {'mean', 'mean+std', 'max', 'mean+max', 'cls'}
+        ``mean+std`` puts the standard deviation (population) behind the mean, ``mean+max`` the maximum; ``cls`` is
+        the class token, which is no frame.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]
     Raises
     ------
     ParameterError
-        Unknown pooling.
+        Unknown pooling, or ``cls`` of an encoder that has no class token.
 
     Examples
     --------
@@ -49,8 +49,10 @@ def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]
 
     from embedx.encoders.waves import real
 
-    require_pooling(pooling)
+    require_pooling(pooling, n_class_tokens=0 if frames.class_tokens is None else 1)
     with torch.inference_mode():
+        if pooling == "cls" and frames.class_tokens is not None:
+            return torch.stack([token.float() for token in frames.class_tokens], dim=1).cpu().numpy()
         width, device = frames.layers[0].shape[1], frames.layers[0].device
         n = torch.tensor(list(frames.n_frames)).to(device, non_blocking=True)[:, None]
         padding = None
@@ -60,8 +62,8 @@ def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]
         return torch.stack(pooled, dim=1).cpu().numpy()
 
 
-def require_pooling(pooling: str) -> None:
-    """Refuse what is no way to pool.
+def require_pooling(pooling: str, *, n_class_tokens: int = 0) -> None:
+    """Refuse what is no way to pool, or none of this encoder.
 
     Raises
     ------
@@ -70,6 +72,9 @@ def require_pooling(pooling: str) -> None:
     """
     if pooling not in POOLINGS:
         raise ParameterError(unknown_name("pooling", pooling, POOLINGS))
+    if pooling == "cls" and not n_class_tokens:
+        others = ", ".join(name for name in POOLINGS if name != "cls")
+        raise ParameterError(f"pooling 'cls': this encoder has no class token. Allowed: {others}")
 
 
 def pool_layer(
@@ -81,7 +86,7 @@ def pool_layer(
     ----------
     layer : tensor of shape (B, T, D)
         Hidden states.
-    pooling : {'mean', 'mean+std'}
+    pooling : {'mean', 'mean+std', 'max', 'mean+max'}
         See `pool_frames`.
     n : tensor of shape (B, 1), optional
         Real frames of each clip; all where absent.
@@ -94,10 +99,14 @@ def pool_layer(
     """
     import torch
 
+    if pooling == "max":
+        return (layer if padding is None else layer.masked_fill(padding, -torch.inf)).amax(1).float()
     count = layer.shape[1] if n is None else n
     mean = _zeroed(layer, padding).sum(1, dtype=torch.float32) / count
     if pooling == "mean":
         return mean
+    if pooling == "mean+max":
+        return torch.cat([mean, pool_layer(layer, pooling="max", padding=padding)], dim=1)
     deviation = _zeroed(layer.float() - mean[:, None], padding)
     return torch.cat([mean, torch.sqrt(deviation.square().sum(1) / count)], dim=1)
 

@@ -97,6 +97,7 @@ class ClipEncoder:
         return load_encoder(
             self.info,
             layers=self.recipe.layers,
+            padding=self.recipe.padding,
             device=self.device,
             compute_dtype=self.recipe.compute_dtype,
             compiled=self.resources.compile,

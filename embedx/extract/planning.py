@@ -13,16 +13,18 @@ from embedx.audio.loader import parse_offset
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
 from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_devices
-from embedx.encoders.pooling import POOLINGS
+from embedx.encoders.known import full_name
+from embedx.encoders.pooling import require_pooling
 from embedx.errors import ParameterError, unknown_name
 from embedx.manifest import Manifest
-from embedx.recipe import Recipe, Resources, pinned_revision
+from embedx.recipe import PADDINGS, POOLINGS, Recipe, Resources, pinned_revision
 
 __all__ = ["OPTIONS", "RecipePlan", "parse_layers", "require_places"]
 
 OPTIONS = (
     "layers",
     "pooling",
+    "padding",
     "window_seconds",
     "hop_seconds",
     "min_tail_seconds",
@@ -34,6 +36,7 @@ OPTIONS = (
 """Recipe fields that a caller may choose; the others follow from the encoder and from embedx."""
 
 _LEAST_HOP_SECONDS = 0.02
+_WINDOW_SECONDS = 10.0
 
 SECONDS = frozenset({"window_seconds", "hop_seconds", "min_tail_seconds", "max_seconds"})
 
@@ -83,7 +86,12 @@ class RecipePlan:
         name, revision = self._encoder, self._revision
         if recorded is not None and name in (None, recorded.encoder):
             name, revision = recorded.encoder, revision or pinned_revision(recorded.revision)
-        return resolve_encoder(DEFAULT_ENCODER if name is None else name, revision=revision)
+        info = resolve_encoder(DEFAULT_ENCODER if name is None else name, revision=revision)
+        is_followed = recorded is not None and self._encoder is None and self._revision is None
+        if recorded is not None and is_followed and info.revision == "local":  # what a folder holds may have changed
+            found = recorded.replace(weights_sha256=info.weights_sha256, frontend=info.frontend)
+            recorded.require_same(found, where=f"what encoder {name!r} embedded", advice="Use the same checkpoint")
+        return info
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -112,12 +120,20 @@ class RecipePlan:
             "weights_sha256": info.weights_sha256,
             "sample_rate": info.sample_rate,
             "normalize": info.normalize,
+            "frontend": info.frontend,
             "decoder": DECODER,
             "resampler": RESAMPLER,
         }
         if self.recorded is not None:
             return self.recorded.replace(**facts)
-        return Recipe(**facts, layers=tuple(range(info.n_layers)))
+        seconds = min(_WINDOW_SECONDS, info.native_seconds or _WINDOW_SECONDS)
+        return Recipe(
+            **facts,
+            layers=tuple(range(info.n_layers)),
+            padding=info.paddings[0],
+            window_seconds=seconds,
+            hop_seconds=seconds,
+        )
 
     def _require_a_frame(self, recipe: Recipe) -> None:
         """Refuse windows of which each clip's would be too short."""
@@ -129,6 +145,18 @@ class RecipePlan:
                 raise ParameterError(
                     f"{name} is {value:g}: one frame of {self.info.id} takes {need:g} s ({samples} samples)"
                 )
+
+    def _require_native(self, recipe: Recipe) -> None:
+        """Refuse what this encoder cannot do: longer windows than it takes, a padding or a pooling that it lacks."""
+        info = self.info
+        if info.native_seconds is not None and recipe.window_seconds > info.native_seconds:
+            raise ParameterError(
+                f"window_seconds is {recipe.window_seconds:g}: {info.id} takes at most {info.native_seconds:g} s at a "
+                "time; longer clips are cut into windows"
+            )
+        if recipe.padding not in info.paddings:
+            raise ParameterError(f"padding {recipe.padding!r}: {info.id} allows {', '.join(info.paddings)}")
+        require_pooling(recipe.pooling, n_class_tokens=info.n_class_tokens)
 
     def _with_options(self, base: Recipe) -> Recipe:
         options = dict(self._given)
@@ -143,6 +171,7 @@ class RecipePlan:
         recipe = base.replace(**options, compute_dtype=choose_compute_dtype(dtype or "auto", *devices))
         if self.recorded is None:
             self._require_a_frame(recipe)
+            self._require_native(recipe)
         return recipe
 
 
@@ -216,7 +245,7 @@ def _whole(number: object) -> int:
 def _named(encoder: object) -> str | None:
     """Return an encoder's name; a path will do."""
     if encoder is None or isinstance(encoder, str):
-        return encoder
+        return None if encoder is None else full_name(encoder)
     if isinstance(encoder, os.PathLike):
         return os.fsdecode(encoder)
     raise ParameterError(f"encoder {encoder!r}: give 'tiny', a folder or a hub id as text")
@@ -248,6 +277,12 @@ def _check_options(options: Mapping[str, Any]) -> None:
     if not 0 <= options.get("min_tail_seconds", 0) < float("inf"):
         raise ParameterError(f"min_tail_seconds is {options['min_tail_seconds']!r}: give seconds, 0 or more")
     parse_offset(options.get("offset", "start"))
-    for name, allowed in (("pooling", POOLINGS), ("store_dtype", DTYPES[::2]), ("compute_dtype", ("auto", *DTYPES))):
+    choices = {
+        "pooling": tuple(POOLINGS),
+        "padding": PADDINGS,
+        "store_dtype": DTYPES[::2],
+        "compute_dtype": ("auto", *DTYPES),
+    }
+    for name, allowed in choices.items():
         if options.get(name, allowed[0]) not in allowed:
             raise ParameterError(unknown_name(name, str(options[name]), allowed))

@@ -10,7 +10,7 @@ from typing import Any
 
 from embedx.errors import MissingExtraError, RunnerError
 
-__all__ = ["connected", "first_line", "import_ray"]
+__all__ = ["connected", "first_line", "import_ray", "joblib_on_ray"]
 
 ANSWER_SECONDS = 10.0
 """So long may a head take to answer; Ray itself would wait for minutes."""
@@ -64,6 +64,16 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def joblib_on_ray(address: str | None) -> Iterator[None]:
+    """Join a cluster as `connected` does, and let joblib know it as the backend ``"ray"``."""
+    with connected(address):
+        from ray.util.joblib import register_ray
+
+        register_ray()
+        yield
 
 
 def _job_config() -> Any:

@@ -108,4 +108,9 @@ def _find_again(info: EncoderInfo) -> EncoderInfo:
             f"encoder {info.id!r} has other weights here ({here.weights_sha256[:12]}, in {here.location}) than where "
             f"the job was started ({info.weights_sha256[:12]}): give every machine the same files and embedx version"
         )
+    if here.frontend != info.frontend:
+        raise EncoderError(
+            f"encoder {info.id!r} prepares audio otherwise here ({here.frontend}, in {here.location}) than where the "
+            f"job was started ({info.frontend}): give every machine the same files and embedx version"
+        )
     return here

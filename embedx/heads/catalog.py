@@ -20,6 +20,7 @@ __all__ = [
     "as_spec",
     "check_parameters",
     "default_parameters",
+    "fit_arguments",
     "fit_head",
     "get_head",
     "make_head",
@@ -279,6 +280,12 @@ def make_head(head: Any, /, *, n_layers: int, random_state: int = 0, **parameter
     return spec.factory(n_layers=n_layers, random_state=random_state, **parameters)
 
 
+def fit_arguments(estimator: Any) -> tuple[str, ...]:
+    """Return what the last step of a head takes in ``fit``."""
+    steps = getattr(estimator, "steps", None)
+    return tuple(inspect.signature((steps[-1][1] if steps else estimator).fit).parameters)
+
+
 def fit_head(
     estimator: Any,
     X: Any,
@@ -316,7 +323,7 @@ def fit_head(
     steps = getattr(estimator, "steps", None)
     last = steps[-1][1] if steps else estimator
     prefix = f"{steps[-1][0]}__" if steps else ""
-    taken = inspect.signature(last.fit).parameters
+    taken = fit_arguments(estimator)
     if sample_weight is not None and "sample_weight" not in taken:
         raise ParameterError(f"{type(last).__name__} takes no sample_weight: use another head, or leave it out")
     extras = {"groups": groups, "sample_weight": sample_weight, "on_epoch": on_epoch, "progress": progress}

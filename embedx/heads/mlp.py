@@ -44,8 +44,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator, MLPSettings):
         Normalisation ahead of the ReLU.
     learning_rate, weight_decay : float
         Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
-    batch_size : int
-        Clips a step.
+    batch_size : int, optional
+        Clips a step. By default a quarter of the training clips at most, 32 to 512, and the learning rate, which is
+        meant for 32, grows with its square root.
     max_epochs : int
         Passes over the data at most.
     patience : int

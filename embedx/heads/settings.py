@@ -14,7 +14,7 @@ __all__ = ["MLPSettings", "taking_settings"]
 
 
 def _number(
-    default: float, low: float, high: float = float("inf"), search: Dimension | None = None, **bounds: Any
+    default: float | None, low: float, high: float = float("inf"), search: Dimension | None = None, **bounds: Any
 ) -> Any:
     return field(default=default, metadata={"bounds": {"low": low, "high": high, **bounds}, "search": search})
 
@@ -30,13 +30,24 @@ class MLPSettings:
     norm: str = field(default="batch", metadata={"search": Choice(("none", "batch", "layer"))})
     learning_rate: float = _number(1e-3, 0, search=Real(1e-4, 1e-2, log=True), open_low=True)
     weight_decay: float = _number(1e-2, 0, search=Real(1e-5, 1.0, log=True))
-    batch_size: int = _number(32, 2, whole=True)
+    batch_size: int | None = _number(None, 2, whole=True, optional=True)
     max_epochs: int = _number(100, 1, whole=True)
     patience: int = _number(10, 1, whole=True)
     validation_fraction: float = _number(0.15, 0, 1, open_high=True)
     class_weight: Any = field(default=None, metadata={"search": Choice((None, "balanced"))})
     device: str = "auto"
     random_state: Any = 0
+
+    def steps(self, n: int) -> tuple[int, float]:
+        """Return the clips of a step and its learning rate for ``n`` clips to train on.
+
+        Small steps cost more to start than to compute. Batches k times as large go with a learning rate that is the
+        square root of k as large (Malladi et al. 2022, arXiv:2205.10287), so that epochs gain as much.
+        """
+        if self.batch_size is not None:
+            return self.batch_size, self.learning_rate
+        size = 2 ** min(max((n // 4).bit_length() - 1, 5), 9)
+        return int(size), float(self.learning_rate * (size / 32) ** 0.5)
 
     def check(self) -> None:
         """Refuse what is out of bounds, with one sentence."""

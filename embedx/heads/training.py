@@ -110,13 +110,14 @@ def _device(name: str) -> torch.device:
 
 
 def _run_epochs(settings, network, tensors, train, valid, max_epochs, on_epoch) -> Trained:  # type: ignore[no-untyped-def]
-    optimizer = _AdamW(network.parameters(), settings)
+    batch_size, learning_rate = settings.steps(len(train))
+    optimizer = _AdamW(network.parameters(), learning_rate, settings.weight_decay)
     indices = torch.as_tensor(train, device=tensors[0].device)
     held_out = [tensor[torch.as_tensor(valid, device=tensor.device)] for tensor in tensors]
     losses: list[float] = []
     best, best_epoch = _arrays(network), 0
     for epoch in range(max_epochs):
-        loss = _one_epoch(network, _batches(tensors, indices, settings.batch_size), optimizer)
+        loss = _one_epoch(network, _batches(tensors, indices, batch_size), optimizer)
         if len(valid):
             loss = _loss_on(network, *held_out)
         losses.append(loss)
@@ -132,15 +133,15 @@ def _run_epochs(settings, network, tensors, train, valid, max_epochs, on_epoch) 
 class _AdamW:
     """AdamW as a function over lists of tensors: torch's class, at its first use, imports torch's whole compiler."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], settings: MLPSettings) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
         self.parameters: list[torch.Tensor] = list(parameters)
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in self.parameters]
         self.update = partial(
             adamw,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
+            lr=learning_rate,
+            weight_decay=weight_decay,
             beta1=0.9,
             beta2=0.999,
             eps=1e-8,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
 from embedx.inspection.finding import Finding
+from embedx.inspection.pairs import close_pairs, distances_of, usual_distance
 from embedx.text import count
 
 __all__ = ["NEAR", "SURE", "find_copies", "find_near_copies", "standard", "views"]
@@ -23,8 +24,6 @@ ESC-10 and a fifth of FSDD; how far copies and other recordings lie on clips tha
 lost much of their beginning are missed rather than that other recordings are blamed.
 """
 
-_MOST_CLIPS = 20_000
-
 
 def find_copies(dataset: Dataset) -> Finding:
     """Find clips with the same bytes (and the same segment of them)."""
@@ -37,15 +36,27 @@ def find_copies(dataset: Dataset) -> Finding:
     return _finding("copies", "Exact copies", "the same bytes", pairs, dataset)
 
 
-def find_near_copies(dataset: Dataset) -> Finding:
-    """Find clips that sound nearly the same to the encoder and to log-mel statistics, as re-encoded copies do."""
-    if len(dataset) > _MOST_CLIPS or len(dataset) < 4:
-        text = f"Not looked for among {len(dataset)} clips (4 to {_MOST_CLIPS} can be compared)."
+def find_near_copies(dataset: Dataset, *, progress: Callable[..., None] | None = None) -> Finding:
+    """Find clips that sound nearly the same to the encoder and to log-mel statistics, as re-encoded copies do.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        At least four clips.
+    progress : callable, optional
+        Called as ``progress(done, total)`` in clips.
+    """
+    if len(dataset) < 4:
+        text = f"Not looked for among {len(dataset)} clips (4 or more are needed)."
         return Finding(check="near_copies", title="Near copies", level="note", text=text)
     heard, mel = views(dataset)
-    both = set(_close_pairs(heard, NEAR)) & set(_close_pairs(mel, NEAR))
-    pairs = sorted(both | set(_close_pairs(heard, SURE)))
-    different = [(a, b) for a, b in pairs if (dataset.hashes[a] != dataset.hashes[b]).any()]
+    usual = usual_distance(heard)
+    pairs, distances = close_pairs(heard, NEAR * usual, progress=progress)
+    same = distances < SURE * usual
+    if len(pairs):
+        same |= distances_of(mel, pairs) < NEAR * usual_distance(mel)
+    found = [(int(a), int(b)) for a, b in pairs[same]]
+    different = [(a, b) for a, b in found if (dataset.hashes[a] != dataset.hashes[b]).any()]
     return _finding("near_copies", "Near copies", "nearly the same sound", different, dataset)
 
 
@@ -61,18 +72,6 @@ def standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return columns with mean 0 and deviation 1; a constant column becomes 0."""
     spread = values.std(0)
     return ((values - values.mean(0)) / np.where(spread > 1e-9, spread, 1)).astype(np.float32)
-
-
-def _close_pairs(values: NDArray[np.float32], share: float) -> Iterable[tuple[int, int]]:
-    from sklearn.neighbors import NearestNeighbors
-
-    n_near = min(6, len(values))
-    distances, near = NearestNeighbors(n_neighbors=n_near).fit(values).kneighbors(values)
-    usual = float(np.median(distances[:, min(3, n_near - 1)]))
-    for i, j in zip(*np.nonzero(distances < share * usual), strict=True):
-        other = int(near[i, j])
-        if other != i:
-            yield min(int(i), other), max(int(i), other)
 
 
 def _finding(check: str, title: str, what: str, pairs: list[tuple[int, int]], dataset: Dataset) -> Finding:

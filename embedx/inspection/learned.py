@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,18 @@ from embedx.text import count
 __all__ = ["find_confounds", "find_wrong_labels"]
 
 
-def find_wrong_labels(dataset: Dataset, *, seed: int = 0) -> Finding:
-    """Find clips whose label a logistic regression that never learned from them contradicts (confident learning)."""
+def find_wrong_labels(dataset: Dataset, *, seed: int = 0, progress: Callable[..., None] | None = None) -> Finding:
+    """Find clips whose label a logistic regression that never learned from them contradicts (confident learning).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        All of it labelled.
+    seed : int
+        Seed of folds and head.
+    progress : callable, optional
+        Called as ``progress(done, total)`` in folds.
+    """
     lone = lone_classes(np.asarray(dataset.y), dataset.groups)
     if lone:
         dataset = dataset.take([i for i, label in enumerate(np.asarray(dataset.y)) if label not in lone])
@@ -36,10 +47,12 @@ def find_wrong_labels(dataset: Dataset, *, seed: int = 0) -> Finding:
         return Finding(check="labels", title="Labels", level="note", text=text)
     classes, truth = np.unique(labels, return_inverse=True)
     proba = np.full((len(labels), len(classes)), np.nan)
-    for fold in folds:
+    for n_done, fold in enumerate(folds, start=1):
         head = make_head("logreg", n_layers=dataset.n_layers, random_state=seed)
         fit_head(head, dataset.X[fold.train], labels[fold.train])
         proba[fold.test] = align_proba(head.predict_proba(dataset.X[fold.test]), head.classes_, classes)
+        if progress is not None:
+            progress(n_done, len(folds))
     suspects = find_suspects(proba, truth)
     if not suspects:
         text = "No label is contradicted by a head that never learned from the clip."

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from embedx.checks import require_seed
 from embedx.dataset import Dataset
-from embedx.errors import DatasetError
+from embedx.errors import DatasetError, ParameterError, unknown_name
 from embedx.inspection.copies import find_copies, find_near_copies
 from embedx.inspection.finding import Finding
 from embedx.inspection.learned import find_confounds, find_wrong_labels
 from embedx.inspection.recordings import describe_balance, find_bad_recordings, find_outliers
 from embedx.text import count
 
-__all__ = ["Finding", "Inspection", "inspect_data"]
+__all__ = ["PARTS", "Finding", "Inspection", "inspect_data"]
 
 SCHEMA_VERSION = 1
+
+PARTS = ("copies", "near_copies", "labels", "outliers", "audio", "balance", "confounds")
+"""The checks, in their order."""
+
+_ON_LABELS = {"labels", "balance", "confounds"}
+_IN_STEPS = {"near_copies", "labels", "audio"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,12 @@ class Inspection:
 
 
 def inspect_data(
-    dataset: Dataset, *, audio: bool = True, seed: int = 0, progress: Callable[..., None] | None = None
+    dataset: Dataset,
+    *,
+    audio: bool = True,
+    only: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Callable[..., None] | None = None,
 ) -> Inspection:
     """Find out what is wrong with the data before any model is blamed.
 
@@ -61,10 +73,12 @@ def inspect_data(
         Labels are optional: without them only copies, outliers and recordings are looked at.
     audio : bool
         Whether to listen to the files, for silence and clipping.
+    only : sequence of str, optional
+        The checks that are made, by the names in `PARTS`; by default all of them.
     seed : int
         Seed of folds and heads.
     progress : callable, optional
-        Called as ``progress(done, total)`` while files are heard.
+        Called as ``progress(done, total, part=...)``, of every check at its beginning and its end at least.
 
     Returns
     -------
@@ -74,20 +88,54 @@ def inspect_data(
     ------
     DatasetError
         The data set is empty.
+    ParameterError
+        ``only`` names a check that there is none of, or none at all.
     """
     seed = require_seed(seed)
+    parts = _chosen(only, audio)
     if not len(dataset):
         raise DatasetError("there is no clip to inspect")
-    findings = [find_copies(dataset), find_near_copies(dataset)]
     labels = {source.label for source in dataset.sources if source.label is not None}
-    labelled = dataset.labelled() if len(labels) > 1 else None
-    findings.append(_no_classes(labels, len(dataset)) if labelled is None else find_wrong_labels(labelled, seed=seed))
-    findings.append(find_outliers(dataset))
-    if audio:
-        findings.append(find_bad_recordings(dataset, progress=progress))
-    if labelled is not None:
-        findings += [describe_balance(labelled), find_confounds(labelled, seed=seed)]
+    on_labels = [part for part in parts if part in _ON_LABELS]
+    labelled = dataset.labelled() if on_labels and len(labels) > 1 else None
+    findings = []
+    for part in parts:
+        if part in on_labels and labelled is None:
+            findings += [_no_classes(labels, len(dataset))] if part == on_labels[0] else []
+            continue
+        report = partial(_nobody if progress is None else progress, part=part)
+        report(0, 1)
+        findings.append(_look(part, labelled if labelled is not None and part in on_labels else dataset, seed, report))
+        if part not in _IN_STEPS:
+            report(1, 1)
     return Inspection(findings=tuple(findings), n_clips=len(dataset))
+
+
+def _chosen(only: Sequence[str] | None, audio: bool) -> tuple[str, ...]:
+    for part in only or ():
+        if part not in PARTS:
+            raise ParameterError(unknown_name("part of a look at the data", part, PARTS))
+    chosen = tuple(part for part in PARTS if (only is None or part in only) and (audio or part != "audio"))
+    if not chosen:
+        raise ParameterError(f"no part of a look at the data is left: name some of {', '.join(PARTS)}")
+    return chosen
+
+
+def _look(part: str, dataset: Dataset, seed: int, report: Callable[..., None]) -> Finding:
+    if part == "near_copies":
+        return find_near_copies(dataset, progress=report)
+    if part == "labels":
+        return find_wrong_labels(dataset, seed=seed, progress=report)
+    if part == "audio":
+        return find_bad_recordings(dataset, progress=report)
+    if part == "confounds":
+        return find_confounds(dataset, seed=seed)
+    looks = {"copies": find_copies, "outliers": find_outliers, "balance": describe_balance}
+    return looks[part](dataset)
+
+
+def _nobody(done: int, total: int, **facts: object) -> None:
+    pass
 
 
 def _no_classes(labels: set[str], n_clips: int) -> Finding:

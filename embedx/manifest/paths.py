@@ -14,9 +14,12 @@ _WORTH_LEAVING_OUT = 20
 
 def relative_uri(path: str, root: Path) -> str:
     """Return ``path`` relative to ``root`` where it lies below it, else absolute; always with ``/``."""
-    absolute = os.path.normpath(os.path.join(root, path))
-    inside = os.path.commonpath([absolute, root]) == str(root)
-    return Path(os.path.relpath(absolute, root) if inside else absolute).as_posix()
+    base = str(root)
+    absolute = os.path.normpath(os.path.join(base, path))
+    if absolute == base:
+        return "."
+    prefix = os.path.join(base, "")
+    return absolute.removeprefix(prefix).replace(os.sep, "/")  # a million times: no Path, no common path
 
 
 class FileFinder:

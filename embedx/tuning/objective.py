@@ -16,7 +16,6 @@ from embedx.evaluation.metrics import score
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
 from embedx.heads.space import Choice, Dimension, Integer
-from embedx.launch import safe_path
 from embedx.text import first_line
 
 __all__ = ["FOLD_STEP", "HeadError", "HeadRefusal", "Objective", "Task"]
@@ -103,6 +102,8 @@ class Objective:
         the folds, counted from 1: the resource that Hyperband shares out.
     deadline : float or None
         Time (``time.monotonic``) after which a trial that is not the first one is given up between two folds.
+    backend, address : str
+        As in `embedx.tuning.jobs.parallel`.
     """
 
     task: Task
@@ -110,6 +111,8 @@ class Objective:
     n_jobs: int = 1
     epochs: bool = True
     deadline: float | None = None
+    backend: str = "loky"
+    address: str | None = None
 
     def __call__(self, trial: Any) -> float:
         params = {name: _suggest(trial, name, dimension) for name, dimension in self.dimensions.items()}
@@ -124,7 +127,7 @@ class Objective:
 
     def _waves(self, trial: Any, params: Mapping[str, Any]) -> Iterator[list[float]]:
         folds = self.task.folds
-        if self.n_jobs == 1:
+        if self.n_jobs == 1 and self.backend == "loky":
             for i, fold in enumerate(folds):
                 stops: list[Exception] = []
                 epochs = i == 0 and self.epochs and self.task.metric == "log_loss"
@@ -133,10 +136,11 @@ class Objective:
                     scores = [self.task.score(params, fold, watch)]
                 yield scores
             return
-        from joblib import Parallel, delayed, parallel_config
+        from joblib import Parallel, delayed
 
-        loky = parallel_config("loky", n_jobs=self.n_jobs, inner_max_num_threads=1)
-        with safe_path(), loky, Parallel() as pool:
+        from embedx.tuning.jobs import parallel
+
+        with parallel(self.n_jobs, self.backend, self.address), Parallel() as pool:
             for start in range(0, len(folds), self.n_jobs):
                 some = folds[start : start + self.n_jobs]
                 with _head_errors(but=[]):

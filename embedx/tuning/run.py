@@ -19,6 +19,7 @@ from embedx.errors import DatasetError, EmbedxError, EmbedxWarning
 from embedx.evaluation.splits import most_folds, plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
 from embedx.heads.space import Dimension, holds
+from embedx.tuning.jobs import joined, require_backend
 from embedx.tuning.objective import HeadError, HeadRefusal, Objective, Task
 
 __all__ = ["METRICS", "PRUNERS", "Tuned", "tune"]
@@ -75,6 +76,8 @@ def tune(
     pruner: str = "median",
     progress: Callable[..., None] | None = None,
     n_jobs: int = 1,
+    jobs_backend: str = "loky",
+    address: str | None = None,
 ) -> Tuned:
     """Find good parameters by inner cross-validation on the clips of ``dataset`` alone.
 
@@ -112,6 +115,10 @@ def tune(
         Called as ``progress(done, total, best=...)``.
     n_jobs : int
         Processes that share the folds of a trial.
+    jobs_backend : {'loky', 'ray'}
+        Processes of this machine, or of a Ray cluster (``embedx[ray]``).
+    address : str, optional
+        Of a running cluster, for ``"ray"``; without it Ray is started on this machine.
 
     Returns
     -------
@@ -129,14 +136,24 @@ def tune(
         warnings.warn("tune(head, dataset) is now tune(dataset, head)", EmbedxWarning, stacklevel=2)
         dataset, head = head, dataset
     _check(metric, pruner, timeout_seconds, n_trials, n_folds, n_jobs)
+    require_backend(jobs_backend, address)
     seed = require_seed(seed)
     spec = as_spec(with_recipe(head, dataset.recipe), space=space)
     task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)
     dimensions = search_space(task.spec, n_layers=task.n_layers)
     deadline = None if timeout_seconds is None else started + timeout_seconds
-    objective = Objective(task, dimensions, n_jobs=n_jobs, epochs=pruner != "hyperband", deadline=deadline)
+    objective = Objective(
+        task,
+        dimensions,
+        n_jobs=n_jobs,
+        epochs=pruner != "hyperband",
+        deadline=deadline,
+        backend=jobs_backend,
+        address=address,
+    )
     found = _open(study, objective, dataset, pruner)
-    _run(found, objective, n_trials if dimensions else 1, progress, study)
+    with joined(jobs_backend, address):
+        _run(found, objective, n_trials if dimensions else 1, progress, study)
     from embedx.tuning.studies import study_errors
 
     with study_errors(study):

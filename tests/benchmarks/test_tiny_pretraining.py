@@ -115,6 +115,7 @@ def test_augmentation_keeps_length_and_variance_and_follows_its_seed():
     assert torch.allclose(first.var(-1, unbiased=False), torch.ones(4), atol=1e-3)
 
 
+@pytest.mark.full
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path):
     pool = tiny_pool()
     whole, killed = trainer(pool), trainer(pool)
@@ -205,6 +206,7 @@ def test_unknown_labels_cost_nothing():
     assert known_loss(logits, torch.tensor([0, -1])).item() == pytest.approx(np.log(2))
 
 
+@pytest.mark.full
 def test_masked_loss_falls_when_there_is_something_to_learn():
     tones = [np.sin(np.arange(64_000) * (0.05 + 0.3 * (i % 3))).astype(np.float32) for i in range(6)]
     streams = [hearing.Stream(tone + noise(4, i), i % 3, held_out=i >= 3) for i, tone in enumerate(tones)]

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from embedx.comparison import compare
+from embedx.comparison.auto import learn_auto
 from embedx.comparison.row_scores import test_rows as rows_of
 from embedx.errors import DatasetError, ParameterError, SkippedSourcesWarning
 from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
@@ -50,10 +51,30 @@ def test_pooled_scores_are_those_of_the_clips(found):
         assert low <= row.scores["accuracy"] <= high
 
 
-def test_the_same_seed_gives_the_same_numbers_whatever_the_processes(make_dataset, found):
+def test_the_same_seed_gives_the_same_numbers_whatever_the_processes(make_dataset, found, monkeypatch):
+    monkeypatch.setattr("embedx.comparison.schedule.START_SECONDS", 0)
     again = compare(make_dataset(), ["logreg", "knn"], seed=1, n_jobs=2)
     assert all(np.array_equal(found.proba[name], again.proba[name]) for name in found.proba)
     assert again.verdict == found.verdict
+
+
+def test_the_cost_is_said_once_before_all_else(make_dataset):
+    told, done = [], []
+    compare(
+        make_dataset(),
+        ["logreg", "knn"],
+        folds=3,
+        n_jobs=2,
+        on_cost=lambda cost: told.append((cost, len(done))),
+        progress=lambda *counts, **_: done.append(counts),
+    )
+    [(cost, n_before)] = told
+    assert n_before == 4  # each head once
+    assert cost.n_fits == 5 * 3 + (3 + 4) * 3 - 4
+    assert cost.n_processes == 1  # other processes would start for longer than all of it takes
+    assert cost.seconds == pytest.approx(sum(cost.parts.values()))
+    assert cost.parts["auto"] > cost.parts["tuned"] == 0 < cost.parts["curves"]
+    assert done[-1] == (36, 36)
 
 
 class Spy(ClassifierMixin, BaseEstimator):
@@ -322,3 +343,28 @@ def test_hostile_titles_do_not_break_the_markdown_table(make_dataset):
     found = compare(make_dataset(n_layers=1), [Evil()], auto=False, curves=False)
     line = next(line for line in render_markdown(found).splitlines() if "script" in line)
     assert "a\\|b\\`\\<script\\>" in line
+
+
+class Hopeless(ClassifierMixin, BaseEstimator):
+    """Says the first class of whatever it hears, and counts how often it learned."""
+
+    fits = 0
+
+    def fit(self, X, y):
+        type(self).fits += 1
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.eye(len(self.classes_))[np.zeros(len(X), dtype=int)]
+
+    def predict(self, X):
+        return self.classes_[np.zeros(len(X), dtype=int)]
+
+
+def test_auto_tries_a_hopeless_head_on_one_inner_fold_only(make_dataset):
+    part = make_dataset()
+    learned = learn_auto(part, 0, heads=["logreg", Hopeless()])
+    assert Hopeless.fits == 1
+    assert learned.chosen["head"] == "logreg"
+    assert learned.chosen["inner_accuracy"] == learn_auto(part, 0, heads=["logreg"]).chosen["inner_accuracy"]

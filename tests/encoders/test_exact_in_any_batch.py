@@ -9,12 +9,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedx.encoders import wav2vec2
+from embedx.encoders import waveform
 from embedx.encoders.catalog import SUPPORTED, load_encoder, resolve_encoder
 from embedx.encoders.forward import ForwardPass
 from embedx.encoders.packed import can_pack
 from embedx.encoders.pooling import pool_frames
-from embedx.encoders.wav2vec2 import Wav2Vec2Encoder, least_samples
+from embedx.encoders.waveform import WaveformEncoder, least_samples
 from embedx.errors import EmbedxWarning, ParameterError
 
 TOLERANCE = 1e-5
@@ -47,7 +47,7 @@ def noise(lengths, seed=0):
 @pytest.fixture
 def poison(monkeypatch):
     """Let padding hold NaN wherever clips are put beside each other: waveforms, normalised ones, frames."""
-    pad, lay_out, normalize_each = torch.nn.utils.rnn.pad_sequence, wav2vec2.lay_out, wav2vec2.normalize_each
+    pad, lay_out, normalize_each = torch.nn.utils.rnn.pad_sequence, waveform.lay_out, waveform.normalize_each
 
     def poisoned(parts, **options):
         whole = pad(parts, **options)
@@ -60,8 +60,8 @@ def poison(monkeypatch):
         return waves
 
     monkeypatch.setattr(torch.nn.utils.rnn, "pad_sequence", poisoned)
-    monkeypatch.setattr(wav2vec2, "lay_out", lambda *args, **options: spoilt(lay_out(*args, **options)))
-    monkeypatch.setattr(wav2vec2, "normalize_each", lambda waves: spoilt(normalize_each(waves)))
+    monkeypatch.setattr(waveform, "lay_out", lambda *args, **options: spoilt(lay_out(*args, **options)))
+    monkeypatch.setattr(waveform, "normalize_each", lambda waves: spoilt(normalize_each(waves)))
 
 
 def lengths_up_to(longest):
@@ -74,7 +74,7 @@ def hold_to_alone(checkpoint, *, longest, n_examples, batched, device="cpu"):
     """Every layer of every clip of random batches is that of transformers' own model on the clip alone."""
     folder, model = checkpoint
     info = resolve_encoder(str(folder))
-    encoder = Wav2Vec2Encoder(info, layers=tuple(range(info.n_layers)), batched=batched, device=device)
+    encoder = WaveformEncoder(info, layers=tuple(range(info.n_layers)), batched=batched, device=device)
 
     @settings(max_examples=n_examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(lengths_up_to(longest - encoder.min_samples), st.integers(0, 100))
@@ -95,16 +95,18 @@ def test_frames_are_those_of_the_clip_alone(checkpoint, poison, batched):
 @pytest.mark.parametrize("batched", [False, True], ids=["alone", "batched"])
 def test_pooling_layer_by_layer_gives_what_pooling_frames_gives(checkpoint, poison, batched):
     info = resolve_encoder(str(checkpoint[0]))
-    encoder = Wav2Vec2Encoder(info, layers=tuple(range(info.n_layers)), batched=batched)
+    encoder = WaveformEncoder(info, layers=tuple(range(info.n_layers)), batched=batched)
     for lengths in ([9_000], [8_000, 8_000], [9_000, encoder.min_samples, 12_345, 9_000]):
         clips = noise(lengths)
-        for pooling in ("mean", "mean+std"):
+        for pooling in ("mean", "mean+std", "max", "mean+max"):
             expected = pool_frames(encoder.encode(clips), pooling=pooling)
             found = encoder.pooled(clips, pooling)
             assert found.dtype == np.float32
             assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ParameterError, match="'max'"):
-        encoder.pooled(clips, "max")
+    with pytest.raises(ParameterError, match="'median'"):
+        encoder.pooled(clips, "median")
+    with pytest.raises(ParameterError, match="'cls': this encoder has no class token"):
+        encoder.pooled(clips, "cls")
 
 
 def test_the_pass_with_gradients_gives_the_last_layer_of_the_clip_alone(checkpoint, poison):
@@ -147,7 +149,7 @@ def test_a_clip_of_30_seconds_beside_one_frame():
 
 def test_poison_is_there(make_checkpoint, tmp_path, poison):
     make_checkpoint(tmp_path, "wav2vec2-group")
-    encoder = Wav2Vec2Encoder(resolve_encoder(str(tmp_path)), layers=(0, 3), batched=True)
+    encoder = WaveformEncoder(resolve_encoder(str(tmp_path)), layers=(0, 3), batched=True)
     features, n_frames = encoder._features_of_batch(noise([16_000, 400]))
     assert n_frames == [49, 1]
     assert torch.isnan(features[1, 2:]).all()

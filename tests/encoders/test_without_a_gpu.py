@@ -14,12 +14,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from embedx.encoders import frontend, stack, wav2vec2
+from embedx.encoders import frontend, stack, waveform
 from embedx.encoders.catalog import resolve_encoder
 from embedx.encoders.device import exact_float32
 from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.pooling import pool_frames
-from embedx.encoders.wav2vec2 import Wav2Vec2Encoder
+from embedx.encoders.waveform import WaveformEncoder
 from embedx.encoders.waves import Waves
 
 GPU = "cuda:0"
@@ -61,8 +61,8 @@ def fake_gpu(monkeypatch):
         values = torch.empty(len(batch), width, device=device)
         return Waves(values, n_samples, torch.empty(len(batch), dtype=torch.int64, device=device))
 
-    load_model = wav2vec2.load_model
-    monkeypatch.setattr(wav2vec2, "lay_out", lay_out)
+    load_model = waveform.load_model
+    monkeypatch.setattr(waveform, "lay_out", lay_out)
     for module in (frontend, stack):  # it compares numbers, which fake tensors have not
         monkeypatch.setattr(module, "is_exact_gelu", lambda activation: True)
     monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: tensor, raising=False)
@@ -74,9 +74,9 @@ def fake_gpu(monkeypatch):
         for module in model.modules():
             if hasattr(module, "parametrizations"):
                 torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
-        monkeypatch.setattr(wav2vec2, "load_model", lambda info: model)
+        monkeypatch.setattr(waveform, "load_model", lambda info: model)
         with mode:
-            encoder = Wav2Vec2Encoder(info, layers=tuple(range(info.n_layers)), device=GPU, compute_dtype=dtype)
+            encoder = WaveformEncoder(info, layers=tuple(range(info.n_layers)), device=GPU, compute_dtype=dtype)
         return encoder, mode
 
     return make

@@ -270,7 +270,9 @@ def test_a_window_that_finds_no_room_beside_another_thread_s_gets_it_alone(monke
     [
         ({"layers": "0,99"}, "layers 0 to 4"),
         ({"layers": "x"}, "'all' or numbers"),
-        ({"pooling": "max"}, "mean"),
+        ({"pooling": "median"}, "mean"),
+        ({"pooling": "cls"}, "no class token"),
+        ({"padding": "masked"}, "tiny allows none"),
         ({"window_seconds": 0}, "above 0"),
         ({"hop_seconds": -1}, "above 0"),
         ({"window_seconds": 0.02}, "one frame of tiny takes 0.025 s"),
@@ -361,8 +363,8 @@ def test_encoders_that_are_not_there(tmp_path):
         resolve_encoder("tinny")
     with pytest.raises(EncoderError, match=r"--encoder tiny .* --encoder FOLDER"):
         resolve_encoder("nobody/nothing-of-the-kind")
-    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
-    with pytest.raises(EncoderError, match=r"'whisper', which eats spectrograms.*wav2vec2-conformer, wavlm"):
+    (tmp_path / "config.json").write_text('{"model_type": "univnet"}')
+    with pytest.raises(EncoderError, match=r"'univnet', which is a vocoder.*wav2vec2-conformer, wavlm"):
         resolve_encoder(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2", "num_hidden_layers": 2, "hidden_size": 8}')
     with pytest.raises(EncoderError, match="holds no weights"):

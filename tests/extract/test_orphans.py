@@ -68,7 +68,9 @@ def test_nobody_outlives_a_parent_that_is_killed_at_a_random_moment(long_folder,
 
 @pytest.mark.kill
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 110))
+@pytest.mark.parametrize(
+    "seed", [*range(100, 104), *(pytest.param(seed, marks=pytest.mark.full) for seed in range(104, 150))]
+)
 def test_nobody_outlives_a_parent_in_fifty_rounds(long_folder, tmp_path, seed):
     kill_at_random(long_folder, tmp_path / "emb.h5", seed)
 

@@ -185,6 +185,12 @@ def test_bad_parameters_are_one_sentence(name, value):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("n", "size", "factor"), [(20, 32, 1), (200, 32, 1), (680, 128, 2), (85_000, 512, 4)], ids=str)
+def test_steps_grow_with_the_clips_and_the_learning_rate_with_their_root(n, size, factor):
+    assert MLPClassifier(learning_rate=0.01).steps(n) == (size, pytest.approx(0.01 * factor))
+    assert MLPClassifier(learning_rate=0.01, batch_size=48).steps(n) == (48, 0.01)
+
+
 def test_a_forked_child_trains_too():
     """Threads do not survive a fork; a child of a process that has trained must not wait for them."""
     X, y = blobs(n=600, dim=64)

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from sklearn.naive_bayes import BernoulliNB
 
-from embedx.errors import DatasetError
+from embedx.errors import DatasetError, ParameterError
 from embedx.inspection import inspect_data
 from embedx.inspection.copies import views
 from embedx.inspection.learned import _class_of_groups, find_confounds
+from embedx.inspection.pairs import close_pairs, usual_distance
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +174,54 @@ def test_everything_is_plain_json(found):
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["schema_version"] == 1
     assert len(plain["findings"]) == len(found.findings)
+
+
+def test_chosen_parts_alone_are_looked_at_in_their_order(faulty):
+    reported = []
+    chosen = inspect_data(faulty, only=["labels", "copies"], progress=lambda *n, part: reported.append((part, *n)))
+    assert [finding.check for finding in chosen.findings] == ["copies", "labels"]
+    assert reported[:2] == [("copies", 0, 1), ("copies", 1, 1)]
+    assert reported[-1][0] == "labels"
+    assert reported[-1][1] == reported[-1][2] > 1  # folds
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"only": ["label"]}, "did you mean 'labels'.*confounds.*near_copies"),
+        ({"only": []}, "no part .* is left"),
+        ({"only": ["audio"], "audio": False}, "no part .* is left"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(faulty, options, said):
+    with pytest.raises(ParameterError, match=said):
+        inspect_data(faulty, **options)
+
+
+def test_parts_on_labels_say_once_that_there_are_none(faulty):
+    nameless = faulty.with_sources([replace(source, label=None) for source in faulty.sources])
+    [finding] = inspect_data(nameless, only=["balance", "confounds"]).findings
+    assert "has a label" in finding.text
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.8], ids=["all axes alike", "few axes matter"])
+def test_close_pairs_are_those_of_a_search_through_all(spread):
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(5000, 64)) * spread ** np.arange(64)).astype(np.float32)
+    copied = rng.choice(5000, 40, replace=False).reshape(20, 2)
+    values[copied[:, 1]] = values[copied[:, 0]] + rng.normal(size=(20, 64)) * 0.02 * spread ** np.arange(64)
+    radius = 0.3 * usual_distance(values)
+    pairs, distances = close_pairs(values, radius)
+    tree = {tuple(pair) for pair in cKDTree(values.astype(float)).query_pairs(radius)}
+    assert {tuple(map(int, pair)) for pair in pairs} == tree
+    assert len(tree) >= 20
+    np.testing.assert_allclose(distances, np.linalg.norm(values[pairs[:, 0]] - values[pairs[:, 1]], axis=1), rtol=1e-4)
+
+
+def test_a_crowd_of_equal_clips_does_not_make_every_pair_of_them():
+    values = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    values[:1000] = values[0]
+    pairs, distances = close_pairs(values, 0.1)
+    assert 999 <= len(pairs) <= 5 * 1000
+    assert not distances.any()
+    assert set(pairs.ravel().tolist()) == set(range(1000))

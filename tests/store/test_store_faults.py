@@ -24,7 +24,7 @@ def faults(kind: str, folder: Path, points: int) -> dict[str, Any]:
 
 @pytest.mark.kill
 @pytest.mark.parametrize(
-    "points", [8, pytest.param(45, marks=pytest.mark.slow), pytest.param(10**6, marks=pytest.mark.full)]
+    "points", [8, pytest.param(24, marks=pytest.mark.slow), pytest.param(10**6, marks=pytest.mark.full)]
 )
 def test_killed_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: int) -> None:
     found = faults("kill", tmp_path, points)
@@ -34,7 +34,7 @@ def test_killed_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: int
 
 @pytest.mark.kill
 @pytest.mark.parametrize(
-    "points", [8, pytest.param(45, marks=pytest.mark.slow), pytest.param(10**6, marks=pytest.mark.full)]
+    "points", [8, pytest.param(24, marks=pytest.mark.slow), pytest.param(10**6, marks=pytest.mark.full)]
 )
 def test_power_cut_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: int) -> None:
     found = faults("power", tmp_path, points)
@@ -44,7 +44,7 @@ def test_power_cut_at_any_step_nothing_reported_is_lost(tmp_path: Path, points: 
 
 @pytest.mark.kill
 @pytest.mark.parametrize(
-    "points", [8, pytest.param(24, marks=pytest.mark.slow), pytest.param(10**6, marks=pytest.mark.full)]
+    "points", [8, pytest.param(16, marks=pytest.mark.slow), pytest.param(10**6, marks=pytest.mark.full)]
 )
 def test_disk_full_at_any_step_is_one_clear_line_and_no_loss(tmp_path: Path, points: int) -> None:
     found = faults("full", tmp_path, points)

@@ -29,6 +29,8 @@ from embedx.recipe import Recipe
 
 __all__ = ["FineTuneClassifier", "make_finetune"]
 
+_WINDOW_SECONDS = 10.0
+
 
 class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
     """Train the whole encoder, not only a head on its embeddings.
@@ -365,8 +367,11 @@ def _find_named(encoder: str, window_seconds: float) -> tuple[EncoderInfo, Recip
     ParameterError
         A window that is no number of seconds.
     """
-    require_number("window_seconds", window_seconds, 0.05, 3600)
+    require_number("window_seconds", window_seconds, 0.05)
     info = resolve_encoder(encoder)
+    if info.native_seconds is not None and window_seconds == _WINDOW_SECONDS:
+        window_seconds = min(window_seconds, info.native_seconds)
+    require_number("window_seconds", window_seconds, 0.05, info.native_seconds or 3600)
     recipe = Recipe(
         encoder=info.id,
         revision=info.revision,
@@ -377,6 +382,8 @@ def _find_named(encoder: str, window_seconds: float) -> tuple[EncoderInfo, Recip
         min_tail_seconds=min(1.0, window_seconds / 2),
         sample_rate=info.sample_rate,
         normalize=info.normalize,
+        frontend=info.frontend,
+        padding=info.paddings[0],
     )
     return info, recipe
 

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model, quiet_transformers
-from embedx.encoders.forward import ForwardPass
-from embedx.encoders.wav2vec2 import least_samples
+from embedx.encoders.description import describe
+from embedx.encoders.forward import ForwardPass, SpectrogramPass
+from embedx.encoders.network import make_extractor
+from embedx.encoders.networks import NETWORKS
+from embedx.encoders.waveform import least_samples
 from embedx.errors import EncoderError, MissingExtraError, ModelFormatError
 from embedx.heads.finetune.settings import FineTuneSettings
 
@@ -28,10 +31,15 @@ HEAD_RATE_FACTOR = 10.0
 Signal = NDArray[np.float32] | torch.Tensor
 """A waveform (n_samples,), or what the convolutions make of it (T, C)."""
 
-_LAYER = re.compile(r"\bencoder\.layers\.(\d+)\.")
+_LAYER = re.compile(r"\b(?:encoder|audio_spectrogram_transformer)\.layers?\.(\d+)\.")
 _MASKS = ("mask_time_prob", "mask_feature_prob")
 _DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
-_LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+_OTHER_DROPOUTS = {
+    "whisper": ("dropout", "attention_dropout", "activation_dropout"),
+    "audio-spectrogram-transformer": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "sew-d": ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"),
+}
+_LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "o_proj", "linear_q", "linear_k", "linear_v", "linear_out")
 
 
 class Network:
@@ -43,6 +51,8 @@ class Network:
         Such as ``Wav2Vec2ForSequenceClassification``.
     normalized : bool
         Whether the checkpoint expects zero mean and unit variance.
+    info : EncoderInfo, optional
+        The encoder, where it has a front end of its own.
 
     Attributes
     ----------
@@ -51,23 +61,32 @@ class Network:
         trained here its config says 0: masks are drawn per clip by `BatchSampler`, not per batch by transformers.
     """
 
-    def __init__(self, model: Any, *, normalized: bool) -> None:
-        self.model, self.normalized = model, normalized
+    def __init__(self, model: Any, *, normalized: bool, info: EncoderInfo | None = None) -> None:
+        self.model, self.normalized, self.info = model, normalized, info
         self.peft_model: Any = None
         self.own_masks = {name: getattr(model.config, name, 0.0) for name in _MASKS}
         self.mask_prob = _masked_share(model.config)
         for name in _MASKS:
             setattr(model.config, name, 0.0)
+        if info is not None:
+            self.mask_prob = 0.0  # what is hidden are frames of the convolutions, which it does not have
+        self._front: tuple[torch.device, SpectrogramPass] | None = None
 
     @property
     def base(self) -> Any:
         """The encoder inside."""
-        return getattr(self.model, self.model.base_model_prefix)
+        return getattr(self.model, _base_name(self.model))
 
     @property
-    def forward_pass(self) -> ForwardPass:
+    def forward_pass(self) -> ForwardPass | SpectrogramPass:
         """How waveforms go through it."""
-        return ForwardPass(self.base, normalized=self.normalized)
+        if self.info is None:
+            return ForwardPass(self.base, normalized=self.normalized)
+        if self._front is None or self._front[0] != self.device or self._front[1].network.model is not self.base:
+            kind, padding = NETWORKS[self.info.model_type], self.info.paddings[0]
+            network = kind(self.info, padding=padding, device=self.device, model=self.base)
+            self._front = self.device, SpectrogramPass(network)
+        return self._front[1]
 
     @property
     def device(self) -> torch.device:
@@ -82,16 +101,19 @@ class Network:
     @property
     def min_samples(self) -> int:
         """Samples of one frame."""
-        return least_samples(self.model.config)
+        return least_samples(self.model.config) if self.info is None else self.info.min_samples
 
     def n_frames(self, n_samples: int) -> int:
         """Return how many frames so many samples give."""
+        forward = self.forward_pass
+        if isinstance(forward, SpectrogramPass):
+            return forward.network.n_frames(n_samples)
         return int(self.model._get_feat_extract_output_lengths(torch.tensor(n_samples)))
 
     @property
     def has_fixed_convolutions(self) -> bool:
         """Whether the convolutional part never moves."""
-        return not any(p.requires_grad for p in self.base.feature_extractor.parameters())
+        return self.info is not None or not any(p.requires_grad for p in self.base.feature_extractor.parameters())
 
     def features(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Return what the convolutions make of a waveform, (T, C), without gradients."""
@@ -107,7 +129,8 @@ class Network:
         """Classify waveforms of any lengths.
 
         Projector, mean over the clip's own frames, classifier: exactly ``Wav2Vec2ForSequenceClassification``
-        of transformers on a clip alone.
+        of transformers on a clip alone; or, where there are class tokens, a classifier on their mean, as
+        ``ASTForAudioClassification`` does.
 
         Parameters
         ----------
@@ -121,6 +144,9 @@ class Network:
         Tensor of shape (B, n_classes), float32
         """
         frames = self._frames(batch, masks)
+        if self.info is not None and self.info.n_class_tokens:
+            tokens = torch.stack([clip[: self.info.n_class_tokens].mean(dim=0) for clip in frames])
+            return self.model.classifier(tokens).float()
         lengths = torch.tensor([[len(clip)] for clip in frames], device=frames[0].device)
         projected = self.model.projector(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True))  # (B, T, P)
         real = torch.arange(projected.shape[1], device=projected.device)[None] < lengths
@@ -132,7 +158,7 @@ class Network:
         waves = [forward.wave(item, self.device) for item in batch if isinstance(item, np.ndarray)]
         computed = iter(forward.convolve(waves))
         features = [item if isinstance(item, torch.Tensor) else next(computed) for item in batch]
-        return forward.frames(features, masks)
+        return forward.last(features) if isinstance(forward, SpectrogramPass) else forward.frames(features, masks)
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Return the parameters that may ever move, by name."""
@@ -140,7 +166,7 @@ class Network:
 
     def depth(self, name: str) -> int:
         """Return how far up a parameter lies: 0 below the transformer, 1 ... its layers, one more the head."""
-        if not name.startswith(f"{self.model.base_model_prefix}."):
+        if not name.startswith(f"{_base_name(self.model)}."):
             return self.n_layers + 1
         found = _LAYER.search(name)
         return int(found.group(1)) + 1 if found else 0
@@ -166,6 +192,8 @@ class Network:
         try:
             with quiet_transformers():
                 self.model.save_pretrained(folder)
+                if self.info is not None:
+                    make_extractor(self.info).save_pretrained(folder)
             for path in Path(folder).glob("*.safetensors"):
                 path.chmod((Path(folder) / "config.json").stat().st_mode)  # safetensors lets nobody else read
         except SafetensorError as error:
@@ -213,7 +241,16 @@ class Network:
             raise ModelFormatError(f"{folder}: the network cannot be loaded: {error}") from error
         if report["missing_keys"] or report["mismatched_keys"]:
             raise ModelFormatError(f"{folder}: weights are missing or of another shape: {report}")
-        return cls(model.eval(), normalized=normalized)
+        kind, info = model.config.model_type, None
+        if kind in NETWORKS:
+            info = EncoderInfo(
+                id=str(folder),
+                location=str(folder),
+                revision="local",
+                weights_sha256="",
+                **describe(folder, str(folder)),
+            )
+        return cls(model.eval(), normalized=normalized, info=info)
 
 
 def _masked_share(config: Any) -> float:
@@ -276,7 +313,8 @@ def build_network(info: EncoderInfo, labels: Sequence[str], settings: FineTuneSe
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.random_state)
-        network = Network(_assemble(info, labels, settings), normalized=info.normalize)
+        own = info if info.model_type in NETWORKS else None
+        network = Network(_assemble(info, labels, settings), normalized=info.normalize, info=own)
         _freeze(network, settings)
         if settings.lora_rank:
             _add_lora(network, settings)
@@ -287,26 +325,40 @@ def build_network(info: EncoderInfo, labels: Sequence[str], settings: FineTuneSe
 
 def _assemble(info: EncoderInfo, labels: Sequence[str], settings: FineTuneSettings) -> Any:
     from transformers import AutoModelForAudioClassification
+    from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as known
 
-    base = load_model(info, **_overrides(settings))
+    if info.model_type not in known:
+        raise EncoderError(
+            f"encoder {info.id!r} cannot be fine-tuned: transformers has no classification model of model_type "
+            f"{info.model_type!r}; a head on its embeddings can be fitted (logreg, mlp, lgbm ...)"
+        )
+    load = NETWORKS[info.model_type].load if info.model_type in NETWORKS else load_model
+    base = load(info, **_overrides(settings, info.model_type))
     config = copy.deepcopy(base.config)
     config.use_weighted_layer_sum = False
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     try:
         model = AutoModelForAudioClassification.from_config(config)
-        setattr(model, model.base_model_prefix, base)
+        setattr(model, _base_name(model), base)
     except (ValueError, AttributeError) as error:
         raise EncoderError(f"encoder {info.id!r} cannot be fine-tuned: {error}") from error
     base.config = model.config
     return model
 
 
-def _overrides(settings: FineTuneSettings) -> dict[str, Any]:
+def _base_name(model: Any) -> str:
+    """Return the name of the encoder inside a classification model."""
+    return "encoder" if model.config.model_type == "whisper" else str(model.base_model_prefix)
+
+
+def _overrides(settings: FineTuneSettings, family: str) -> dict[str, Any]:
     """Return the fields of the checkpoint's config that a fine-tuning sets."""
-    changed: dict[str, Any] = {"layerdrop": settings.layerdrop}
+    changed: dict[str, Any] = {} if family in (*NETWORKS, "sew-d") else {"layerdrop": settings.layerdrop}
     if settings.dropout is not None:
-        changed.update(dict.fromkeys(_DROPOUTS, settings.dropout))
+        changed.update(dict.fromkeys(_OTHER_DROPOUTS.get(family, _DROPOUTS), settings.dropout))
+    if family in NETWORKS:
+        return changed
     if settings.variation.mask_time_prob:
         changed.update(mask_time_prob=settings.variation.mask_time_prob, apply_spec_augment=True)
     return changed
@@ -314,7 +366,7 @@ def _overrides(settings: FineTuneSettings) -> dict[str, Any]:
 
 def _freeze(network: Network, settings: FineTuneSettings) -> None:
     model, base = network.model, network.base
-    if settings.freeze != "none":
+    if settings.freeze != "none" and network.info is None:
         model.freeze_feature_encoder()
     for name, parameter in base.named_parameters():
         low = (
@@ -338,8 +390,9 @@ def _add_lora(network: Network, settings: FineTuneSettings) -> None:
         target_modules=list(_LORA_TARGETS),
     )
     network.peft_model = get_peft_model(network.model, config)
-    for layer in (network.model.projector, network.model.classifier):
-        layer.requires_grad_(True)
+    for name in ("projector", "classifier"):
+        if hasattr(network.model, name):
+            getattr(network.model, name).requires_grad_(True)
 
 
 def parameter_groups(network: Network, settings: FineTuneSettings) -> Iterator[Mapping[str, Any]]:

@@ -35,7 +35,8 @@ def save_classifier(classifier: Any, folder: str | os.PathLike[str]) -> None:
     place.mkdir(parents=True, exist_ok=True)
     network: Network = classifier.network_
     network.save(place)
-    _write_preprocessor(place, classifier.recipe_)
+    if network.info is None:
+        _write_preprocessor(place, classifier.recipe_)
     record = {
         "format": _FORMAT,
         "parameters": _as_json(classifier.get_params(deep=False)),

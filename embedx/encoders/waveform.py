@@ -1,4 +1,4 @@
-"""Every layer of wav2vec2 and its relatives, the same alone and in any batch.
+"""Every layer of the encoders that read waveforms as wav2vec2 does, the same alone and in any batch.
 
 Batching changes the embeddings of a plain call: group
 norm takes its statistics over the padding, the positional convolution reads it, attention attends to it.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedx.encoders.base import EncoderInfo, Frames
+from embedx.encoders.base import EncoderFacts, EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
 from embedx.encoders.compiled import compile_each
 from embedx.encoders.description import reach
@@ -28,9 +28,8 @@ from embedx.encoders.frontend import ConvFrontend
 from embedx.encoders.pooling import pool_layer, require_pooling
 from embedx.encoders.stack import LayerStack
 from embedx.encoders.waves import lay_out, normalize_each
-from embedx.errors import ClipTooShortError
 
-__all__ = ["DTYPES", "Wav2Vec2Encoder", "least_samples"]
+__all__ = ["DTYPES", "WaveformEncoder", "join", "least_samples"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,7 +39,7 @@ def least_samples(config: Any) -> int:
     return reach(config.conv_kernel, config.conv_stride, int(getattr(config, "squeeze_factor", 1)))
 
 
-class Wav2Vec2Encoder:
+class WaveformEncoder(EncoderFacts):
     """An encoder of the raw-waveform family.
 
     Parameters
@@ -108,24 +107,9 @@ class Wav2Vec2Encoder:
         if self._stack is not None:
             self._stack.compile()
             return
-        layers = self._pass.encoder.layers
+        layers = self._layers
         for forward, layer in zip(compile_each([layer.forward for layer in layers]), layers, strict=True):
             layer.forward = forward
-
-    @property
-    def dim(self) -> int:
-        """Width D of a layer."""
-        return self.info.dim
-
-    @property
-    def n_layers(self) -> int:
-        """Number L of layers that `encode` returns."""
-        return len(self.layers)
-
-    @property
-    def sample_rate(self) -> int:
-        """Hertz."""
-        return self.info.sample_rate
 
     @property
     def min_samples(self) -> int:
@@ -152,11 +136,11 @@ class Wav2Vec2Encoder:
         MemoryError
             The device's memory does not hold the batch.
         """
-        self._require_long_enough(batch)
+        self.require_long_enough(batch)
         with as_memory_error(), torch.inference_mode(), exact_float32:
             if self.batched:
                 return self._in_groups(*self._features_of_batch(batch))
-            return _join([self._alone(samples) for samples in batch])
+            return join([self._alone(samples) for samples in batch])
 
     def pooled(self, batch: Sequence[NDArray[np.float32]], pooling: str = "mean") -> NDArray[np.float32]:
         """Encode waveforms and pool every layer as soon as it is there, so that one at a time takes memory.
@@ -165,8 +149,8 @@ class Wav2Vec2Encoder:
         ----------
         batch : sequence of ndarray of shape (n_samples,), float32
             As for `encode`.
-        pooling : {'mean', 'mean+std'}
-            As for `pool_frames`, whose numbers these are.
+        pooling : str
+            As for `pool_frames`, whose numbers these are; ``cls`` is nothing that these encoders have.
 
         Returns
         -------
@@ -180,7 +164,7 @@ class Wav2Vec2Encoder:
             Unknown pooling.
         """
         require_pooling(pooling)
-        self._require_long_enough(batch)
+        self.require_long_enough(batch)
         with as_memory_error(), torch.inference_mode(), exact_float32:
             if not self.batched:
                 rows = [torch.cat(self._alone(samples, pooling)) for samples in batch]  # (L, D) each
@@ -192,15 +176,6 @@ class Wav2Vec2Encoder:
                 return found[0].cpu().numpy()
             order = sorted(range(len(n_frames)), key=[i for group in groups for i in group].__getitem__)
             return torch.cat(found).cpu()[torch.tensor(order)].numpy()
-
-    def _require_long_enough(self, batch: Sequence[NDArray[np.float32]]) -> None:
-        shortest = min((len(samples) for samples in batch), default=self.min_samples)
-        if shortest < self.min_samples:
-            need, rate = self.min_samples, self.sample_rate
-            raise ClipTooShortError(
-                f"{shortest} samples ({1000 * shortest / rate:.1f} ms) are less than one frame of {self.info.id} "
-                f"({need} samples, {1000 * need / rate:.1f} ms)"
-            )
 
     def _alone(self, samples: NDArray[np.float32], pooling: str = "") -> list[torch.Tensor]:
         """Compute the wanted layers of one clip: (T, D) each, or, pooled, (1, D)."""
@@ -236,7 +211,7 @@ class Wav2Vec2Encoder:
         for group in groups:
             states = self._run_group(features, n_frames, group)
             parts.update((i, [state[row] for state in states]) for row, i in enumerate(group))
-        return _join([parts[i] for i in range(len(n_frames))])
+        return join([parts[i] for i in range(len(n_frames))])
 
     def _run_group(
         self, features: torch.Tensor, n_frames: Sequence[int], group: Sequence[int], pooling: str = ""
@@ -263,9 +238,15 @@ class Wav2Vec2Encoder:
             kept = self._kept.layers
         return [kept[layer] for layer in self.layers]
 
+    @property
+    def _layers(self) -> Any:
+        """transformers' layers, where they are called through their encoder."""
+        encoder = self._pass.encoder
+        return encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layer  # sew-d
+
     def _watch_layers(self) -> None:
         """Keep what enters the first transformer layer (0) and what leaves each one (1 ...)."""
-        stack = self._pass.encoder.layers
+        stack = self._layers
         stack[0].register_forward_pre_hook(self._keep_input, with_kwargs=True)
         for number, layer in enumerate(stack, start=1):
             layer.register_forward_hook(self._keeper(number))
@@ -289,7 +270,7 @@ def _reduced(state: torch.Tensor, *, pooling: str, **more: Any) -> torch.Tensor:
     return pool_layer(state if state.dim() == 3 else state[None], pooling=pooling, **more) if pooling else state
 
 
-def _join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
+def join(parts: Sequence[Sequence[torch.Tensor]]) -> Frames:
     """Put clips, each a tensor (T, D) a layer, into one batch, padded with zeros behind their ends."""
     layers = zip(*parts, strict=True)
     padded = [torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True) for clips in layers]
