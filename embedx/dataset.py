@@ -230,8 +230,8 @@ class Dataset:
         first, groups = next(iter(several.items()))
         return (
             f"{count(len(several), 'file')} with clips of several groups (the first, {first}: "
-            f"{', '.join(map(repr, sorted(groups)[:2]))}): one recording may be learned from and tested on. If the room "
-            "or device could give the class away, name the recording in the group column"
+            f"{', '.join(map(repr, sorted(groups)[:2]))}): one recording may be learned from and tested on. If the "
+            "room or device could give the class away, name the recording in the group column"
         )
 
     def describe_short_segments(self) -> str:
