@@ -192,3 +192,10 @@ def test_the_share_held_out_is_the_nearest_that_whole_groups_allow(fraction, n_g
         train, valid = holdout(["a", "a", "b", "b"] * 5, groups, fraction=fraction, seed=seed)
         assert len(np.unique(groups[valid])) == n_groups
         assert len(train) == 20 - 4 * n_groups
+
+
+def test_where_no_group_fits_the_one_that_costs_no_class_is_held_out():
+    labels = ["a"] * 10 + ["b"] * 2 + ["b"] * 30
+    groups = np.array(["small"] * 12 + ["large"] * 30)
+    _, valid = holdout(labels, groups, fraction=0.1)
+    assert set(groups[valid]) == {"large"}
