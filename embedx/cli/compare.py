@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
-from embedx.cli.labels import add_segment_arguments, read_labels
+from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
+from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
 from embedx.text import count
@@ -134,7 +134,7 @@ def _telling_what_is_kept(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        from embedx.comparison.kept import list_fits
+        from embedx.comparison.saved_fits import list_fits
 
         n = len(list_fits(folder))
         told = f"{count(n, 'finished fit')} kept in {folder}: run the same command again to go on"
@@ -143,7 +143,7 @@ def _telling_what_is_kept(folder: Path) -> Iterator[None]:
 
 def _forget(folder: Path) -> None:
     """Remove the fits that were kept, and nothing else that may lie there."""
-    from embedx.comparison.kept import list_fits
+    from embedx.comparison.saved_fits import list_fits
 
     with contextlib.suppress(OSError):
         for path in list_fits(folder):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedx.encoders.description import PREPROCESSORS, SUPPORTED, describe, weights_files
-from embedx.encoders.records import read_record
+from embedx.encoders.encoder_info import read_record
 from embedx.errors import EncoderError
 
 __all__ = ["CachedEncoder", "cached_checkpoint", "cached_encoders", "fetch_checkpoint", "reporting"]

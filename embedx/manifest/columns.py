@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embedx.errors import ManifestError, unknown_name
-from embedx.manifest.doubts import warn_of_gaps, warn_of_no_start, warn_of_unread
+from embedx.manifest.column_warnings import warn_of_gaps, warn_of_no_start, warn_of_unread
 from embedx.manifest.paths import FileFinder, relative_uri, shorten
 from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
-from embedx.manifest.timing import is_amount, is_seconds, meaning, parse_seconds, unit_of
+from embedx.manifest.time_columns import is_amount, is_seconds, meaning, parse_seconds, unit_of
 
 __all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows"]
 

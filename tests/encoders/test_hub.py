@@ -11,10 +11,10 @@ import torch
 
 from embedx.cli import main
 from embedx.cli.progress import ProgressBar
-from embedx.encoders.catalog import load_encoder, resolve_encoder
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.hub import cached_encoders, reporting
-from embedx.encoders.known import ADVICE, KNOWN, TASKS, full_name
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import load_encoder, resolve_encoder
+from embedx.encoders.short_names import ADVICE, KNOWN, TASKS, full_name
 from embedx.errors import EncoderError
 from tests.encoders.checkpoints import SMALL, write_other
 from tests.encoders.hub_server import Hub
