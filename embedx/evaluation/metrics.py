@@ -14,14 +14,14 @@ from embedx.errors import ParameterError
 __all__ = ["METRICS", "align_proba", "calibration_gap", "clip_losses", "reliability", "score"]
 
 METRICS = {
-    "accuracy": ("accuracy", True),
-    "balanced_accuracy": ("balanced accuracy", True),
-    "macro_f1": ("macro F1", True),
-    "log_loss": ("log-loss", False),
-    "brier": ("Brier", False),
-    "ece": ("calibration error", False),
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log-loss",
+    "brier": "Brier",
+    "ece": "calibration error",
 }
-"""Name, what a table prints, and whether more is better."""
+"""Name, and what a table prints."""
 
 N_BINS = 15
 _TINY = 1e-7

@@ -69,7 +69,7 @@ def _wrapped(text: str, width: int, mark: str) -> list[str]:
 
 def render_markdown(comparison: Comparison) -> str:
     """Return the table and its verdict, ready for a README."""
-    header = ["head", *(title for title, _ in METRICS.values()), "seconds", "peak MB"]
+    header = ["head", *METRICS.values(), "seconds", "peak MB"]
     lines = [_line(header), _line(["---"] + ["--:"] * (len(header) - 1))]
     lines += [_line(_cells(row)) for row in comparison.rows]
     apart = [] if not comparison.facts["embedding_seconds"] else ["", _escape(describe_embedding(comparison.facts))]

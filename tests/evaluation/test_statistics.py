@@ -87,3 +87,11 @@ def test_groups_without_a_single_mistake_leave_room_for_one():
     assert low == pytest.approx(wilson(30, 30)[0])
     assert high == 1.0
     assert widened((0.5, 0.7), np.arange(30.0) % 5, np.full(30, 4.0)) == (0.5, 0.7)
+
+
+def test_an_interval_is_never_made_narrower():
+    right, counts = np.r_[np.full(29, 4.0), 3.0], np.full(30, 4.0)
+    assert widened((0.1, 1.0), right, counts) == (0.1, 1.0)
+    low, high = widened((0.99, 0.995), right, counts)
+    assert low < 0.99
+    assert high > 0.995
