@@ -27,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("stores", nargs="+", metavar="EMB.h5", help="store(s) that `embedx extract` wrote")
     parser.add_argument("--heads", default="logreg,lgbm,mlp", help="names with commas (default: %(default)s)")
-    parser.add_argument("--folds", default="5", help="number of folds, or a column of --labels (default: 5)")
+    parser.add_argument(
+        "--folds",
+        default="5",
+        help="a number (default: 5), split (the parts or folds of the store), or a column of --labels",
+    )
     parser.add_argument(
         "--repeats", type=number(1, whole=True), default=1, help="cut the folds anew so many times (default: 1)"
     )

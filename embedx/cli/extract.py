@@ -55,7 +55,7 @@ def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
     for old in ("--window", "--hop", "--min-tail"):
         add_renamed(group, old, f"{old}-seconds", type=float)
     group.add_argument("--offset", help="start (default), middle, or seconds to skip")
-    group.add_argument("--max-seconds", type=float, metavar="S", help="use at most so much of a clip")
+    group.add_argument("--max-seconds", type=float, metavar="S", help="use at most S seconds of a clip")
     group.add_argument("--store-dtype", help="float16 (default) or float32")
 
 
@@ -93,7 +93,7 @@ def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
         "--silence-timeout-seconds",
         type=float,
         metavar="S",
-        help="end an encoder process that hangs so long (default 600, and 20 a second of window; not on Ray)",
+        help="end an encoder process that is silent for S (default 600, and 20 a second of window; not on Ray)",
     )
     add_renamed(group, "--silence-timeout", "--silence-timeout-seconds", type=float)
 
@@ -227,8 +227,10 @@ def _print_report(report: ExtractReport) -> None:
             f"{count(report.n_computed, 'clip')} ({report.audio_seconds:.0f} s of audio) embedded in "
             f"{report.seconds:.1f} s ({speed:.1f}x real time), {report.n_done_before} done before"
         )
-    else:
+    elif report.n_done_before or report.n_failed_before:
         show(f"nothing to compute: all {report.n_done_before} clips were done before")
+    else:
+        show("nothing to compute: no clips fall to this shard (work is cut into units of 64 clips)")
     layers = f"{len(recipe.layers)} layers" if len(recipe.layers) > 1 else f"layer {recipe.layers[0]}"
     show(f"{report.output}: {recipe.encoder} ({recipe.revision[:12]}), {layers}, {recipe.pooling}")
     if report.note:

@@ -132,7 +132,7 @@ def _announced(split: Any) -> Parts:
         show(f"{len(parts.test)} test clips are left alone (embedx compare judges on them)")
     if parts.folds:
         folds = shorten(", ".join(map(repr, parts.folds)))
-        show(f"the split names no parts, so its values are folds and all are learned from: {folds}")
+        show(f"the split column holds folds, not train and test, so all clips are learned from: {folds}")
     return parts
 
 

@@ -29,5 +29,5 @@ def run(args: argparse.Namespace) -> int:
     if problems:
         return 2
     info = store_info(args.path)
-    show(f"{args.path} is whole: {count(info.n_clips, 'clip')}, {count(info.n_rows, 'row')}, every CRC matches")
+    show(f"{args.path} is intact: {count(info.n_clips, 'clip')}, {count(info.n_rows, 'row')}, every CRC matches")
     return 0

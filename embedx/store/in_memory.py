@@ -22,6 +22,7 @@ from embedx.store.cost import seconds_per_row
 from embedx.store.hdf5_file import Clip, StoreFile, side_crcs
 from embedx.store.part_files import PartsFolder
 from embedx.store.publish import recorded_root
+from embedx.text import count
 
 __all__ = ["StoreTable", "open_store", "read_store"]
 
@@ -136,7 +137,8 @@ def open_store(path: str | os.PathLike[str]) -> StoreFile:
             raise StoreFormatError(f"{path} is {kind}, not a store. Give a file that embedx extract wrote")
         what = "does not exist"
         if n_pending:
-            what = f"holds {n_pending} parts of an extraction that is running or was cut off, and nothing published yet"
+            parts = count(n_pending, "part")
+            what = f"holds {parts} of an extraction that is running or was cut off, and nothing published"
         raise StoreFormatError(f"{path} {what}. Run embedx extract with -o {path}")
     if n_pending:
         text = (

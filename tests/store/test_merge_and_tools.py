@@ -198,13 +198,13 @@ def test_verify_and_repair(
     import h5py
 
     assert embedx(monkeypatch, "verify", store) == 0
-    assert "is whole: 13 clips" in capsys.readouterr().out
+    assert "is intact: 13 clips" in capsys.readouterr().out
     with h5py.File(store, "r+") as file:
         file["embeddings"][0] += 1
     assert embedx(monkeypatch, "verify", store) == 2
     assert "do not match their CRC" in capsys.readouterr().out
     assert embedx(monkeypatch, "verify", store, "--repair") == 0
-    assert "is whole: 12 clips" in capsys.readouterr().out
+    assert "is intact: 12 clips" in capsys.readouterr().out
     assert verify_store(store) == []
 
 
