@@ -66,17 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
+    from embedx.checks import require_number
     from embedx.cli.progress import ProgressBar
     from embedx.comparison import compare
     from embedx.heads.catalog import as_spec
     from embedx.report.tables import render_text
+    from embedx.tuning.jobs import require_backend
 
     _require_folds(args)
     heads = [name.strip() for name in args.heads.split(",") if name.strip()]
     if not heads:
         raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
-    for head in heads:
-        as_spec(head)  # an unknown one is refused before hours of embedding
+    for head in heads:  # what compare() would refuse, before hours of embedding
+        as_spec(head)
+    require_number("n_jobs", args.jobs, -1 if args.jobs == -1 else 1, whole=True)
+    require_backend(args.jobs_backend, args.address)
     require_folder(Path(args.output))
     stores, failed = _read(args)
     fits = Path(f"{Path(args.output)}.fits")

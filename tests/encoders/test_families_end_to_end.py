@@ -91,6 +91,8 @@ def test_what_encoders_cannot_be_compared_by_is_one_line_before_the_first_clip(t
         ([clips, "--encoders", f"tiny,{ast}", "--padding", "masked"], "padding 'masked': tiny allows none"),
         ([clips, "--encoders", f"tiny,{ast}", "--window-seconds", "5"], "takes at most 2.04 s at a time"),
         ([clips, "--encoders", "tiny", "--heads", "logrge"], "did you mean 'logreg'"),
+        ([clips, "--encoders", "tiny", "--jobs", "0"], "--jobs 0: a whole number of 1 or more is needed"),
+        ([clips, "--encoders", "tiny", "--jobs-backend", "raay"], "raay"),
         ([clips, "--encoders", "tiny", "--store-folder", store], "it is a file, not a folder"),
         ([str(tmp_path / "bare.csv"), "--encoders", "tiny"], "nothing was read as the label"),
         ([store, "--pooling", "max", "--workers", "1"], "--pooling, --workers: a store has its own recipe"),
