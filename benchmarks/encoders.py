@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.quality.tasks import NotRun
-from embedx.encoders.catalog import BUNDLED, resolve_encoder
+from embedx.encoders.resolve import BUNDLED, resolve_encoder
 from embedx.errors import EmbedxError
 
 __all__ = ["RANDOM", "Chosen", "choose_encoder", "describe_unknown"]

@@ -6,7 +6,7 @@ import inspect
 import re
 
 from embedx import cli, errors
-from embedx.encoders.known import KNOWN, TASKS
+from embedx.encoders.short_names import KNOWN, TASKS
 
 
 def on_page_markdown(markdown, **_):

@@ -218,8 +218,24 @@ class Dataset:
 
     def describe_doubts(self) -> list[str]:
         """Say what may be wrong with groups, labels, parts and times as they are written, a sentence each."""
-        told = [self.describe_missing_groups(), self.describe_short_segments(), *describe_alike(self.sources)]
-        return list(filter(None, told))
+        told = [self.describe_missing_groups(), self._describe_files_of_several_groups()]
+        return [*filter(None, [*told, self.describe_short_segments()]), *describe_alike(self.sources)]
+
+    def _describe_files_of_several_groups(self) -> str:
+        """Say how many files are cut apart by the named groups of their segments; empty when none is."""
+        named: dict[str, set[str]] = {}
+        for source in self.sources:
+            if source.group is not None:
+                named.setdefault(source.uri, set()).add(source.group)
+        several = {uri: groups for uri, groups in named.items() if len(groups) > 1}
+        if not several:
+            return ""
+        first, groups = next(iter(several.items()))
+        return (
+            f"{count(len(several), 'file')} with clips of several groups (the first, {first}: "
+            f"{', '.join(map(repr, sorted(groups)[:2]))}): one recording may be learned from and tested on. If the "
+            "room or device could give the class away, name the recording in the group column"
+        )
 
     def describe_short_segments(self) -> str:
         """Say how many segments end with their file, well before their own end; empty when none does."""

@@ -174,7 +174,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Columns of `transform`, for ``get_feature_names_out`` and ``set_output``; known before any file is read."""
         if hasattr(self, "n_features_out_"):
             return self.n_features_out_
-        from embedx.encoders.catalog import resolve_encoder
+        from embedx.encoders.resolve import resolve_encoder
 
         info = resolve_encoder(self.encoder)
         width = info.dim * POOLINGS.get(self.pooling, 1)

@@ -16,7 +16,7 @@ from embedx.audio.windows import added_seconds
 from embedx.errors import StoreFormatError
 
 if TYPE_CHECKING:
-    from embedx.store.table import StoreTable
+    from embedx.store.in_memory import StoreTable
 
 __all__ = ["StoredLayers", "average_layers", "pool_windows"]
 
@@ -248,7 +248,7 @@ class StoredLayers:
 
     def _layer(self, i: int) -> NDArray[Any]:
         """Read one layer of all clips of the store (N, D), in its dtype."""
-        from embedx.store.file import StoreFile
+        from embedx.store.hdf5_file import StoreFile
 
         if _stamp(self.path) != self.stamp:
             raise StoreFormatError(f"{self.path} has changed since it was opened: run the same command again")

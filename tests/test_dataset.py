@@ -155,6 +155,14 @@ def test_segments_that_are_longer_than_their_files_are_told():
     assert not told_of(long, sources)
 
 
+def test_a_recording_that_groups_cut_apart_is_told():
+    rows = [("a.wav", 0.0, "anna"), ("a.wav", 1.0, "bert"), ("b.wav", 0.0, "anna"), ("b.wav", 1.0, "anna")]
+    sources = [Source(uri, label="x", group=group, start_seconds=start) for uri, start, group in rows]
+    (told,) = told_of(dataset_of(["x"] * 4), sources)
+    assert told.startswith("1 file with clips of several groups (the first, a.wav: 'anna', 'bert'): one recording may")
+    assert not told_of(dataset_of(["x"] * 4), [replace(source, group="anna") for source in sources])
+
+
 def told_of(dataset, sources):
     return replace(dataset, sources=tuple(sources)).describe_doubts()
 

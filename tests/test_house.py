@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "text", "versions", "checks", "files", "launch"},
+    {"errors", "text", "versions", "checks", "files", "child_process"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling"},
@@ -29,7 +29,7 @@ SIDEWAYS = {
     ("comparison", "inspection"),
     ("checks", "errors"),
     ("heads", "evaluation"),  # what early stopping holds out is cut where all else is cut
-    ("launch", "errors"),
+    ("child_process", "errors"),
     ("testing", "cli"),
 }
 NEVER = {("heads", "store"), ("heads", "extract"), ("extract", "heads"), ("store", "audio")}

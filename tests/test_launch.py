@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedx.launch import import_path, python_command
+from embedx.child_process import import_path, python_command
 
 ROOT = Path(__file__).resolve().parent.parent
 HIJACKED = ("json", "random", "ctypes", "struct", "select", "socket", "queue", "numpy", "torch", "av", "joblib", "h5py")
@@ -85,7 +85,7 @@ def test_workers_of_compare_and_tune(run_among, tmp_path):
     words = ("--heads", "logreg", "--folds", "2", "--no-curves", "--no-auto", "--jobs", "2", "-o", tmp_path / "results")
     run_among(*EMBEDX, "compare", store, *words)
     library = "from embedx import load_embeddings, compare, tune\nd = load_embeddings(sys.argv[1])\n"
-    processes = "import embedx.comparison.schedule as s\ns.START_SECONDS = 0\n"  # however little there is to do
+    processes = "import embedx.comparison.fit_schedule as s\ns.START_SECONDS = 0\n"  # however little there is to do
     program = f"{library}{processes}compare(d, heads=['logreg'], folds=2, curves=False, auto=False, n_jobs=2)\n"
     run_among("-P", "-c", f"import sys\n{program}", store)
     run_among("-P", "-c", f"import sys\n{library}tune(dataset=d, head='logreg', n_trials=2, n_jobs=2)\n", store)
@@ -116,9 +116,9 @@ def test_no_other_way_is_in_use():
             if called.startswith(STARTERS) or called.split(".")[-1] in ("Parallel", "ProcessPoolExecutor"):
                 starts.setdefault(path.relative_to(ROOT / "embedx").as_posix(), []).append(called)
     assert starts == {
-        "audio/pool.py": ["subprocess.Popen"],
+        "audio/decode_pool.py": ["subprocess.Popen"],
         "comparison/run.py": ["joblib.Parallel"],
-        "download/environment.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
+        "download/prerequisites.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
         "launch.py": ["subprocess.Popen"],  # the fork server
         "extract/fork_server.py": ["os.fork"],
         "tuning/objective.py": ["Parallel"],
@@ -145,7 +145,7 @@ def test_a_child_imports_what_its_parent_does(tmp_path, monkeypatch):
 UNDER_A_LIMIT = """
 import os, resource, threading
 from embedx.errors import RunnerError
-from embedx.launch import require_room
+from embedx.child_process import require_room
 resource.setrlimit(resource.RLIMIT_NPROC, (5, 5))
 os.setuid(54_321)  # root has no such limit
 require_room(4, "four")

@@ -1,7 +1,7 @@
 """The recipe decides what may be mixed: every field but compute_dtype."""
 
 import json
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
@@ -84,3 +84,19 @@ def test_what_is_no_recipe_is_refused(text):
 def test_a_time_limit_that_is_no_time_is_refused(seconds):
     with pytest.raises(ParameterError, match=r"silence_timeout_seconds is .*: give seconds above 0"):
         Resources(silence_timeout_seconds=seconds)
+
+
+@pytest.mark.parametrize("name", ["workers", "threads"])
+def test_no_worker_and_no_thread_are_numbers_and_less_is_none(name):
+    assert getattr(Resources(**{name: 0}), name) == 0
+    assert getattr(Resources(**{name: 1}), name) == 1
+    with pytest.raises(ParameterError, match=f"{name} is -1: give 0 or more"):
+        Resources(**{name: -1})
+
+
+def test_resources_leave_the_choice_to_the_machine_and_cannot_be_changed():
+    resources = Resources()
+    chosen = (resources.device, resources.workers, resources.threads, resources.devices, resources.compile)
+    assert chosen == ("auto", None, 0, (), False)
+    with pytest.raises(FrozenInstanceError):
+        resources.threads = 2

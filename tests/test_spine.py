@@ -8,7 +8,7 @@ import pytest
 
 from embedx import Manifest, compare
 from embedx.cli import EXIT_BAD_INPUT, EXIT_BLOCKED, EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
-from embedx.extract.unit import plan_units
+from embedx.extract.unit_runner import plan_units
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.layers import LayerSelector
 

@@ -54,7 +54,7 @@ def test_heads_learn_the_same(both, head, layer):
 
 
 def test_a_comparison_in_two_processes_and_a_look_at_the_data_are_the_same(both, monkeypatch):
-    monkeypatch.setattr("embedx.comparison.schedule.START_SECONDS", 0)
+    monkeypatch.setattr("embedx.comparison.fit_schedule.START_SECONDS", 0)
     options = {"heads": ("logreg", LinearDiscriminantAnalysis()), "folds": 3, "auto": False, "n_jobs": 2}
     first, second = (compare(one, **options) for one in both)
     for row in first.rows:

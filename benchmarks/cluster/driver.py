@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.tools.record import table, write_result
 from embedx.extract.options import ClusterOptions
 from embedx.extract.ray_backend import run_units_on_ray
-from embedx.extract.remote import Written
-from embedx.extract.unit import plan_units
+from embedx.extract.remote_runner import Written
+from embedx.extract.unit_runner import plan_units
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, Embedded, FileStamp

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from benchmarks.cluster.driver import CLIPS_PER_SECOND_OF_A_GPU, DIM
 from benchmarks.tools.record import RESULTS, measure, results_folder, table, write_result
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.resolve import resolve_encoder
 from embedx.extract.options import ClusterOptions
 from embedx.extract.ray_backend import run_units_on_ray
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import read_manifest
 from embedx.recipe import Recipe, Resources
 from embedx.testing import make_tone, write_wav

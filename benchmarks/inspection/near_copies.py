@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.tools.record import measure, table, write_result
 from embedx.audio.decode import decode
-from embedx.audio.encode import encode_opus
+from embedx.audio.opus import encode_opus
 from embedx.dataset import Dataset, build_dataset
 from embedx.extract.job import embed
-from embedx.inspection.copies import NEAR, SURE, views
+from embedx.inspection.duplicates import NEAR, SURE, views
 from embedx.manifest import Manifest, Source, read_manifest
 from embedx.testing import write_wav
 

@@ -89,7 +89,7 @@ def plan_peers(options: Options) -> list[Step]:
 
 def _folder_of(location: str) -> Path | str:
     """Return a folder that foreign code can load, for the bundled encoder's name too."""
-    from embedx.encoders.catalog import resolve_encoder
+    from embedx.encoders.resolve import resolve_encoder
 
     return resolve_encoder(location).location
 

@@ -26,9 +26,9 @@ import numpy as np
 from benchmarks.tools.record import measure, table, write_result
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe
+from embedx.store.maintenance import store_info, verify_store
 from embedx.store.rows import Embedded, FileStamp
 from embedx.store.store import EmbeddingStore, read_store
-from embedx.store.tools import store_info, verify_store
 
 UNIT = 64
 NOTE = (

@@ -28,7 +28,7 @@ from benchmarks.throughput.memory import memory_by_length
 from benchmarks.throughput.methods import PRECISION, make_methods
 from benchmarks.throughput.where import where_the_time_goes
 from benchmarks.tools.record import measure, table, write_result
-from embedx.encoders.catalog import load_encoder, resolve_encoder
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import transformers
 
 from benchmarks.tools.record import measure, table, write_result
 from embedx.encoders.base import EncoderInfo
-from embedx.encoders.catalog import load_encoder, resolve_encoder
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.recipe import Recipe, Resources
 

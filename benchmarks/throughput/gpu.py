@@ -26,14 +26,14 @@ from benchmarks.throughput.flops import gflop
 from benchmarks.throughput.material import LARGE, RATE, SEED, make_clips, make_encoder
 from benchmarks.tools.record import measure, table, write_result
 from embedx.audio.decode import decode
-from embedx.encoders.catalog import load_encoder, resolve_encoder
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.logmel import log_mel_of_each
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.encoders.waveform import WaveformEncoder
-from embedx.encoders.waves import lay_out, normalize_each
+from embedx.encoders.waveform_batch import lay_out, normalize_each
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 

@@ -13,7 +13,7 @@ import soundfile
 from benchmarks.throughput.material import SEED, cpu_seconds, make_clips
 from benchmarks.throughput.methods import embedx_methods
 from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 

@@ -18,7 +18,7 @@ import soundfile
 
 from benchmarks.throughput.material import RATE, below, make_clips
 from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 

@@ -13,7 +13,7 @@ from benchmarks.throughput.material import RATE
 from embedx.audio.decode import decode
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 

@@ -18,7 +18,7 @@ from benchmarks.throughput.material import below, cpu_seconds
 from embedx.encoders import waveform
 from embedx.extract import compute
 from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import Manifest
 from embedx.recipe import Resources
 

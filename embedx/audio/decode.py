@@ -13,10 +13,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.mixing import Mixer
-from embedx.audio.segments import CannotSeekError, can_seek, read_from_start, read_near
-from embedx.audio.tracks import DecodeNotes, choose_track
-from embedx.audio.wholeness import require_whole
+from embedx.audio.downmix import Mixer
+from embedx.audio.integrity import require_whole
+from embedx.audio.streams import DecodeNotes, choose_track
+from embedx.audio.time_line import CannotSeekError, can_seek, read_from_start, read_near
 from embedx.errors import DecodeError
 
 __all__ = ["DECODER", "RESAMPLER", "DecodeNotes", "decode", "decode_blocks", "decoder_versions"]

@@ -16,9 +16,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from embedx.cli.apart import require_apart
-from embedx.cli.outputs import require_log, require_outputs
-from embedx.cli.parsing import Parser, asks_for_help, build_parser
+from embedx.cli.output_paths import require_log, require_outputs
+from embedx.cli.parser import Parser, asks_for_help, build_parser
+from embedx.cli.path_conflicts import require_apart
 from embedx.cli.terminal import log, show, talk, talking
 from embedx.errors import EmbedxError, EmbedxWarning, Interrupted, ParameterError, unknown_name
 from embedx.text import first_line
@@ -146,7 +146,7 @@ def _debugging() -> Iterator[None]:
 
 
 def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequence[str], parser: Parser) -> int:
-    from embedx.launch import interrupted_by_sigterm
+    from embedx.child_process import interrupted_by_sigterm
 
     warnings.showwarning = _show_warning
     started = time.monotonic()

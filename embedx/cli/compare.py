@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
+from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
 from embedx.cli.encoding import add_encoder_arguments, embed_with_each, read_clips, refuse_options_of_encoders
-from embedx.cli.labels import add_segment_arguments, read_labels
+from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
 from embedx.text import count
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from embedx.comparison import compare
     from embedx.heads.catalog import as_spec
     from embedx.report.tables import render_text
-    from embedx.tuning.jobs import require_backend
+    from embedx.tuning.parallel import require_backend
 
     _require_folds(args)
     heads = [name.strip() for name in args.heads.split(",") if name.strip()]
@@ -148,7 +148,7 @@ def _telling_what_is_kept(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        from embedx.comparison.kept import list_fits
+        from embedx.comparison.saved_fits import list_fits
 
         n = len(list_fits(folder))
         told = f"{count(n, 'finished fit')} kept in {folder}: run the same command again to go on"
@@ -157,7 +157,7 @@ def _telling_what_is_kept(folder: Path) -> Iterator[None]:
 
 def _forget(folder: Path) -> None:
     """Remove the fits that were kept, and nothing else that may lie there."""
-    from embedx.comparison.kept import list_fits
+    from embedx.comparison.saved_fits import list_fits
 
     with contextlib.suppress(OSError):
         for path in list_fits(folder):

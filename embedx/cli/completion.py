@@ -34,7 +34,7 @@ def complete(commands: Mapping[str, str]) -> None:
     """Answer a shell that asks what may follow, and end the process; return where none asks."""
     import argcomplete
 
-    from embedx.cli.parsing import build_parser
+    from embedx.cli.parser import build_parser
 
     parser = argparse.ArgumentParser(prog="embedx")
     below = parser.add_subparsers()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from embedx.download.fetch import FetchOptions
     from embedx.download.job import DownloadReport
     from embedx.download.plan import LinkPlan
-    from embedx.download.tables import Division
+    from embedx.download.result_tables import Division
 
 from embedx.cli.download_options import add_arguments
 from embedx.cli.terminal import interrupted_means, show
@@ -28,7 +28,7 @@ _NEEDS_RUNTIME = "YouTube needs one and yt-dlp's scripts for it, pip install 'em
 @interrupted_means("what was reported as done is kept: run the same command again to resume")
 def run(args: argparse.Namespace) -> int:
     """Plan, then report or fetch."""
-    from embedx.download.tables import Division
+    from embedx.download.result_tables import Division
     from embedx.errors import ParameterError
 
     plan = _plan(args, {})
@@ -62,8 +62,8 @@ def _plan(args: argparse.Namespace, repairs: dict[str, str]) -> LinkPlan:
 
 
 def _check(plan: LinkPlan, args: argparse.Namespace) -> int:
+    from embedx.download.id_repair import is_stripped
     from embedx.download.links import DAMAGE_CAUSES
-    from embedx.download.repair import is_stripped
 
     columns = f"links from {plan.columns['url']!r}, labels from {plan.columns.get('label')!r}"
     show(f"{plan.place}: {count(len(plan.rows), 'row')}; {columns}")
@@ -106,7 +106,7 @@ def _print_classes(plan: LinkPlan) -> None:
 
 
 def _print_environment(plan: LinkPlan, args: argparse.Namespace) -> None:
-    from embedx.download.environment import find_js_runtime, free_bytes, has_solver
+    from embedx.download.prerequisites import find_js_runtime, free_bytes, has_solver
 
     n_clips = _n_wanted(plan, args)
     need = n_clips * (args.seconds or 300.0) * _BYTES_PER_SECOND
@@ -130,7 +130,7 @@ def _n_wanted(plan: LinkPlan, args: argparse.Namespace) -> int:
 
 def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
     from embedx.download.links import public_url
-    from embedx.download.sampling import draw_order
+    from embedx.download.row_sampling import draw_order
 
     for label, requests in draw_order(plan.requests, seed=args.seed).items():
         for request in requests[: args.per_class]:
@@ -146,8 +146,8 @@ def _dry_run(plan: LinkPlan, args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
-    from embedx.download.environment import find_js_runtime, has_solver, read_cookies
     from embedx.download.fetch import FetchOptions
+    from embedx.download.prerequisites import find_js_runtime, has_solver, read_cookies
 
     cookies = read_cookies(args.cookies) if args.cookies else None  # bad input is refused before anything is said
     runtime = find_js_runtime()
@@ -168,8 +168,8 @@ def _options(args: argparse.Namespace, *, is_youtube: bool) -> FetchOptions:
 def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> dict[str, str]:
     from embedx.cli.progress import ProgressBar
     from embedx.download.fetch import Fetcher
-    from embedx.download.hosts import Hosts
-    from embedx.download.repair import repair_rows
+    from embedx.download.id_repair import repair_rows
+    from embedx.download.rate_limit import Hosts
 
     hosts = Hosts(pause_seconds=args.pause_seconds)
     with ProgressBar("repair", unit="ids") as bar:
@@ -178,8 +178,8 @@ def _repair(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions) -> 
 
 def _download(plan: LinkPlan, args: argparse.Namespace, options: FetchOptions, division: Division) -> int:
     from embedx.cli.progress import ProgressBar
-    from embedx.download.clips import download_plan
-    from embedx.download.hosts import Hosts
+    from embedx.download.api import download_plan
+    from embedx.download.rate_limit import Hosts
 
     with ProgressBar("download", unit="clips") as bar:
         report = download_plan(

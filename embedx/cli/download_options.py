@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from embedx.cli.parsing import add_renamed
+from embedx.cli.parser import add_renamed
 
 __all__ = ["add_arguments"]
 

@@ -89,7 +89,7 @@ def _counted(what: str, values: Sequence[str | None], nothing: str) -> str:
 
 
 def _costs(args: argparse.Namespace, manifest: Manifest, plan: RecipePlan | None) -> Iterator[str]:
-    from embedx.encoders.catalog import DEFAULT_ENCODER
+    from embedx.encoders.resolve import DEFAULT_ENCODER
     from embedx.recipe import Recipe
 
     base = Recipe(encoder="", revision="", weights_sha256="", layers=(0,)) if plan is None else plan.recipe
@@ -141,9 +141,9 @@ def _length(manifest: Manifest, source: Source, recipe: Recipe) -> float | None:
 
 def _recipe_plan(args: argparse.Namespace, options: dict[str, object]) -> RecipePlan | None:
     """Return what would be computed; None where the encoder would have to be fetched first."""
-    from embedx.encoders.catalog import BUNDLED, DEFAULT_ENCODER
     from embedx.encoders.hub import cached_checkpoint
-    from embedx.encoders.known import full_name
+    from embedx.encoders.resolve import BUNDLED, DEFAULT_ENCODER
+    from embedx.encoders.short_names import full_name
     from embedx.extract.planning import RecipePlan
     from embedx.recipe import Resources
     from embedx.store.store import read_recipe
@@ -168,8 +168,8 @@ def _done(args: argparse.Namespace, manifest: Manifest) -> Iterator[str]:
     """Say how many of the clips a store has already."""
     if args.overwrite or not args.output or not os.path.exists(args.output):
         return
+    from embedx.store.in_memory import open_store
     from embedx.store.publish import recorded_root
-    from embedx.store.table import open_store
 
     with open_store(args.output) as file:
         root = recorded_root(file.path, file.root)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _known(here: set[str]) -> Iterator[str]:
-    from embedx.encoders.known import KNOWN
+    from embedx.encoders.short_names import KNOWN
 
     yield f"{'name':<15}{'hub id':<42}{'layers x dim':<14}{'kHz':<5}{'window':<9}{'parameters':<12}{'licence':<14}here"
     yield f"{'tiny':<15}{'(in the package, for trying out)':<42}"
@@ -45,7 +45,7 @@ def _known(here: set[str]) -> Iterator[str]:
 
 
 def _scores() -> Iterator[str]:
-    from embedx.encoders.known import ADVICE, KNOWN, SOURCE, TASKS
+    from embedx.encoders.short_names import ADVICE, KNOWN, SOURCE, TASKS
 
     yield f"{SOURCE}:"
     yield f"{'':<15}{''.join(f'{task:<17}' for task in TASKS)}trained on"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedx.cli.arguments import is_store
+from embedx.cli.argument_types import is_store
 from embedx.cli.extract import (
     add_file_arguments,
     add_machine_arguments,
@@ -21,7 +21,7 @@ from embedx.cli.extract import (
     read_sources,
     recipe_options,
 )
-from embedx.cli.outputs import require_output
+from embedx.cli.output_paths import require_output
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import EmbedxError, ParameterError
 
@@ -153,7 +153,7 @@ def _named(encoders: tuple[str, ...]) -> dict[str, str]:
     >>> _named(("openai/whisper-small", "a/last", "b/last"))
     {'whisper-small': 'openai/whisper-small', 'a-last': 'a/last', 'b-last': 'b/last'}
     """
-    from embedx.encoders.known import KNOWN, full_name
+    from embedx.encoders.short_names import KNOWN, full_name
 
     if not encoders:
         raise ParameterError("--encoders names no encoder: give names with commas, such as wav2vec2-base,ast")

@@ -7,8 +7,8 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.labels import add_segment_arguments, named_columns
-from embedx.cli.parsing import add_renamed
+from embedx.cli.manifest_options import add_segment_arguments, named_columns
+from embedx.cli.parser import add_renamed
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import ParameterError
 from embedx.text import count

@@ -6,16 +6,22 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.finetuning import (
+from embedx.cli.finetune_options import (
     add_finetune_arguments,
     finetune_parameters,
     is_first_process,
     require_no_checkpoint,
     telling_what_is_kept,
 )
-from embedx.cli.learning import add_data_arguments, add_tuning_arguments, parse_parameters, read_parts, run_tuning
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
+from embedx.cli.training_options import (
+    add_data_arguments,
+    add_tuning_arguments,
+    parse_parameters,
+    read_parts,
+    run_tuning,
+)
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
@@ -46,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, save, say what was measured."""
     from embedx.heads.catalog import get_head
-    from embedx.model.place import require_place
+    from embedx.model.atomic_folder import require_place
 
     get_head(args.head)
     params = {**finetune_parameters(args), **parse_parameters(args.param)}
@@ -79,7 +85,7 @@ def _fitted(args: argparse.Namespace, train: Dataset, valid: Dataset | None, par
 
 def _saved(model: Model, args: argparse.Namespace) -> Path:
     """Save the model; where another run has taken the place meanwhile, beside it."""
-    from embedx.model.place import free_place
+    from embedx.model.atomic_folder import free_place
 
     place = Path(args.output) if args.overwrite else free_place(Path(args.output))
     return model.save(place, overwrite=args.overwrite)

@@ -12,7 +12,7 @@ from embedx.cli.terminal import show
 from embedx.text import as_size
 
 if TYPE_CHECKING:
-    from embedx.store.tools import StoreInfo
+    from embedx.store.maintenance import StoreInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
         lines = iter(describe(args.path))
     else:
-        from embedx.store.tools import store_info
+        from embedx.store.maintenance import store_info
 
         info = store_info(args.path)
         lines = iter(f"{clip}\t{error}" for clip, error in info.failures) if args.failures else _lines(args.path, info)

@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from embedx.cli.arguments import MOST_BYTES, SEED
-from embedx.cli.labels import add_segment_arguments, read_labels
+from embedx.cli.argument_types import MOST_BYTES, SEED
+from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge and say how many clips there are."""
-    from embedx.store.tools import merge_stores
+    from embedx.store.maintenance import merge_stores
 
     n = merge_stores(args.inputs, args.output, root=args.root, last_wins=args.last_wins)
     show(f"{args.output}: {count(n, 'clip')} from {count(len(args.inputs), 'store')}")

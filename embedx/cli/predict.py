@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from embedx.cli.arguments import MOST_BYTES, is_store, number
-from embedx.cli.labels import add_segment_arguments, named_columns
+from embedx.cli.argument_types import MOST_BYTES, is_store, number
+from embedx.cli.manifest_options import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import encodable, show
 from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
@@ -140,7 +140,7 @@ def _read_store(place: str, model: Model) -> _Clips:
     """Read the embeddings of a store; a head that learned from audio hears the store's audio."""
     from embedx.dataset import load_embeddings
     from embedx.manifest import Manifest
-    from embedx.store.file import StoreFile
+    from embedx.store.hdf5_file import StoreFile
 
     with StoreFile(Path(os.path.realpath(place))) as file:
         held = file.recipe.layers

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.arguments import SEED
+from embedx.cli.argument_types import SEED
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show, show_lines
 
@@ -51,7 +51,7 @@ def read_sample() -> Manifest:
 
 def _extract(manifest: Manifest, store: Path) -> Dataset:
     from embedx.dataset import load_embeddings
-    from embedx.encoders.catalog import resolve_encoder
+    from embedx.encoders.resolve import resolve_encoder
     from embedx.extract.job import extract_embeddings
 
     with ProgressBar("1. embedding", unit="clips") as progress:

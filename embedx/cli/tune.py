@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from embedx.cli.learning import add_data_arguments, add_tuning_arguments, read_parts, run_tuning
 from embedx.cli.terminal import show
+from embedx.cli.training_options import add_data_arguments, add_tuning_arguments, read_parts, run_tuning
 from embedx.errors import ParameterError
 from embedx.files import replace_file
 

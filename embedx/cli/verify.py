@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every problem; 2 when there is one that is left."""
-    from embedx.store.tools import merge_stores, store_info, verify_store
+    from embedx.store.maintenance import merge_stores, store_info, verify_store
 
     if args.repair:
         merge_stores([args.path], args.path)

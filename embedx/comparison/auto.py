@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.comparison.fitting import Learned, fit_part
+from embedx.comparison.fold_fitting import Learned, fit_part
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError
 from embedx.evaluation.metrics import align_proba, score

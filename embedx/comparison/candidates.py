@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embedx.comparison.auto import fits_of_auto, learn_auto
-from embedx.comparison.fitting import Candidate, CurvePoint, Learned, fit_part
+from embedx.comparison.fold_fitting import Candidate, CurvePoint, Learned, fit_part
 from embedx.comparison.result import Kind
 from embedx.comparison.subsets import nested_subset
 from embedx.dataset import Dataset

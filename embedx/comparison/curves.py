@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.comparison.candidates import FRACTIONS
-from embedx.comparison.fitting import CurvePoint, FoldFit
-from embedx.comparison.row_scores import RowScores
+from embedx.comparison.fold_fitting import CurvePoint, FoldFit
+from embedx.comparison.scoring import RowScores
 from embedx.dataset import Dataset
 from embedx.evaluation.splits import Fold
 from embedx.evaluation.statistics import MIN_GROUPS, group_totals, resampled_sums

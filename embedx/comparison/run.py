@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from embedx.checks import require_number, require_seed
 from embedx.comparison.candidates import curve_candidates, probe_of, table_candidates
 from embedx.comparison.curves import draw_curves
-from embedx.comparison.facts import gather_facts
-from embedx.comparison.fitting import Candidate, CurvePoint, FoldFit
-from embedx.comparison.kept import KeptFits
+from embedx.comparison.fit_schedule import Cost, Schedule
+from embedx.comparison.fold_fitting import Candidate, CurvePoint, FoldFit
 from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
+from embedx.comparison.provenance import gather_facts
 from embedx.comparison.result import Comparison, FoldScore, Row
-from embedx.comparison.row_scores import RowScores, describe_group_scores, score_row, test_rows
-from embedx.comparison.schedule import Cost, Schedule
+from embedx.comparison.saved_fits import KeptFits
+from embedx.comparison.scoring import RowScores, describe_group_scores, score_row, test_rows
 from embedx.comparison.verdict import describe_baseline, write_headline, write_verdict
 from embedx.dataset import Dataset
 from embedx.evaluation.metrics import METRICS, score
 from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
-from embedx.tuning.jobs import require_backend
+from embedx.tuning.parallel import require_backend
 
 __all__ = ["compare"]
 

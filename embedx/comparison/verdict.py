@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedx.comparison.result import Row, Test, best_row
-from embedx.encoders.known import ADVICE
-from embedx.evaluation.copies import describe_copies
+from embedx.encoders.short_names import ADVICE
+from embedx.evaluation.duplicate_leakage import describe_copies
 from embedx.evaluation.splits import describe_lone_classes
 from embedx.text import count
 

@@ -23,13 +23,13 @@ from yt_dlp.networking._urllib import HTTPHandler, UrllibRH
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils import GeoRestrictedError, UnsupportedError, YoutubeDLError
 
+from embedx.download.fetch_options import Deadline, Fetched, FetchOptions, count_progress, error_chain, wait_until
 from embedx.download.formats import choose_formats, is_plain, known_facts
-from embedx.download.limits import Deadline, Fetched, FetchOptions, count_progress, error_chain, wait_until
 from embedx.download.plan import ClipRequest
-from embedx.download.reader import PAGE_BYTES, Budget, RangeReader
-from embedx.download.section import Section, cut_section
+from embedx.download.range_reader import PAGE_BYTES, Budget, RangeReader
 from embedx.download.ssrf import GuardedConnections, PrivateAddressError, Watch
 from embedx.download.status import StatusError, classify_http, classify_message, clean_message, read_retry_after
+from embedx.download.time_range import Section, cut_section
 from embedx.manifest import AUDIO_SUFFIXES
 
 __all__ = ["FetchOptions", "Fetched", "Fetcher", "fetch_versions"]

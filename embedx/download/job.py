@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from embedx.download.hosts import Hosts
 from embedx.download.ledger import Ledger
 from embedx.download.links import public_url
 from embedx.download.plan import ClipRequest, LinkPlan
-from embedx.download.sampling import draw_order
+from embedx.download.rate_limit import Hosts
+from embedx.download.result_tables import Division, write_tables
+from embedx.download.row_sampling import draw_order
 from embedx.download.schedule import Schedule, Task
-from embedx.download.section import SAMPLE_RATE, Section
 from embedx.download.status import STATUSES, StatusError, clean_message
-from embedx.download.tables import Division, write_tables
+from embedx.download.time_range import SAMPLE_RATE, Section
 
 __all__ = ["DownloadReport", "FetchesClips", "download"]
 

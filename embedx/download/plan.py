@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedx.download.rows import LinkRow, read_rows
+from embedx.download.link_rows import LinkRow, read_rows
 
 __all__ = ["PROCEDURE", "ClipRequest", "Conflict", "LinkPlan", "plan_links"]
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from embedx.download.hosts import Hosts
 from embedx.download.plan import ClipRequest
+from embedx.download.rate_limit import Hosts
 from embedx.download.status import STATUSES
 
 __all__ = ["Drawn", "Schedule", "Task"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from embedx.child_process import as_limit
 from embedx.encoders.base import EncoderInfo
 from embedx.errors import EncoderError, RunnerError
-from embedx.launch import as_limit
 
 __all__ = ["load_model", "quiet_transformers"]
 

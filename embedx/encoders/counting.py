@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedx.encoders.catalog import BUNDLED, bundled_folder, hash_weights
 from embedx.encoders.description import weights_files
 from embedx.encoders.hub import cached_checkpoint
-from embedx.encoders.known import KNOWN
+from embedx.encoders.resolve import BUNDLED, bundled_folder, hash_weights
+from embedx.encoders.short_names import KNOWN
 from embedx.errors import EncoderError
 from embedx.recipe import Recipe, pinned_revision
 

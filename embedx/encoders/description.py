@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedx.encoders.encoder_info import Record, read_record, refuse_pointer
 from embedx.encoders.families import FAMILIES, UNSUPPORTED
-from embedx.encoders.records import Record, read_record, refuse_pointer
 from embedx.errors import EmbedxWarning, EncoderError
 
 __all__ = ["PREPROCESSORS", "SUPPORTED", "WAVEFORM", "describe", "reach", "weights_files"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from embedx.encoders.records import Record
+from embedx.encoders.encoder_info import Record
 
 __all__ = ["FAMILIES", "UNSUPPORTED"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embedx.audio.batching import equal_lengths
 from embedx.encoders.network import Network
-from embedx.encoders.waves import normalize, real
+from embedx.encoders.waveform_batch import normalize, real
 
 __all__ = ["ForwardPass", "Padding", "SpectrogramPass"]
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedx.encoders.description import PREPROCESSORS, SUPPORTED, describe, weights_files
-from embedx.encoders.records import read_record
+from embedx.encoders.encoder_info import read_record
 from embedx.errors import EncoderError
 
 __all__ = ["CachedEncoder", "cached_checkpoint", "cached_encoders", "fetch_checkpoint", "reporting"]
@@ -66,13 +67,16 @@ def _bar_class(report: Report) -> type:
     from tqdm import tqdm
 
     class Bar(tqdm):
+        monitor_interval = 0
+
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "file": open(os.devnull, "w"), "disable": False})  # noqa: SIM115
 
         def display(self, *_: Any, **__: Any) -> bool:
             if self.unit == "B" and self.n and self.total:
-                report(round(self.n / 1e6), round(self.total / 1e6) or 1)
+                with contextlib.suppress(Exception):  # tqdm would keep its lock, and the download wait for it
+                    report(round(self.n / 1e6), round(self.total / 1e6) or 1)
             return True
 
         def close(self) -> None:
@@ -80,6 +84,7 @@ def _bar_class(report: Report) -> type:
                 super().close()
                 self.fp.close()
 
+    Bar.set_lock(threading.RLock())  # tqdm's own may be held for ever by a bar that was interrupted while it was drawn
     return Bar
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-    from embedx.encoders.waves import Waves
+    from embedx.encoders.waveform_batch import Waves
 
 __all__ = ["log_mel_of_each", "log_mel_statistics"]
 
@@ -75,7 +75,7 @@ def log_mel_of_each(
     """
     import torch
 
-    from embedx.encoders.waves import lay_out, real
+    from embedx.encoders.waveform_batch import lay_out, real
 
     with torch.inference_mode():
         waves = lay_out(batch, device=torch.device(device), multiple=_N_FFT)

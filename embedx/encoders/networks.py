@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model
-from embedx.encoders.frontends import KaldiMel, ParakeetMel, WhisperMel
 from embedx.encoders.network import BaseNetwork, Network, find_class, make_extractor
 from embedx.encoders.patches import AstNetwork, ClapNetwork
-from embedx.encoders.waves import normalize
+from embedx.encoders.spectrogram_frontends import KaldiMel, ParakeetMel, WhisperMel
+from embedx.encoders.waveform_batch import normalize
 
 __all__ = ["NETWORKS"]
 

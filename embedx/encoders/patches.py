@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model
-from embedx.encoders.frontends import ClapMel, KaldiMel
 from embedx.encoders.network import BaseNetwork, find_class, make_extractor
+from embedx.encoders.spectrogram_frontends import ClapMel, KaldiMel
 
 __all__ = ["AstNetwork", "ClapNetwork"]
 

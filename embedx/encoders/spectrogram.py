@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from embedx.audio.batching import equal_lengths
 from embedx.encoders.base import EncoderFacts, EncoderInfo, Frames
-from embedx.encoders.compiled import compile_each, say_why_not
 from embedx.encoders.device import as_memory_error, exact_float32
+from embedx.encoders.frame_pooling import pool_layer, require_pooling
 from embedx.encoders.networks import NETWORKS
-from embedx.encoders.pooling import pool_layer, require_pooling
+from embedx.encoders.torch_compile import compile_each, say_why_not
 from embedx.encoders.waveform import DTYPES, join
-from embedx.encoders.waves import real
+from embedx.encoders.waveform_batch import real
 from embedx.errors import ParameterError
 
 __all__ = ["SpectrogramEncoder"]

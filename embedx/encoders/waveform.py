@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from embedx.encoders.base import EncoderFacts, EncoderInfo, Frames
 from embedx.encoders.checkpoint import load_model
-from embedx.encoders.compiled import compile_each
+from embedx.encoders.convolutions import ConvFrontend
 from embedx.encoders.description import reach
 from embedx.encoders.device import as_memory_error, exact_float32
 from embedx.encoders.forward import ForwardPass
-from embedx.encoders.frontend import ConvFrontend
-from embedx.encoders.pooling import pool_layer, require_pooling
-from embedx.encoders.stack import LayerStack
-from embedx.encoders.waves import lay_out, normalize_each
+from embedx.encoders.frame_pooling import pool_layer, require_pooling
+from embedx.encoders.torch_compile import compile_each
+from embedx.encoders.transformer_layers import LayerStack
+from embedx.encoders.waveform_batch import lay_out, normalize_each
 
 __all__ = ["DTYPES", "WaveformEncoder", "join", "least_samples"]
 

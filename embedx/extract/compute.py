@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from embedx.audio.batching import bucket_by_length
 from embedx.encoders.base import Encoder, EncoderInfo, PoolingEncoder
-from embedx.encoders.catalog import load_encoder
 from embedx.encoders.device import as_memory_error, choose_device, count_encode_threads, one_thread_each, release_memory
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.logmel import log_mel_of_each
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import load_encoder
 from embedx.errors import EmbedxWarning
 from embedx.recipe import Recipe, Resources
 

@@ -1,7 +1,8 @@
 """Who works on what, and for how long: the same lines for every kind of worker.
 
-No process, no cluster in here; what starts workers and talks to them is a `Workers` (`embedx.extract.processes` on this
-machine, `embedx.extract.ray_backend` on a cluster). `embedx.extract.work_queue` finds who is to blame when one dies.
+No process, no cluster in here; what starts workers and talks to them is a `Workers` (`embedx.extract.process_backend`
+on this machine, `embedx.extract.ray_backend` on a cluster). `embedx.extract.work_queue` finds who is to blame when one
+dies.
 """
 
 from __future__ import annotations

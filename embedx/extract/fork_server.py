@@ -23,7 +23,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-from embedx.launch import end_with_parent
+from embedx.child_process import end_with_parent
 
 __all__ = ["KILL_SECONDS", "main"]
 
@@ -107,8 +107,8 @@ def _be_worker(handle: int, server: int) -> None:
     """Work until the connection closes; never returns."""
     try:
         end_with_parent(server)
-        from embedx.extract.messages import write_message
-        from embedx.extract.worker import serve
+        from embedx.extract.worker_loop import serve
+        from embedx.extract.worker_messages import write_message
 
         connection = Connection(handle)
         _set_up(connection.recv())

@@ -17,8 +17,8 @@ from embedx.errors import ParameterError, unknown_name
 from embedx.extract.dispatch import Progress as OnProgress
 from embedx.extract.options import ClusterOptions
 from embedx.extract.planning import RecipePlan, require_places
-from embedx.extract.remote import RemoteRunner, Written, seconds_of
-from embedx.extract.unit import Unit, UnitRunner, plan_units
+from embedx.extract.remote_runner import RemoteRunner, Written, seconds_of
+from embedx.extract.unit_runner import Unit, UnitRunner, plan_units
 from embedx.extract.work_queue import UnitDone
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe, Resources
@@ -264,7 +264,7 @@ def _run(
     if engine == "ray":
         yield from _run_on_cluster(units, runner, cluster, shared)
         return
-    from embedx.extract.processes import run_units
+    from embedx.extract.process_backend import run_units
 
     yield from run_units(units, runner, describe=describe_environment, on_progress=on_progress)
 

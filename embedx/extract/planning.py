@@ -11,10 +11,10 @@ from typing import Any
 from embedx.audio.decode import DECODER, RESAMPLER
 from embedx.audio.loader import parse_offset
 from embedx.encoders.base import EncoderInfo
-from embedx.encoders.catalog import DEFAULT_ENCODER, resolve_encoder
 from embedx.encoders.device import DTYPES, choose_compute_dtype, choose_devices
-from embedx.encoders.known import full_name
-from embedx.encoders.pooling import require_pooling
+from embedx.encoders.frame_pooling import require_pooling
+from embedx.encoders.resolve import DEFAULT_ENCODER, resolve_encoder
+from embedx.encoders.short_names import full_name
 from embedx.errors import ParameterError, unknown_name
 from embedx.manifest import Manifest
 from embedx.recipe import PADDINGS, POOLINGS, Recipe, Resources, pinned_revision

@@ -20,7 +20,7 @@ from embedx.errors import EmbedxError, RunnerError
 from embedx.extract.dispatch import ITEMS_PER_WORKER, Death, Message, Worker, dispatch
 from embedx.extract.options import ClusterOptions
 from embedx.extract.ray_connection import connected, first_line, import_ray
-from embedx.extract.unit import Runner
+from embedx.extract.unit_runner import Runner
 from embedx.extract.work_queue import UnitDone, WorkItem
 
 __all__ = ["RayWorkers", "run_units_on_ray"]

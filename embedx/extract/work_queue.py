@@ -88,7 +88,7 @@ class WorkQueue:
     Examples
     --------
     >>> from embedx.manifest import Source
-    >>> from embedx.extract.unit import Unit
+    >>> from embedx.extract.unit_runner import Unit
     >>> queue = WorkQueue([Unit(0, (Source("a.wav"),))], n_deaths_allowed=8)
     >>> item = queue.take(idle=True)
     >>> queue.finish(item, [Failure(item.unit.sources[0], NO_STAMP, "decode", "no audio")]).results[0].reason

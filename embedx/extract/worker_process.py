@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from embedx.child_process import as_limit, import_path, program_of, python_command, start_process
 from embedx.errors import RunnerError
 from embedx.extract.fork_server import KILL_SECONDS
-from embedx.launch import as_limit, import_path, program_of, python_command, start_process
 
 __all__ = ["WorkerProcess", "how_it_ended"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from embedx.checks import require_choice, require_number
 from embedx.errors import EmbedxError, ParameterError, unknown_name
-from embedx.heads.entries import ENTRIES, HeadSpec, InputKind
-from embedx.heads.space import Choice, Dimension, as_plain
+from embedx.heads.head_spec import ENTRIES, HeadSpec, InputKind
+from embedx.heads.search_space import Choice, Dimension, as_plain
 from embedx.text import first_line
 
 __all__ = [

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from embedx.checks import require_choice, require_number
-from embedx.heads.settings import taking_settings
+from embedx.heads.mlp_settings import taking_settings
 
 __all__ = ["finetune", "knn", "lgbm", "logmel", "logreg", "majority", "mlp"]
 

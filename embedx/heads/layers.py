@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from embedx.errors import ParameterError
-from embedx.heads.space import Choice
+from embedx.heads.search_space import Choice
 from embedx.pooling import StoredLayers, average_layers
 
 __all__ = ["LayerSelector", "layer_choices"]

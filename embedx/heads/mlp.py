@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from embedx.errors import ParameterError
 from embedx.evaluation.splits import stratified_holdout
-from embedx.heads.settings import MLPSettings
+from embedx.heads.mlp_settings import MLPSettings
 
 __all__ = ["MLPClassifier", "forward"]
 
@@ -118,7 +118,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator, MLPSettings):
         return self
 
     def _train(self, X, codes, weight, train, valid, seed, on_epoch) -> None:  # type: ignore[no-untyped-def]
-        from embedx.heads.training import train_network
+        from embedx.heads.mlp_training import train_network
 
         learn = partial(train_network, self, X, codes, weight, n_classes=len(self.classes_), seed=seed)
         trained = learn(train=train, valid=valid, max_epochs=self.max_epochs, on_epoch=on_epoch)

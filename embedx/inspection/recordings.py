@@ -88,7 +88,7 @@ def find_outliers(dataset: Dataset) -> Finding:
     from sklearn.decomposition import PCA
     from sklearn.neighbors import NearestNeighbors
 
-    from embedx.inspection.copies import standard
+    from embedx.inspection.duplicates import standard
 
     n = len(dataset)
     if n < 20:

@@ -10,9 +10,9 @@ from typing import Any
 from embedx.checks import require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, ParameterError, unknown_name
-from embedx.inspection.copies import find_copies, find_near_copies
+from embedx.inspection.duplicates import find_copies, find_near_copies
 from embedx.inspection.finding import Finding
-from embedx.inspection.learned import find_confounds, find_wrong_labels
+from embedx.inspection.model_based import find_confounds, find_wrong_labels
 from embedx.inspection.recordings import describe_balance, find_bad_recordings, find_outliers
 from embedx.text import count
 

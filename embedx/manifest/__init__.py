@@ -13,12 +13,12 @@
 | `paths.py` | names of files, as they are on disk and as messages show them |
 """
 
-from embedx.manifest.endings import AUDIO_SUFFIXES
+from embedx.manifest.file_types import AUDIO_SUFFIXES
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_pair
-from embedx.manifest.reading import read_manifest
+from embedx.manifest.read import read_manifest
 from embedx.manifest.source import ClipKey, Source, describe_alike, with_labels
-from embedx.manifest.timing import parse_seconds
+from embedx.manifest.time_columns import parse_seconds
 
 __all__ = [
     "AUDIO_SUFFIXES",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embedx.errors import ManifestError
-from embedx.manifest.doubts import warn
+from embedx.manifest.column_warnings import warn
 from embedx.manifest.folder import find_beside
 from embedx.manifest.table import Table, parse_table
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embedx.errors import ManifestError, unknown_name
-from embedx.manifest.doubts import warn_of_gaps, warn_of_no_start, warn_of_unread
+from embedx.manifest.column_warnings import warn_of_gaps, warn_of_no_start, warn_of_unread
 from embedx.manifest.paths import FileFinder, relative_uri, shorten
 from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
-from embedx.manifest.timing import is_amount, is_seconds, meaning, parse_seconds, unit_of
+from embedx.manifest.time_columns import is_amount, is_seconds, meaning, parse_seconds, unit_of
 
 __all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows"]
 
@@ -168,7 +168,8 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     wanted : mapping of str to str or None
         Names that were given, by role.
     """
-    found = _find_times(table, chosen, wanted)
+    every = _find_times(table, chosen)
+    found = {kind: names[0] for kind, names in every.items()}
     free = {role for role in TIMES if wanted.get(role) is None and role not in chosen}
     if "start" in free and "start" in found:
         chosen["start"] = found["start"]
@@ -182,6 +183,7 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
     if "duration" in free and "duration" in found and "start" in chosen and "stop" not in chosen:
         chosen["duration"] = found["duration"]
     _require_one_end(table.place, chosen, wanted)
+    _require_agreement(table, every, chosen, wanted)
     _require_single(table.place, table.header, chosen)
     for role in TIMES:
         if role in chosen and unit_of(chosen[role]) is None:
@@ -191,18 +193,26 @@ def choose_times(table: Table, chosen: dict[str, str], wanted: Mapping[str, str 
             )
 
 
-def _find_times(table: Table, chosen: Mapping[str, str], wanted: Mapping[str, str | None]) -> dict[str, str]:
+def _find_times(table: Table, chosen: Mapping[str, str]) -> dict[str, list[str]]:
     """Return columns whose names mean times, by what they mean; clocks may be those of the day."""
-    found: dict[str, str] = {}
-    for name in table.header:
+    found: dict[str, list[str]] = {}
+    for name in sorted(table.header, key=lambda name: "length" in _squash(name)):  # which may be that of the file
         kind = meaning(name)
-        if kind is None or name in chosen.values() or not any(map(_is_meant, table.column(name))):
-            continue
-        if kind not in found or "length" in _squash(found[kind]):  # "length" may be that of the file
-            found[kind] = name
-        elif kind not in chosen and wanted.get(kind) is None and "length" not in _squash(name):
-            _require_same_times(table, found[kind], name, kind)
+        if kind is not None and name not in chosen.values() and any(map(_is_meant, table.column(name))):
+            found.setdefault(kind, []).append(name)
     return found
+
+
+def _require_agreement(
+    table: Table, found: Mapping[str, Sequence[str]], chosen: Mapping[str, str], wanted: Mapping[str, str | None]
+) -> None:
+    """Refuse two columns of one meaning and other times where the first was taken and none was named."""
+    for role in TIMES:
+        for first, *others in found.values():
+            if chosen.get(role) == first and wanted.get(role) is None:
+                for other in others:
+                    if "length" not in _squash(other):
+                        _require_same_times(table, first, other, role)
 
 
 def _is_meant(cell: str) -> bool:

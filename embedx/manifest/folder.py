@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedx.errors import EmbedxWarning, ManifestError, SkippedSourcesWarning
-from embedx.manifest.endings import AUDIO_SUFFIXES, OTHER_SUFFIXES, ending_of, holds_audio
+from embedx.manifest.file_types import AUDIO_SUFFIXES, OTHER_SUFFIXES, ending_of, holds_audio
 from embedx.manifest.manifest import Manifest
-from embedx.manifest.parts import Layout, find_layout, is_like_part, is_part
 from embedx.manifest.paths import is_text, shorten
 from embedx.manifest.source import Source
+from embedx.manifest.split_folders import Layout, find_layout, is_like_part, is_part
 
 __all__ = ["find_beside", "read_folder"]
 

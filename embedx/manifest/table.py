@@ -12,7 +12,7 @@ from pathlib import Path
 
 from embedx.errors import ManifestError
 from embedx.files import special_kind
-from embedx.manifest.endings import is_audio_name
+from embedx.manifest.file_types import is_audio_name
 from embedx.manifest.paths import shorten
 
 __all__ = ["Table", "is_data", "parse_table", "read_table", "read_text"]

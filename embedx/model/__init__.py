@@ -6,9 +6,9 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "Model": "embedx.model.core",
+    "Model": "embedx.model.model",
     "Predictions": "embedx.model.predictions",
-    "describe": "embedx.model.record",
+    "describe": "embedx.model.model_json",
     "fit_model": "embedx.model.fitting",
 }
 """Loaded when first used: to describe a model needs no numbers, to predict needs nothing that judges."""

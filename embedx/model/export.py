@@ -12,8 +12,8 @@ import numpy as np
 from embedx.errors import MissingExtraError, ModelFormatError
 from embedx.files import replace_file, require_replaceable
 from embedx.heads.boosters import Tree, read_trees
-from embedx.heads.state import dump_head
-from embedx.model.core import Model
+from embedx.heads.serialization import dump_head
+from embedx.model.model import Model
 
 __all__ = ["TOLERANCE", "export_onnx"]
 

@@ -17,8 +17,8 @@ from embedx.evaluation.metrics import align_proba, score
 from embedx.evaluation.splits import Fold, most_folds, plan_folds
 from embedx.heads.calibration import Calibration, as_distribution, fit_calibration
 from embedx.heads.catalog import HeadSpec, as_spec, check_parameters, fit_head, make_head, with_recipe
-from embedx.heads.space import as_plain
-from embedx.model.core import Model
+from embedx.heads.search_space import as_plain
+from embedx.model.model import Model
 from embedx.text import first_line
 
 __all__ = ["fit_model"]

@@ -14,10 +14,10 @@ import numpy as np
 from embedx.errors import ModelFormatError, ParameterError
 from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
-from embedx.heads.state import HeadState, dump_head, restore_head
-from embedx.heads.untrusted import check_estimator, refuse_unreadable
-from embedx.model.place import draft_for, read_whole, require_place
-from embedx.model.record import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
+from embedx.heads.safe_loading import check_estimator, refuse_unreadable
+from embedx.heads.serialization import HeadState, dump_head, restore_head
+from embedx.model.atomic_folder import draft_for, read_whole, require_place
+from embedx.model.model_json import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
 from embedx.text import first_line
 
 __all__ = ["load", "save"]

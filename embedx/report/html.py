@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from embedx.comparison import Comparison
 from embedx.dataset import Dataset
-from embedx.report.payload import build_payload
+from embedx.report.page_data import build_payload
 from embedx.report.tables import json_pieces
 
 __all__ = ["render_html", "write_html"]

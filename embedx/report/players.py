@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.encode import encode_opus
 from embedx.audio.loader import ClipRequest, clip_blocks
+from embedx.audio.opus import encode_opus
 from embedx.errors import EmbedxError
 from embedx.manifest import Source
 from embedx.recipe import Recipe

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from embedx.errors import EmbedxWarning, StoreError, StoreFormatError
 from embedx.manifest import ClipKey, Source
 from embedx.recipe import Recipe
-from embedx.store.file import CHUNK_ROWS, Clip, Rows, StoreFile, write_store_file
-from embedx.store.parts import PartsFolder, part_problem, write_all
+from embedx.store.hdf5_file import CHUNK_ROWS, Clip, Rows, StoreFile, write_store_file
+from embedx.store.part_files import PartsFolder, part_problem, write_all
 
 __all__ = ["Entry", "Index", "publish_entries", "read_index", "recorded_root"]
 

@@ -18,12 +18,12 @@ from embedx.files import sync_folder
 from embedx.manifest import ClipKey, Manifest
 from embedx.recipe import Recipe
 from embedx.store.cost import with_cost
-from embedx.store.file import Clip, Rows, StoreFile, write_store_file
-from embedx.store.parts import PartsFolder, disk_errors
-from embedx.store.plan import Known, StorePlan, plan_work
+from embedx.store.hdf5_file import Clip, Rows, StoreFile, write_store_file
+from embedx.store.in_memory import StoreTable, read_store
+from embedx.store.missing_rows import Known, StorePlan, plan_work
+from embedx.store.part_files import PartsFolder, disk_errors
 from embedx.store.publish import Index, publish_entries, read_index, root_text
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded, Failure, require_short_texts, shorten_error
-from embedx.store.table import StoreTable, read_store
 
 __all__ = ["EmbeddingStore", "StorePlan", "StoreTable", "read_recipe", "read_store"]
 

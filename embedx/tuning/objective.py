@@ -15,7 +15,7 @@ from embedx.errors import EmbedxError
 from embedx.evaluation.metrics import score
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
-from embedx.heads.space import Choice, Dimension, Integer
+from embedx.heads.search_space import Choice, Dimension, Integer
 from embedx.text import first_line
 
 __all__ = ["FOLD_STEP", "HeadError", "HeadRefusal", "Objective", "Task"]
@@ -103,7 +103,7 @@ class Objective:
     deadline : float or None
         Time (``time.monotonic``) after which a trial that is not the first one is given up between two folds.
     backend, address : str
-        As in `embedx.tuning.jobs.parallel`.
+        As in `embedx.tuning.parallel.parallel`.
     """
 
     task: Task
@@ -138,7 +138,7 @@ class Objective:
             return
         from joblib import Parallel, delayed
 
-        from embedx.tuning.jobs import parallel
+        from embedx.tuning.parallel import parallel
 
         with parallel(self.n_jobs, self.backend, self.address), Parallel() as pool:
             for start in range(0, len(folds), self.n_jobs):

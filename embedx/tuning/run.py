@@ -18,9 +18,9 @@ from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, EmbedxWarning
 from embedx.evaluation.splits import most_folds, plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
-from embedx.heads.space import Dimension, holds
-from embedx.tuning.jobs import joined, require_backend
+from embedx.heads.search_space import Dimension, holds
 from embedx.tuning.objective import HeadError, HeadRefusal, Objective, Task
+from embedx.tuning.parallel import joined, require_backend
 
 __all__ = ["METRICS", "PRUNERS", "Tuned", "tune"]
 

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from embedx.errors import EmbedxError, MissingExtraError, ParameterError
 from embedx.files import special_kind
-from embedx.heads.space import Dimension, holds
+from embedx.heads.search_space import Dimension, holds
 from embedx.text import first_line
 
 __all__ = [

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from embedx.audio.decode_pool import DecodePool
 from embedx.audio.loader import ClipEnd, ClipRequest, ClipStamp, ClipWindow
-from embedx.audio.pool import DecodePool
 from embedx.errors import RunnerError
 from embedx.recipe import Recipe
 
@@ -121,7 +121,7 @@ def test_a_decoder_that_hangs_is_ended(clips):
 
 
 def test_what_waits_is_bounded(clips, monkeypatch):
-    monkeypatch.setattr("embedx.audio.waiting._BUDGET_SAMPLES", 200_000)
+    monkeypatch.setattr("embedx.audio.decoded_buffer._BUDGET_SAMPLES", 200_000)
     with DecodePool(2) as pool:
         events = pool.load([request(clips[3])] * 2)
         next(iter(events))
@@ -140,7 +140,7 @@ def test_a_pipe_is_no_file(tmp_path):
 def test_no_worker_outlives_its_parent(clips):
     program = (
         "import sys, time\n"
-        "from embedx.audio.pool import DecodePool\n"
+        "from embedx.audio.decode_pool import DecodePool\n"
         "from embedx.audio.loader import ClipRequest\n"
         "pool = DecodePool(2)\n"
         "events = pool.load([ClipRequest.from_json(sys.argv[1])] * 4)\n"

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from embedx.audio.decode import decode, decode_blocks
-from embedx.audio.segments import can_seek
-from embedx.audio.tracks import DecodeNotes
+from embedx.audio.streams import DecodeNotes
+from embedx.audio.time_line import can_seek
 from embedx.errors import DecodeError
 
 RATE = 16_000

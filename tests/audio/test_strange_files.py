@@ -6,8 +6,8 @@ import pytest
 import soundfile
 
 from embedx.audio.decode import decode
+from embedx.audio.decode_pool import DecodePool
 from embedx.audio.loader import ClipEnd, ClipRequest, ClipWindow, load_clip
-from embedx.audio.pool import DecodePool
 from embedx.errors import DecodeError
 from embedx.recipe import Recipe
 

@@ -146,7 +146,7 @@ def test_fine_tuned_rows_join_the_costs(tmp_path):
 
 @pytest.mark.parametrize("key", ["embedx", "loop", "pipeline"])
 def test_the_peers_code_runs(key, data, tmp_path, monkeypatch):
-    from embedx.encoders.catalog import resolve_encoder
+    from embedx.encoders.resolve import resolve_encoder
 
     clips = sorted((data / "fsdd" / "recordings").iterdir())
     for name, keep in (("train", lambda p: "george" not in p.name), ("test", lambda p: "george" in p.name)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedx.cli import main
-from embedx.cli.labels import read_labels
+from embedx.cli.manifest_options import read_labels
 from embedx.dataset import load_embeddings
 from embedx.errors import DatasetError, ManifestError
 from embedx.files import hash_file

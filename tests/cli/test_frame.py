@@ -12,7 +12,7 @@ import pytest
 
 from embedx import __version__
 from embedx.cli import COMMANDS, _show_warning, main
-from embedx.cli.parsing import build_parser
+from embedx.cli.parser import build_parser
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show, talking
 from embedx.errors import EmbedxWarning

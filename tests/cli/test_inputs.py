@@ -8,7 +8,7 @@ import pytest
 
 from embedx.cli import main
 from embedx.files import special_kind
-from embedx.store.parts import PartsFolder
+from embedx.store.part_files import PartsFolder
 
 READERS = {
     "extract": ["extract", "IT", "-o", "e.h5", "--encoder", "tiny"],

@@ -7,11 +7,11 @@ import signal
 
 import pytest
 
+from embedx.child_process import interrupted_by_sigterm
 from embedx.cli import main
-from embedx.cli.outputs import require_output
+from embedx.cli.output_paths import require_output
 from embedx.cli.predict import _replaced
 from embedx.errors import Interrupted, ParameterError
-from embedx.launch import interrupted_by_sigterm
 
 WRITERS = {
     "quickstart": ["quickstart", "-o"],

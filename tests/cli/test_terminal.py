@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedx import cli
-from embedx.cli import parsing
+from embedx.cli import parser
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import EmbedxError, Interrupted
 from embedx.text import count, printable
@@ -91,7 +91,7 @@ class _Command:
     ],
 )
 def test_an_interrupt_promises_nothing_but_what_the_command_says(monkeypatch, capsys, error, line):
-    monkeypatch.setattr(parsing.importlib, "import_module", lambda name: _Command(error))
+    monkeypatch.setattr(parser.importlib, "import_module", lambda name: _Command(error))
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == line
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-import embedx.audio.pool
+import embedx.audio.decode_pool
 import embedx.extract.compute
 from embedx.encoders.base import EncoderInfo
 from embedx.errors import EncoderError
-from embedx.extract.unit import Runner, UnitRunner
+from embedx.extract.unit_runner import Runner, UnitRunner
 from embedx.manifest import Source
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import Embedded, Failure, FileStamp
@@ -120,7 +120,7 @@ class DeadlyEncoder(FakeEncoder):
 DEADLY_DECODER = """
 import json, sys, os
 sys.path[:] = json.loads(sys.argv[1])
-import embedx.audio.worker as worker
+import embedx.audio.decode_worker as worker
 whole = worker.load_clip
 worker.load_clip = lambda request, **more: os._exit(5) if "dies" in request.path else whole(request, **more)
 worker.main()
@@ -152,7 +152,7 @@ class DeadlyRunner(UnitRunner):
 
     @staticmethod
     def _become_deadly():
-        embedx.audio.pool._START = DEADLY_DECODER
+        embedx.audio.decode_pool._START = DEADLY_DECODER
         embedx.extract.compute.load_encoder = lambda *_, **__: DeadlyEncoder()
 
 

@@ -13,7 +13,7 @@ import pytest
 from embedx.errors import RunnerError
 from embedx.extract.options import ClusterOptions
 from embedx.extract.ray_backend import run_units_on_ray
-from embedx.extract.unit import plan_units
+from embedx.extract.unit_runner import plan_units
 from embedx.manifest import Source
 from embedx.store.rows import Failure
 

@@ -8,7 +8,7 @@ import pytest
 from embedx.errors import EmbedxError, RunnerError
 from embedx.extract.dispatch import dispatch
 from embedx.extract.options import ClusterOptions
-from embedx.extract.processes import LocalWorkers
+from embedx.extract.process_backend import LocalWorkers
 from embedx.extract.ray_backend import RayWorkers
 from embedx.extract.ray_connection import connected
 from embedx.store.rows import Failure

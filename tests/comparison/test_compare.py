@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from embedx.comparison import compare
 from embedx.comparison.auto import learn_auto
-from embedx.comparison.row_scores import test_rows as rows_of
+from embedx.comparison.scoring import test_rows as rows_of
 from embedx.errors import DatasetError, ParameterError, SkippedSourcesWarning
 from embedx.report.tables import render_csv, render_json, render_markdown, render_predictions
 
@@ -52,7 +52,7 @@ def test_pooled_scores_are_those_of_the_clips(found):
 
 
 def test_the_same_seed_gives_the_same_numbers_whatever_the_processes(make_dataset, found, monkeypatch):
-    monkeypatch.setattr("embedx.comparison.schedule.START_SECONDS", 0)
+    monkeypatch.setattr("embedx.comparison.fit_schedule.START_SECONDS", 0)
     again = compare(make_dataset(), ["logreg", "knn"], seed=1, n_jobs=2)
     assert all(np.array_equal(found.proba[name], again.proba[name]) for name in found.proba)
     assert again.verdict == found.verdict

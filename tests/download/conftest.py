@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from embedx.download.fetch import Fetcher, FetchOptions
-from embedx.download.hosts import Hosts
 from embedx.download.job import download
+from embedx.download.link_rows import LinkRow
 from embedx.download.links import read_link
 from embedx.download.plan import ClipRequest, plan_links
-from embedx.download.rows import LinkRow
-from embedx.download.tables import Division
+from embedx.download.rate_limit import Hosts
+from embedx.download.result_tables import Division
 
 HERE = Path(__file__).resolve().parent
 MEDIA = SimpleNamespace(**runpy.run_path(str(HERE / "_media.py")))

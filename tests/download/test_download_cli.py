@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from embedx.download.plan import plan_links
-from embedx.download.sampling import draw_order
-from embedx.download.tables import Division
+from embedx.download.result_tables import Division
+from embedx.download.row_sampling import draw_order
 from embedx.manifest import read_manifest
 
 pytestmark = pytest.mark.download

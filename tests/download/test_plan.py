@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from embedx.download.hosts import Hosts
+from embedx.download.id_repair import explains, is_stripped, repair_rows
 from embedx.download.links import is_private_host, public_url, read_link
 from embedx.download.plan import plan_links
-from embedx.download.repair import explains, is_stripped, repair_rows
-from embedx.download.sampling import draw_order, plan_splits
+from embedx.download.rate_limit import Hosts
+from embedx.download.row_sampling import draw_order, plan_splits
 from embedx.download.status import StatusError
 from embedx.errors import ManifestError
 

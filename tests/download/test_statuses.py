@@ -7,7 +7,7 @@ import time
 import pytest
 from yt_dlp.extractor.common import InfoExtractor
 
-from embedx.download.hosts import Hosts
+from embedx.download.rate_limit import Hosts
 from embedx.download.status import STATUSES, StatusError, classify_message, clean_message
 
 pytestmark = pytest.mark.download

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.device import choose_compute_dtype, choose_device
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.logmel import log_mel_of_each, log_mel_statistics
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.errors import ClipTooShortError, EncoderError, ParameterError, RunnerError
 
 CLIP = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)

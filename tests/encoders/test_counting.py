@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.counting import count_parameters
-from embedx.encoders.known import KNOWN
+from embedx.encoders.resolve import load_encoder, resolve_encoder
+from embedx.encoders.short_names import KNOWN
 from embedx.recipe import Recipe
 from tests.encoders.checkpoints import AS_LONG_AS_REAL_ONES, WITH_FRONT_ENDS, write_checkpoint, write_other
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedx.encoders import waveform
-from embedx.encoders.catalog import SUPPORTED, load_encoder, resolve_encoder
 from embedx.encoders.forward import ForwardPass
-from embedx.encoders.packed import can_pack
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.frame_pooling import pool_frames
+from embedx.encoders.packed_linear import can_pack
+from embedx.encoders.resolve import SUPPORTED, load_encoder, resolve_encoder
 from embedx.encoders.waveform import WaveformEncoder, least_samples
 from embedx.errors import EmbedxWarning, ParameterError
 

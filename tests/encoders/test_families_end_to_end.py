@@ -7,7 +7,7 @@ import pytest
 
 from embedx import load_embeddings
 from embedx.cli import main
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.resolve import resolve_encoder
 from embedx.store.store import read_recipe
 from tests.encoders.checkpoints import write_checkpoint, write_other
 

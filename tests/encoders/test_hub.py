@@ -11,10 +11,10 @@ import torch
 
 from embedx.cli import main
 from embedx.cli.progress import ProgressBar
-from embedx.encoders.catalog import load_encoder, resolve_encoder
-from embedx.encoders.hub import cached_encoders, reporting
-from embedx.encoders.known import ADVICE, KNOWN, TASKS, full_name
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.frame_pooling import pool_frames
+from embedx.encoders.hub import cached_encoders, fetch_checkpoint, reporting
+from embedx.encoders.resolve import load_encoder, resolve_encoder
+from embedx.encoders.short_names import ADVICE, KNOWN, TASKS, full_name
 from embedx.errors import EncoderError
 from tests.encoders.checkpoints import SMALL, write_other
 from tests.encoders.hub_server import Hub
@@ -171,3 +171,21 @@ def test_short_names_stand_for_hub_ids(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert full_name("ast") == "ast"  # a folder of the user's
     assert all(set(known.scores) in (set(), set(TASKS)) for known in KNOWN.values())
+
+
+def test_bars_that_fail_or_were_interrupted_do_not_stop_a_download(hub):
+    """tqdm keeps the lock of all bars when one is interrupted while it is drawn, and other threads wait for it."""
+    from tqdm import tqdm
+
+    @contextlib.contextmanager
+    def make(title):
+        yield lambda done, total: 1 // 0
+
+    hub.add("someone/base", files_of_2021()[0])
+    lock = tqdm.get_lock()
+    lock.acquire()
+    try:
+        with reporting(make):
+            assert (fetch_checkpoint("someone/base")[0] / "config.json").is_file()
+    finally:
+        lock.release()

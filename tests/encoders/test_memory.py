@@ -10,7 +10,7 @@ import re, resource, sys
 from pathlib import Path
 import numpy as np
 import torch
-from embedx.encoders.catalog import load_encoder, resolve_encoder
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.encoders.device import is_out_of_memory
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.extract.planning import RecipePlan

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from embedx.encoders.catalog import load_encoder, resolve_encoder
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.hub import fetch_checkpoint
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.errors import EmbedxWarning, EncoderError
 
 CLIP = (np.random.default_rng(0).normal(0.02, 0.1, 8_000)).astype(np.float32)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from embedx.encoders.catalog import load_encoder, resolve_encoder
 from embedx.encoders.families import FAMILIES
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.networks import NETWORKS
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.encoders.spectrogram import SpectrogramEncoder
 from embedx.errors import ClipTooShortError, EncoderError, ParameterError
 from embedx.testing import check_encoder

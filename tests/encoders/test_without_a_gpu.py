@@ -14,13 +14,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from embedx.encoders import frontend, stack, waveform
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders import convolutions, transformer_layers, waveform
 from embedx.encoders.device import exact_float32
+from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.logmel import log_mel_of_each
-from embedx.encoders.pooling import pool_frames
+from embedx.encoders.resolve import resolve_encoder
 from embedx.encoders.waveform import WaveformEncoder
-from embedx.encoders.waves import Waves
+from embedx.encoders.waveform_batch import Waves
 
 GPU = "cuda:0"
 
@@ -63,7 +63,7 @@ def fake_gpu(monkeypatch):
 
     load_model = waveform.load_model
     monkeypatch.setattr(waveform, "lay_out", lay_out)
-    for module in (frontend, stack):  # it compares numbers, which fake tensors have not
+    for module in (convolutions, transformer_layers):  # it compares numbers, which fake tensors have not
         monkeypatch.setattr(module, "is_exact_gelu", lambda activation: True)
     monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: tensor, raising=False)
     monkeypatch.setattr(torch.nn.Module, "to", to)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedx.evaluation.copies import describe_copies, find_copied
+from embedx.evaluation.duplicate_leakage import describe_copies, find_copied
 from embedx.manifest import Source
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedx.comparison.row_scores import score_row, test_rows
+from embedx.comparison.scoring import score_row, test_rows
 from embedx.evaluation.splits import plan_folds
 
 pytestmark = pytest.mark.simulation

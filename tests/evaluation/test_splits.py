@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedx.errors import DatasetError, ParameterError, SkippedSourcesWarning
-from embedx.evaluation.splits import describe_problems, holdout, plan_folds, read_split
+from embedx.evaluation.splits import (
+    Fold,
+    describe_lone_classes,
+    describe_problems,
+    describe_shared_groups,
+    holdout,
+    plan_folds,
+    read_split,
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -155,3 +163,39 @@ def test_a_single_group_cannot_be_held_out():
         holdout(["a", "b"], [0, 0])
     with pytest.raises(ParameterError, match="between 0 and 1"):
         holdout(["a", "b"], None, 1.5)
+
+
+@pytest.mark.parametrize(("n_shared", "shown"), [(1, "1 group is"), (3, "3 groups are"), (4, "4 groups are")])
+def test_groups_on_both_sides_are_counted_and_three_are_named(n_shared, shown):
+    groups = np.array([f"g{i}" for i in range(5)] * 2)
+    fold = Fold("1", np.arange(5), np.arange(5, 5 + n_shared))
+    (said,) = describe_shared_groups([fold], groups)
+    assert shown in said
+    assert said.count("'") == 2 * min(n_shared, 3)
+    assert (", ...)" in said) == (n_shared > 3)
+    assert describe_shared_groups([Fold("1", np.arange(5), np.arange(5, 5))], groups) == []
+
+
+@pytest.mark.parametrize(
+    ("n_lone", "begin"), [(1, "Not every class"), (2, "Cannot be judged"), (3, "Cannot be judged")]
+)
+def test_two_classes_with_several_groups_are_enough_to_judge(n_lone, begin):
+    lone = {f"class {i}": f"speaker {i}" for i in range(n_lone)}
+    assert describe_lone_classes(lone, 3).startswith(begin)
+    assert describe_lone_classes({}, 3) == ""
+
+
+@pytest.mark.parametrize(("fraction", "n_groups"), [(0.22, 1), (0.28, 1), (0.32, 2), (0.48, 2), (0.52, 3)])
+def test_the_share_held_out_is_the_nearest_that_whole_groups_allow(fraction, n_groups):
+    groups = np.repeat(np.arange(5), 4)
+    for seed in range(3):
+        train, valid = holdout(["a", "a", "b", "b"] * 5, groups, fraction=fraction, seed=seed)
+        assert len(np.unique(groups[valid])) == n_groups
+        assert len(train) == 20 - 4 * n_groups
+
+
+def test_where_no_group_fits_the_one_that_costs_no_class_is_held_out():
+    labels = ["a"] * 10 + ["b"] * 2 + ["b"] * 30
+    groups = np.array(["small"] * 12 + ["large"] * 30)
+    _, valid = holdout(labels, groups, fraction=0.1)
+    assert set(groups[valid]) == {"large"}

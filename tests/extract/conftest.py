@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import embedx.audio.pool
+import embedx.audio.decode_pool
 import embedx.extract.compute
 
 
@@ -40,7 +40,7 @@ def bad_clips():
 @pytest.fixture
 def runners(monkeypatch):
     """The module of fake runners, under the name by which the workers import it; what they change here comes back."""
-    monkeypatch.setattr(embedx.audio.pool, "_START", embedx.audio.pool._START)
+    monkeypatch.setattr(embedx.audio.decode_pool, "_START", embedx.audio.decode_pool._START)
     monkeypatch.setattr(embedx.extract.compute, "load_encoder", embedx.extract.compute.load_encoder)
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent))
     import local_runners

@@ -9,18 +9,18 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-import embedx.audio.pool
+import embedx.audio.decode_pool
 import embedx.extract.compute
 from embedx.encoders.base import EncoderInfo, Frames
 from embedx.errors import EncoderError
-from embedx.extract.unit import UnitRunner
+from embedx.extract.unit_runner import UnitRunner
 from embedx.recipe import Recipe, Resources
 from embedx.testing import FakeEncoder
 
 DEADLY_DECODER = """
 import json, sys, os
 sys.path[:] = json.loads(sys.argv[1])
-import embedx.audio.worker as worker
+import embedx.audio.decode_worker as worker
 whole = worker.load_clip
 worker.load_clip = lambda request, **more: os._exit(5) if "decoder" in request.path else whole(request, **more)
 worker.main()
@@ -29,7 +29,7 @@ worker.main()
 SLOW_DECODER = """
 import json, sys, time
 sys.path[:] = json.loads(sys.argv[1])
-import embedx.audio.worker as worker
+import embedx.audio.decode_worker as worker
 whole = worker.load_clip
 def load_clip(request, heartbeat):
     end = time.monotonic() + 8 * request.path.endswith("slow.wav")
@@ -118,7 +118,7 @@ class FakeRunner(UnitRunner):
 
     def prefetch(self, unit):
         """Begin to decode, with a decoder that is no better than the encoder."""
-        embedx.audio.pool._START = self.decoder
+        embedx.audio.decode_pool._START = self.decoder
         super().prefetch(unit)
 
     def load(self):

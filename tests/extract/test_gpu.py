@@ -82,7 +82,7 @@ def test_a_window_that_no_memory_holds_is_one_failure(tmp_path):
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(3e8 / total)
     try:
-        from embedx.extract.unit import UnitRunner, plan_units
+        from embedx.extract.unit_runner import UnitRunner, plan_units
 
         manifest = Manifest.from_paths(["long.wav", "short.wav"], root=tmp_path)
         with UnitRunner(plan.recipe, plan.info, Resources(device="cuda"), tmp_path) as runner:

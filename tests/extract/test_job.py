@@ -13,12 +13,12 @@ import pytest
 import soundfile
 import torch
 
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.resolve import resolve_encoder
 from embedx.errors import EncoderError, ParameterError, RecipeMismatchError
-from embedx.extract import compute, processes
+from embedx.extract import compute, process_backend
 from embedx.extract.job import embed, extract_embeddings
 from embedx.extract.planning import RecipePlan
-from embedx.extract.unit import UnitRunner, plan_units
+from embedx.extract.unit_runner import UnitRunner, plan_units
 from embedx.manifest import Manifest, Source, read_manifest
 from embedx.recipe import Recipe, Resources
 from embedx.store import store as store_room
@@ -73,7 +73,7 @@ def test_a_store_holds_the_rows_and_a_second_run_computes_nothing(mixed_folder, 
         if not status:
             assert np.allclose(table.embeddings[row], expected[source.uri], rtol=2e-3, atol=1e-4)
 
-    monkeypatch.setattr(processes, "WorkerProcess", None)  # starting anything would fail
+    monkeypatch.setattr(process_backend, "WorkerProcess", None)  # starting anything would fail
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the recorded dtype is adopted too
         again = extract_embeddings(manifest, output)
@@ -117,7 +117,7 @@ def test_another_recipe_is_refused_before_a_model_is_loaded(mixed_folder, tmp_pa
     source = Manifest.from_paths([mixed_folder / "cat" / "00.wav"], root=mixed_folder)
     output = tmp_path / "emb.h5"
     extract_embeddings(source, output, **FAST)
-    monkeypatch.setattr(processes, "WorkerProcess", None)
+    monkeypatch.setattr(process_backend, "WorkerProcess", None)
     with pytest.raises(RecipeMismatchError) as caught:
         extract_embeddings(source, output, **FAST, **change)
     assert next(iter(change)) in str(caught.value)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from embedx.extract.messages import read_message, write_message
+from embedx.extract.worker_messages import read_message, write_message
 from embedx.manifest import Source
 from embedx.store.rows import NO_STAMP, Embedded
 

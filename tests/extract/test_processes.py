@@ -17,8 +17,8 @@ import soundfile
 
 from embedx.errors import EmbedxWarning, EncoderError, RunnerError
 from embedx.extract import worker_process
-from embedx.extract.processes import run_units
-from embedx.extract.unit import plan_units
+from embedx.extract.process_backend import run_units
+from embedx.extract.unit_runner import plan_units
 from embedx.manifest import Manifest
 from embedx.store.rows import Embedded, Failure
 

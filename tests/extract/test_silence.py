@@ -13,10 +13,10 @@ import pytest
 import soundfile
 
 from embedx.errors import RunnerError
-from embedx.extract import processes, worker_process
-from embedx.extract.messages import read_message
-from embedx.extract.processes import run_units
-from embedx.extract.unit import Runner, plan_units
+from embedx.extract import process_backend, worker_process
+from embedx.extract.process_backend import run_units
+from embedx.extract.unit_runner import Runner, plan_units
+from embedx.extract.worker_messages import read_message
 from embedx.extract.worker_process import WorkerProcess
 from embedx.manifest import Manifest
 from embedx.recipe import Recipe, Resources
@@ -156,16 +156,17 @@ def test_a_run_ends_at_once_while_its_worker_hangs(tmp_path, number):
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import local_runners\n"
-        "from embedx.extract import processes, worker_process; from embedx.extract.unit import Runner, plan_units\n"
+        "from embedx.extract import process_backend, worker_process\n"
+        "from embedx.extract.unit_runner import Runner, plan_units\n"
         "from embedx.manifest import Manifest\n"
-        "class Told(processes.WorkerProcess):\n"
+        "class Told(process_backend.WorkerProcess):\n"
         "    def __init__(self, modules):\n"
         "        super().__init__(modules)\n"
         "        print(self.pid, flush=True)\n"
         "processes.WorkerProcess = Told\n"
         "folder = Path(sys.argv[1])\n"
         "units = plan_units(Manifest.from_paths(['a.wav'], root=folder))\n"
-        "list(processes.run_units(units, local_runners.FakeRunner.over(folder)))\n"
+        "list(process_backend.run_units(units, local_runners.FakeRunner.over(folder)))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -191,4 +192,4 @@ def test_a_run_ends_at_once_while_its_worker_hangs(tmp_path, number):
 )
 def test_the_limit_leaves_room_for_honest_work(window_seconds, options, seconds):
     recipe = Recipe(encoder="x", revision="local", weights_sha256="0", layers=(0,), window_seconds=window_seconds)
-    assert processes._silence_seconds(recipe, Resources(**options)) == seconds
+    assert process_backend._silence_seconds(recipe, Resources(**options)) == seconds

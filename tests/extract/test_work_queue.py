@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedx.errors import RunnerError
-from embedx.extract.unit import plan_units
+from embedx.extract.unit_runner import plan_units
 from embedx.extract.work_queue import WorkQueue
 from embedx.manifest import Source
 from embedx.store.rows import NO_STAMP, Failure

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from embedx.audio.decode import decode
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.resolve import resolve_encoder
 from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.network import build_network, parameter_groups
 from embedx.heads.finetune.resources import training_dtype

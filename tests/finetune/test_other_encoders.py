@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.resolve import resolve_encoder
 from embedx.errors import EncoderError
 from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.network import build_network, parameter_groups

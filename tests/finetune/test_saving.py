@@ -97,7 +97,7 @@ def test_the_card_says_what_a_reader_needs(saved):
 
 
 def test_the_card_names_the_licence_of_the_base(tmp_path):
-    from embedx.encoders.catalog import resolve_encoder
+    from embedx.encoders.resolve import resolve_encoder
     from embedx.heads.finetune.saving import read_license, read_terms
 
     assert "CC BY-SA 4.0" in read_terms(Path(resolve_encoder("tiny").location))

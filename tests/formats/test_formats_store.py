@@ -12,9 +12,9 @@ import pytest
 
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Recipe
+from embedx.store.maintenance import merge_stores, verify_store
 from embedx.store.rows import FileStamp
 from embedx.store.store import EmbeddingStore, read_recipe, read_store
-from embedx.store.tools import merge_stores, verify_store
 
 HERE = Path(__file__).parent
 SOURCES = (

@@ -28,7 +28,7 @@ from embedx.heads.catalog import (
     search_space,
 )
 from embedx.heads.layers import LayerSelector
-from embedx.heads.space import Choice, Integer, Real
+from embedx.heads.search_space import Choice, Integer, Real
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))

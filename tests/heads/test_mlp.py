@@ -15,7 +15,7 @@ from embedx.errors import ParameterError
 from embedx.evaluation.splits import stratified_holdout
 from embedx.heads.catalog import make_head
 from embedx.heads.mlp import MLPClassifier, forward
-from embedx.heads.training import _arrays, _batches, _Network
+from embedx.heads.mlp_training import _arrays, _batches, _Network
 
 
 def blobs(n=90, n_classes=3, dim=6, gap=2.0, seed=0):
@@ -79,16 +79,16 @@ def test_the_held_out_part_keeps_groups_whole():
 
 def test_few_groups_cost_no_training_data(monkeypatch):
     """One of two speakers is held out to count epochs; then both are learned from, for as many."""
-    from embedx.heads import training
+    from embedx.heads import mlp_training
 
     X, y = blobs(n_classes=2)
-    calls, original = [], training.train_network
+    calls, original = [], mlp_training.train_network
 
     def spy(*data, train, valid, max_epochs, **options):
         calls.append((max_epochs, len(train), len(valid)))
         return original(*data, train=train, valid=valid, max_epochs=max_epochs, **options)
 
-    monkeypatch.setattr(training, "train_network", spy)
+    monkeypatch.setattr(mlp_training, "train_network", spy)
     head = MLPClassifier(max_epochs=30).fit(X, y, groups=np.arange(90) // 45)
     assert [(n_train, n_valid) for _, n_train, n_valid in calls] == [(45, 45), (90, 0)]
     assert calls[1][0] == head.best_epoch_ + 1

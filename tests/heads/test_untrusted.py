@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from embedx.heads.catalog import make_head
-from embedx.heads.untrusted import check_estimator, refuse_unreadable
+from embedx.heads.safe_loading import check_estimator, refuse_unreadable
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 5))

@@ -9,7 +9,7 @@ import pytest
 
 import embedx
 from embedx.audio.decode import decode
-from embedx.audio.encode import encode_opus
+from embedx.audio.opus import encode_opus
 from embedx.dataset import Dataset
 from embedx.encoders.logmel import log_mel_statistics
 from embedx.manifest import Source

@@ -12,9 +12,9 @@ from sklearn.naive_bayes import BernoulliNB
 
 from embedx.errors import DatasetError, ParameterError
 from embedx.inspection import inspect_data
-from embedx.inspection.copies import views
-from embedx.inspection.learned import _class_of_groups, find_confounds
-from embedx.inspection.pairs import close_pairs, usual_distance
+from embedx.inspection.duplicates import views
+from embedx.inspection.model_based import _class_of_groups, find_confounds
+from embedx.inspection.near_duplicates import close_pairs, usual_distance
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from embedx import read_manifest
 from embedx.errors import EmbedxWarning, ManifestError, SkippedSourcesWarning
-from embedx.manifest.endings import holds_audio
+from embedx.manifest.file_types import holds_audio
 from embedx.testing import make_tone, write_wav
 
 
@@ -175,7 +175,7 @@ def test_names_and_folders_that_cannot_be_followed_are_counted(make, tmp_path_fa
 
 def test_what_folders_may_be_named_as_parts_a_split_reads():
     from embedx.evaluation.split_names import _NAMES, read_split
-    from embedx.manifest.parts import is_part
+    from embedx.manifest.split_folders import is_part
 
     words = {word for names in _NAMES.values() for word in names} - {"train"}
     assert all(is_part(word) for word in words)

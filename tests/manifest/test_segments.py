@@ -182,6 +182,7 @@ def test_two_columns_of_one_meaning_must_agree(write):
         read(place)
     assert read(place, start_column="start_sec")[0].id == "a.wav#5-70"
     assert read(write("path,label,start,length,duration\na.wav,dog,1,99,2\n"))[0].id == "a.wav#1-3"
+    assert read(write("path,label,start,end,duration,Delta Time (s)\na.wav,dog,1,2,3,4\n"))[0].id == "a.wav#1-2"
 
 
 def test_the_slices_of_urbansound8k_are_whole_files(write):

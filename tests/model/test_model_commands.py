@@ -207,7 +207,7 @@ def test_an_unfinished_training_is_not_dropped_by_a_new_one(say, tone_folder, tm
     ],
 )
 def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(tmp_path, monkeypatch, head, checkpoint, message):
-    from embedx.cli.finetuning import telling_what_is_kept
+    from embedx.cli.finetune_options import telling_what_is_kept
     from embedx.errors import Interrupted
 
     place = tmp_path / "m"

@@ -16,7 +16,7 @@ import pytest
 
 from embedx.errors import ModelFormatError, ParameterError
 from embedx.model import Model, fit_model
-from embedx.model.place import free_place
+from embedx.model.atomic_folder import free_place
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from embedx.audio.decode import decode
 from embedx.comparison import compare
 from embedx.dataset import Dataset
-from embedx.encoders.known import KNOWN
 from embedx.encoders.logmel import log_mel_statistics
+from embedx.encoders.short_names import KNOWN
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.testing import make_tone, write_wav

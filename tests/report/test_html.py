@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedx.audio.encode import encode_opus
-from embedx.encoders.known import KNOWN
+from embedx.audio.opus import encode_opus
+from embedx.encoders.short_names import KNOWN
 from embedx.errors import ParameterError
-from embedx.report.clips import choose_clips
+from embedx.report.clip_predictions import choose_clips
 from embedx.report.html import render_html, write_html
 from embedx.report.players import make_players
 from embedx.report.projection import project
@@ -59,7 +59,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_many_clips_are_sampled_and_said_and_the_tables_have_all(hostile, monkeypatch):
     comparison, dataset = hostile
-    monkeypatch.setattr("embedx.report.clips.MOST_CLIPS", 30)
+    monkeypatch.setattr("embedx.report.clip_predictions.MOST_CLIPS", 30)
     data = read_data(render_html(comparison, dataset))
     assert (len(data["clips"]), data["n_clips"]) == (30, 36)
     assert {clip["label"] for clip in data["clips"]} == {0, 1, 2}

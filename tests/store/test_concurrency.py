@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from embedx.errors import StoreBusyError
-from embedx.store.parts import PartsFolder
+from embedx.store.part_files import PartsFolder
 from embedx.store.store import EmbeddingStore
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import pytest
 
 from embedx.errors import EmbedxError, EmbedxWarning, StoreFormatError
 from embedx.manifest import Manifest
+from embedx.store.maintenance import merge_stores, store_info, verify_store
 from embedx.store.store import read_store
-from embedx.store.tools import merge_stores, store_info, verify_store
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from embedx.errors import ManifestError, StoreFormatError
 from embedx.manifest import Manifest, Source
-from embedx.store.file import Clip, StoreFile, write_store_file
+from embedx.store.hdf5_file import Clip, StoreFile, write_store_file
 from embedx.store.rows import NO_STAMP, Failure
 from embedx.store.store import EmbeddingStore, read_recipe, read_store
 

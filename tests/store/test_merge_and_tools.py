@@ -13,9 +13,9 @@ from embedx import cli
 from embedx.cli import info, merge, verify
 from embedx.errors import RecipeMismatchError, StoreError
 from embedx.manifest import Manifest, Source
+from embedx.store.maintenance import merge_stores, store_info, verify_store
 from embedx.store.rows import NO_STAMP, Failure
 from embedx.store.store import EmbeddingStore, read_store
-from embedx.store.tools import merge_stores, store_info, verify_store
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 
 from embedx.errors import StoreFormatError
 from embedx.manifest import Manifest
+from embedx.store.maintenance import merge_stores, store_info, verify_store
 from embedx.store.store import EmbeddingStore, read_recipe, read_store
-from embedx.store.tools import merge_stores, store_info, verify_store
 
 Attack = Callable[[h5py.File, Path], None]
 ATTACKS: dict[str, Attack] = {}

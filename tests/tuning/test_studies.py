@@ -26,7 +26,7 @@ import numpy as np
 sys.path.insert(0, {tests!r})
 import conftest
 from embedx.heads.catalog import CATALOG, HeadSpec
-from embedx.heads.space import Real
+from embedx.heads.search_space import Real
 from sklearn.linear_model import LogisticRegression
 
 class Slow(LogisticRegression):

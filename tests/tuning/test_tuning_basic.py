@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
-from embedx.heads.space import Choice, Integer, Real
+from embedx.heads.search_space import Choice, Integer, Real
 from embedx.tuning import BUDGETS, tune
 from embedx.tuning.objective import FOLD_STEP
 from embedx.tuning.pruners import SameStepPruner

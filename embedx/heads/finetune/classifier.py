@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from embedx.checks import require_number
 from embedx.encoders.base import EncoderInfo
-from embedx.encoders.catalog import resolve_encoder
+from embedx.encoders.resolve import resolve_encoder
 from embedx.errors import ParameterError, RecipeMismatchError, unknown_name
 from embedx.heads.finetune.batches import logits_in_parts
 from embedx.heads.finetune.dataset import AudioDataset, as_sources, read_targets

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.checks import require_choice, require_number
-from embedx.encoders.catalog import DEFAULT_ENCODER
+from embedx.encoders.resolve import DEFAULT_ENCODER
 from embedx.errors import ParameterError
 from embedx.recipe import Recipe
 

@@ -1,0 +1,117 @@
+"""A location becomes a manifest: a folder, a table, or annotations of one recording."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from embedx.errors import ManifestError
+from embedx.manifest.annotations import is_audacity, is_raven, read_audacity, read_raven
+from embedx.manifest.columns import choose_roles
+from embedx.manifest.file_types import is_audio_name
+from embedx.manifest.folder import read_folder
+from embedx.manifest.manifest import Manifest
+from embedx.manifest.paths import shorten, shorten_path
+from embedx.manifest.table import Table, parse_table, read_text
+
+__all__ = ["read_manifest"]
+
+
+def read_manifest(
+    location: str | os.PathLike[str],
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    start_column: str | None = None,
+    stop_column: str | None = None,
+    duration_column: str | None = None,
+    must_exist: bool = True,
+) -> Manifest:
+    """Read a folder (first subfolder = label), a CSV with a path column, or annotations of a recording.
+
+    Columns that are not named are guessed from the usual names (``Manifest.columns`` says what was
+    taken, ``Manifest.unread`` what was not); columns such as ``start`` and ``stop``, ``onset`` and ``duration`` or
+    ``Begin Time (s)`` cut a file into segments. In a folder ``train/dog`` and ``dog/train`` are a part and a label.
+
+    Parameters
+    ----------
+    location : path-like
+        A folder of audio; a CSV (comma, semicolon or tab; UTF-8) whose paths are relative to its folder; a
+        selection table of Raven; or a label file of Audacity beside its recording.
+    path_column, label_column, group_column, split_column : str, optional
+        Column names; ``""`` ignores a column that would be guessed.
+    start_column, stop_column, duration_column : str, optional
+        Columns that say where a segment begins, and where it ends or how long it is: numbers of seconds, of
+        milliseconds where the name says so (``start_ms``), or times such as ``1:02.5``.
+    must_exist : bool
+        Whether a path without a file is an error (it stops the run before hours are spent) or is
+        left to the extraction, where it becomes a failure.
+
+    Returns
+    -------
+    Manifest
+        At least one source.
+
+    Raises
+    ------
+    ManifestError
+        Nothing there, not readable, no such column, an empty cell, two rows of one clip that contradict each other,
+        a missing file.
+
+    Warns
+    -----
+    EmbedxWarning
+        Something was left out, or a column that looks like time or a label was read as nothing.
+    """
+    if not os.fspath(location):
+        raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
+    place = Path(location)
+    wanted = {"path": path_column, "label": label_column, "group": group_column, "split": split_column}
+    wanted |= {"start": start_column, "stop": stop_column, "duration": duration_column}
+    if os.path.isdir(place):
+        _refuse_columns(place, wanted)
+        return read_folder(place)
+    if not os.path.exists(place):
+        raise ManifestError(
+            f"no such file or folder: {shorten_path(str(place))}. Give a folder of audio or a CSV with a path column"
+        )
+    if is_audio_name(place.name):
+        raise ManifestError(f"{place} is one audio file: give the folder it lies in, or a CSV that lists it")
+    table, wanted = _read_table(place, wanted)
+    manifest = Manifest.from_table(table, choose_roles(table, wanted), root=Path(os.path.abspath(place.parent)))
+    if must_exist:
+        _require_files(place, manifest)
+    return manifest
+
+
+def _refuse_columns(folder: Path, wanted: Mapping[str, str | None]) -> None:
+    named = [f"{role} = {name!r}" for role, name in wanted.items() if name]
+    if named:
+        raise ManifestError(f"{folder} is a folder and has no columns ({', '.join(named)}): give the CSV, or name none")
+
+
+def _read_table(place: Path, wanted: dict[str, str | None]) -> tuple[Table, dict[str, str | None]]:
+    text = read_text(place)
+    if is_audacity(text):
+        return read_audacity(place, text), wanted
+    if is_raven(text):
+        return read_raven(place, text, wanted)
+    return parse_table(str(place), text), wanted
+
+
+def _require_files(place: Path, manifest: Manifest) -> None:
+    missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
+    if not missing:
+        return
+    first = missing[0]
+    if first.lower().startswith(("http:/", "https:/", "s3:/", "gs:/")):
+        raise ManifestError(
+            f"{place} lists links ({shorten(first.replace(':/', '://', 1))!r}): fetch them first with embedx download"
+        )
+    raise ManifestError(
+        f"{place}: {len(missing):,} of {len(manifest):,} files are missing, the first is {shorten_path(first)!r} "
+        f"(looked in {manifest.root}). Correct the paths, or leave them out with --skip-missing"
+    )
