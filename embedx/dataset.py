@@ -52,6 +52,8 @@ class Dataset:
         sha256 of each clip's file.
     embedding_seconds : ndarray of shape (n,), float64, optional
         What embedding each clip took, in seconds; NaN where it was not recorded.
+    store_bytes : int, optional
+        Size of the store that the clips were loaded from, with whatever else it holds.
     """
 
     X: NDArray[Any] | StoredLayers
@@ -62,6 +64,7 @@ class Dataset:
     seconds: NDArray[np.float64]
     hashes: NDArray[np.uint8]
     embedding_seconds: NDArray[np.float64] | None = None
+    store_bytes: int | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -417,6 +420,7 @@ def load_embeddings(
         seconds=pooled[2],
         hashes=table.hashes[order],
         embedding_seconds=table.embedding_seconds[order],
+        store_bytes=os.path.getsize(path) if os.path.isfile(path) else None,
     )
     dataset = dataset if labels is None else _relabelled(dataset, labels)
     for told in dataset.describe_doubts():

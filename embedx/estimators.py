@@ -47,6 +47,9 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ``"2-4"`` for the mean of a range, or ``"all"`` side by side. A good thing to search over.
     pooling : {'mean', 'mean+std', 'max', 'mean+max', 'cls'}
         Statistics over the frames of a clip.
+    padding : {'none', 'masked', 'pooled'}, optional
+        What stands behind a clip that is shorter than the encoder's native length, see `Recipe`; by default the
+        encoder's own way.
     store : path-like, optional
         HDF5 file that keeps all layers of every clip, so that a cross-validation or a search embeds each
         clip once. The same file works for `embedx.load_embeddings` and on the command line.
@@ -78,6 +81,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         *,
         layer: int | str = "mean",
         pooling: str = "mean",
+        padding: str | None = None,
         store: str | os.PathLike[str] | None = None,
         root: str | os.PathLike[str] = ".",
         device: str = "auto",
@@ -86,6 +90,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.encoder = encoder
         self.layer = layer
         self.pooling = pooling
+        self.padding = padding
         self.store = store
         self.root = root
         self.device = device
@@ -140,7 +145,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _computed(self, manifest: Manifest) -> Dataset:
         from embedx.extract.job import embed
 
-        results, recipe = embed(manifest, encoder=self.encoder, pooling=self.pooling, resources=self._resources())
+        results, recipe = embed(manifest, **self._choices())
         _refuse(failure for failure in results if isinstance(failure, Failure))
         return build_dataset(results, recipe=recipe, root=manifest.root)
 
@@ -150,14 +155,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
-                report = extract_embeddings(
-                    manifest,
-                    store,
-                    encoder=self.encoder,
-                    pooling=self.pooling,
-                    resources=self._resources(),
-                    retry_failed=True,
-                )
+                report = extract_embeddings(manifest, store, retry_failed=True, **self._choices())
                 break
             except StoreBusyError:  # another process of the same search is writing its clips
                 if time.monotonic() > deadline:
@@ -166,8 +164,10 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _refuse(report.failures)
         return load_embeddings(store)
 
-    def _resources(self) -> Resources:
-        return Resources(device=self.device, workers=self.workers)
+    def _choices(self) -> dict[str, Any]:
+        """Return what to compute and where, as an extraction takes it."""
+        resources = Resources(device=self.device, workers=self.workers)
+        return {name: getattr(self, name) for name in ("encoder", "pooling", "padding")} | {"resources": resources}
 
     @property
     def _n_features_out(self) -> int:
@@ -198,7 +198,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
     ----------
     head : str or estimator
         A head of the catalogue (``"logreg"``, ``"lgbm"``, ``"mlp"``, ``"knn"``, ...) or a classifier of your own.
-    encoder, pooling, store, root, device, workers
+    encoder, pooling, padding, store, root, device, workers
         As in `AudioEmbedder`.
     parameters : mapping, optional
         Parameters of the head, ``layer`` among them.
@@ -226,6 +226,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         *,
         encoder: str = "facebook/wav2vec2-base",
         pooling: str = "mean",
+        padding: str | None = None,
         store: str | os.PathLike[str] | None = None,
         root: str | os.PathLike[str] = ".",
         device: str = "auto",
@@ -236,6 +237,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         self.head = head
         self.encoder = encoder
         self.pooling = pooling
+        self.padding = padding
         self.store = store
         self.root = root
         self.device = device
@@ -303,7 +305,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         return self.model_.save(folder, overwrite=overwrite)
 
     def _embedder(self) -> AudioEmbedder:
-        names = ("encoder", "pooling", "store", "root", "device", "workers")
+        names = ("encoder", "pooling", "padding", "store", "root", "device", "workers")
         return AudioEmbedder(**{name: getattr(self, name) for name in names})
 
     def __sklearn_tags__(self) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
+from embedx.cli.encoder_stores import add_encoder_arguments, embed_with_each, read_clips, refuse_options_of_encoders
 from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
@@ -25,7 +26,12 @@ __all__ = ["add_arguments", "run", "write_results"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("stores", nargs="+", metavar="EMB.h5", help="store(s) that `embedx extract` wrote")
+    parser.add_argument(
+        "stores",
+        nargs="+",
+        metavar="EMB.h5",
+        help="store(s) that `embedx extract` wrote; with --encoders one folder or CSV of audio",
+    )
     parser.add_argument("--heads", default="logreg,lgbm,mlp", help="names with commas (default: %(default)s)")
     parser.add_argument(
         "--folds",
@@ -36,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--repeats", type=number(1, whole=True), default=1, help="cut the folds anew so many times (default: 1)"
     )
     parser.add_argument("--labels", metavar="CSV", help="labels, groups and folds from this CSV, not from the store")
-    parser.add_argument("--label-column", help="column of --labels with the class")
-    parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
-    parser.add_argument("--split-column", help="column of --labels with predefined parts or folds")
+    parser.add_argument("--label-column", help="column of --labels (or of a CSV of audio) with the class")
+    parser.add_argument("--group-column", help="the same, with what must not be cut apart")
+    parser.add_argument("--split-column", help="the same, with predefined parts or folds")
     add_segment_arguments(parser, of="--labels")
     parser.add_argument(
         "--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first"
@@ -59,20 +65,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_jobs_arguments(parser, least=-1)
     parser.add_argument("--root", metavar="FOLDER", help="where the stores' audio lies now (for the head finetune)")
     parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
+    add_encoder_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
+    from embedx.checks import require_number
     from embedx.cli.progress import ProgressBar
     from embedx.comparison import compare
+    from embedx.heads.catalog import as_spec
     from embedx.report.tables import render_text
+    from embedx.tuning.parallel import require_backend
 
     _require_folds(args)
     heads = [name.strip() for name in args.heads.split(",") if name.strip()]
     if not heads:
         raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
+    for head in heads:  # what compare() would refuse, before hours of embedding
+        as_spec(head)
+    require_number("n_jobs", args.jobs, -1 if args.jobs == -1 else 1, whole=True)
+    require_backend(args.jobs_backend, args.address)
     require_folder(Path(args.output))
-    stores = _read(args)
+    stores, failed = _read(args)
     fits = Path(f"{Path(args.output)}.fits")
     with _telling_what_is_kept(fits), ProgressBar("compare", unit="fits") as progress:
         comparison = compare(
@@ -95,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     show_lines(render_text(comparison))
     write_results(comparison, Path(args.output), next(iter(stores.values())))
     _forget(fits)
-    return 0
+    return 3 if failed else 0
 
 
 _LEAVES_OUT = {"auto": "--no-auto", "curves": "--no-curves", "tuned": "--trials 0"}
@@ -168,20 +182,29 @@ def _require_folds(args: argparse.Namespace) -> None:
         raise ParameterError("--valid-fraction holds one part out: leave --folds and --split-column out")
 
 
-def _read(args: argparse.Namespace) -> dict[str, Dataset]:
+def _read(args: argparse.Namespace) -> tuple[dict[str, Dataset], bool]:
+    """Return what is compared by name, embedded first where encoders are named, and whether clips failed at that."""
     from embedx.dataset import load_embeddings
 
     column = args.split_column or (None if _is_number(args.folds) or args.folds == "split" else args.folds)
-    labels = read_labels(args, split_column=column)
     layers = read_layers(args.layers)
-    names = _names(args.stores)
+    failed = False
+    if args.encoders is None:
+        refuse_options_of_encoders(args)
+        labels = read_labels(args, split_column=column)
+        names = _names(args.stores)
+    else:
+        labels = None if args.labels is None else read_labels(args, split_column=column)
+        clips = read_clips(args, split_column=column)
+        names, failed = embed_with_each(args, clips)
+        labels = clips if labels is None else labels
     given: dict[str, Any] = {"layers": layers, "labels": labels, "most_bytes": MOST_BYTES}
     stores = {name: load_embeddings(path, **given) for name, path in names.items()}
     if args.root:
         stores = {name: one.located_at(args.root) for name, one in stores.items()}
     if args.per_class:
         stores = {name: one.balanced(args.per_class, seed=args.seed) for name, one in stores.items()}
-    return stores
+    return stores, failed
 
 
 def _is_number(text: str) -> bool:

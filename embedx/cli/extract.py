@@ -17,9 +17,22 @@ if TYPE_CHECKING:
     from embedx.extract.job import ExtractReport
     from embedx.extract.options import ClusterOptions
     from embedx.manifest import Manifest
+    from embedx.recipe import Resources
     from embedx.store.rows import Failure
 
-__all__ = ["add_arguments", "run"]
+__all__ = [
+    "add_arguments",
+    "add_file_arguments",
+    "add_machine_arguments",
+    "add_recipe_arguments",
+    "embed_into",
+    "has_failures",
+    "names",
+    "read_resources",
+    "read_sources",
+    "recipe_options",
+    "run",
+]
 
 _MOST_NAMED = 5
 """Failures of one reason that are named before the rest is counted."""
@@ -33,13 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "selection table of Raven, or label file of Audacity",
     )
     parser.add_argument("-o", "--output", help="HDF5 store; an existing one is resumed (needed but with --dry-run)")
-    _add_recipe_arguments(parser.add_argument_group("what is computed (recorded; a store keeps its own)"))
+    recipe = parser.add_argument_group("what is computed (recorded; a store keeps its own)")
+    _add_encoder_arguments(recipe)
+    add_recipe_arguments(recipe)
     _add_source_arguments(parser.add_argument_group("which clips"))
-    _add_machine_arguments(parser.add_argument_group("how fast (changes no number)"))
+    add_machine_arguments(parser.add_argument_group("how fast (changes no number)"))
     _add_cluster_arguments(parser.add_argument_group("on how many machines (changes no number)"))
 
 
-def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
+def _add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--encoder",
         help="'tiny' (bundled), a folder, a hub id (default facebook/wav2vec2-base), or a name that `embedx encoders` "
@@ -47,6 +62,10 @@ def _add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--revision", help="branch, tag or commit of a hub id")
     group.add_argument("--layers", help="'all' (default) or numbers such as 0,6,12; -1 is the last")
+
+
+def add_recipe_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare what is computed by whichever encoder."""
     group.add_argument("--pooling", help="mean (default), mean+std, max, mean+max, or cls: the class token, if any")
     group.add_argument("--padding", help="short windows: none (alone), masked (filled up, pooled without), or pooled")
     group.add_argument("--window-seconds", type=float, metavar="S", help="length of a window (default 10)")
@@ -68,8 +87,7 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="only say what would be read and computed; nothing is written"
     )
-    group.add_argument("--skip-missing", action="store_true", help="leave files out that are not there")
-    group.add_argument("--retry-failed", action="store_true", help="try clips again that failed in an earlier run")
+    add_file_arguments(group)
     group.add_argument("--overwrite", action="store_true", help="begin anew instead of going on")
     group.add_argument(
         "--shard",
@@ -79,9 +97,16 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_machine_arguments(group: argparse._ArgumentGroup) -> None:
+def add_file_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare which files are left out, and which are tried again."""
+    group.add_argument("--skip-missing", action="store_true", help="leave files out that are not there")
+    group.add_argument("--retry-failed", action="store_true", help="try clips again that failed in an earlier run")
+
+
+def add_machine_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare what of this machine is used, and how."""
     group.add_argument("--device", default="auto", help="auto (default: all visible GPUs, or cpu), cpu, cuda or cuda:N")
-    group.add_argument("--devices", type=_names, default=(), metavar="A,B", help="these instead, a process each")
+    group.add_argument("--devices", type=names, default=(), metavar="A,B", help="these instead, a process each")
     group.add_argument(
         "--compute-dtype", help="auto (default), float32, bfloat16 or float16: what the encoder computes in"
     )
@@ -121,7 +146,8 @@ def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
     return ClusterOptions(**given)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
     return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
@@ -135,62 +161,76 @@ def _shard(text: str) -> tuple[int, int]:
 @interrupted_means("what was reported as done is kept: run the same command again to resume")
 def run(args: argparse.Namespace) -> int:
     """Extract, and say what was done; 3 when clips failed."""
-    from embedx.cli.progress import ProgressBar
-    from embedx.extract.job import extract_embeddings
-    from embedx.recipe import Resources
-
     cluster = _cluster_options(args)
     if not args.dry_run and not args.output:
         raise ParameterError("no output was named: give the path of an HDF5 file with -o, such as emb.h5")
-    manifest = _read_sources(args)
+    manifest = read_sources(args)
     if args.dry_run:
         from embedx.cli.dry_run import print_preview
 
-        print_preview(args, manifest, _recipe_options(args))
+        print_preview(args, manifest, {"layers": args.layers, **recipe_options(args)})
         return 3 if manifest.n_bad_names else 0
-    resources = Resources(
-        device=args.device,
-        devices=args.devices,
-        batch_seconds=args.batch_seconds,
-        workers=args.workers,
-        compile=args.compile,
-        silence_timeout_seconds=args.silence_timeout_seconds,
+    report = embed_into(
+        args.output,
+        manifest,
+        args,
+        encoder=args.encoder,
+        revision=args.revision,
+        layers=args.layers,
+        overwrite=args.overwrite,
+        engine=args.engine,
+        cluster=cluster,
+        shard=args.shard,
     )
+    return 3 if has_failures(report, manifest) else 0
+
+
+def embed_into(store: str, manifest: Manifest, args: argparse.Namespace, **choices: Any) -> ExtractReport:
+    """Embed with a bar, and say what was done.
+
+    Parameters
+    ----------
+    store : str
+        Created, or resumed.
+    manifest : Manifest
+        The clips.
+    args : argparse.Namespace
+        With what `add_recipe_arguments`, `add_file_arguments` and `add_machine_arguments` declare.
+    **choices
+        Of `extract_embeddings`, beside those.
+    """
+    from embedx.cli.progress import ProgressBar
+    from embedx.extract.job import extract_embeddings
+
+    choices |= {"resources": read_resources(args), "retry_failed": args.retry_failed, **recipe_options(args)}
     with ProgressBar("extract", unit="clips") as bar:
-        report = extract_embeddings(
-            manifest,
-            args.output,
-            encoder=args.encoder,
-            revision=args.revision,
-            resources=resources,
-            overwrite=args.overwrite,
-            retry_failed=args.retry_failed,
-            engine=args.engine,
-            cluster=cluster,
-            shard=args.shard,
-            progress=bar,
-            **_recipe_options(args),
-        )
+        report = extract_embeddings(manifest, store, progress=bar, **choices)
     _print_report(report)
-    return 3 if report.failures or report.n_failed_before or manifest.n_bad_names else 0
+    return report
 
 
-def _recipe_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "layers": args.layers,
-        "pooling": args.pooling,
-        "padding": args.padding,
-        "window_seconds": args.window_seconds,
-        "hop_seconds": args.hop_seconds,
-        "min_tail_seconds": args.min_tail_seconds,
-        "offset": args.offset,
-        "max_seconds": args.max_seconds,
-        "store_dtype": args.store_dtype,
-        "compute_dtype": args.compute_dtype,
-    }
+def has_failures(report: ExtractReport, manifest: Manifest) -> bool:
+    """Say whether some clips have no embedding: done, but not all of it."""
+    return bool(report.failures or report.n_failed_before or manifest.n_bad_names)
 
 
-def _read_sources(args: argparse.Namespace) -> Manifest:
+def read_resources(args: argparse.Namespace) -> Resources:
+    """Return what `add_machine_arguments` declares."""
+    from embedx.recipe import Resources
+
+    names = ("device", "devices", "batch_seconds", "workers", "compile", "silence_timeout_seconds")
+    return Resources(**{name: getattr(args, name) for name in names})
+
+
+def recipe_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_recipe_arguments` and `add_machine_arguments` declare of a recipe; None is not given."""
+    from embedx.extract.planning import OPTIONS
+
+    return {name: getattr(args, name) for name in OPTIONS if name != "layers"}
+
+
+def read_sources(args: argparse.Namespace) -> Manifest:
+    """Return the clips, and say how they were read."""
     from embedx.manifest import read_manifest
 
     columns = named_columns(args, "path", "label", "group", "split")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from embedx.dataset import Dataset
+from embedx.encoders.counting import count_parameters
 from embedx.evaluation.duplicate_leakage import find_copied
 from embedx.evaluation.splits import Fold, lone_classes
 from embedx.versions import installed_versions
@@ -44,6 +45,8 @@ def gather_facts(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
         "embedding_seconds": _embedding_seconds(stores),
+        "store_bytes": {name: one.store_bytes for name, one in stores.items()},
+        "parameters": {name: count_parameters(one.recipe) for name, one in stores.items()} if len(stores) > 1 else {},
         "n_clips": len(first),
         "n_groups": None if first.groups is None else len(np.unique(first.groups)),
         "lone_classes": lone_classes(np.asarray(first.y), first.groups),

@@ -270,12 +270,15 @@ def _between_stores(rows: Sequence[Row], tests: Sequence[Test], facts: Mapping[s
             if stores
             else ""
         )
+    by_name = {row.name: row for row in rows}
     real = []
-    for test in tests:
-        a, b = (next(row for row in rows if row.name == name) for name in (test.a, test.b))
+    for test in sorted(tests, key=lambda one: -abs(one.difference)):
+        a, b = by_name[test.a], by_name[test.b]
         if test.family == "heads" and test.is_real and (a.head, a.kind) == (b.head, b.kind) and a.store != b.store:
             winner, loser = (a, b) if test.difference > 0 else (b, a)
             real.append(f"{winner.store} over {loser.store} by {100 * abs(test.difference):.1f} points ({a.head})")
+    if len(real) > SHOWN_PAIRS:
+        real = [*real[:SHOWN_PAIRS], f"and {len(real) - SHOWN_PAIRS} more"]
     question = _what_differs([facts["recipes"][name] for name in stores])
     if not real:
         return f"{question}? Between {', '.join(stores)} no head differs by more than chance."

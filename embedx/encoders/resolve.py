@@ -19,6 +19,8 @@ __all__ = [
     "BUNDLED",
     "DEFAULT_ENCODER",
     "SUPPORTED",
+    "bundled_folder",
+    "hash_weights",
     "load_encoder",
     "modules_of",
     "resolve_encoder",
@@ -54,7 +56,7 @@ def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:
     name = full_name(name)
     folder, commit = _locate(name, revision)
     facts = describe(folder, name)
-    digest = _hash_weights(folder)
+    digest = hash_weights(folder)
     return EncoderInfo(id=name, location=str(folder), revision=commit, weights_sha256=digest, **facts)
 
 
@@ -121,7 +123,7 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
         kind = "bundled" if name in BUNDLED else "a folder"
         raise EncoderError(f"encoder {name!r} is {kind} and has no revision {revision!r}: leave --revision out")
     if name in BUNDLED:
-        return Path(str(resources.files("embedx") / "assets" / name)), "bundled"
+        return bundled_folder(name), "bundled"
     if os.path.isdir(name):
         return Path(os.path.abspath(name)), "local"
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -131,6 +133,12 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
     return fetch_checkpoint(name, revision=revision)
 
 
-def _hash_weights(folder: Path) -> str:
+def bundled_folder(name: str) -> Path:
+    """Return where a bundled encoder lies."""
+    return Path(str(resources.files("embedx") / "assets" / name))
+
+
+def hash_weights(folder: Path) -> str:
+    """Return the hash of a checkpoint's weights as a recipe records it."""
     digests = [hash_file(path).hex() for path in weights_files(folder)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -14,6 +14,7 @@ from embedx.comparison import Comparison, Row
 from embedx.dataset import Dataset
 from embedx.evaluation.labels import Suspect
 from embedx.report.clip_predictions import Said, choose_clips, mean_proba, most_wrong, said_of, suspicious
+from embedx.report.encoder_costs import chart_of, describe_head, header_of_costs, shown_cost, store_costs
 from embedx.report.players import by_want, make_players
 from embedx.report.projection import project
 from embedx.report.tables import describe_embedding
@@ -75,6 +76,7 @@ def build_payload(
         "tests": [_test({**asdict(test), "is_real": test.is_real}) for test in comparison.tests],
         "group_scores": comparison.group_scores,
         "curves": comparison.curves,
+        "encoders": _encoders(comparison),
         "n_clips": len(truth),
         "clips": _clips(comparison, aligned, truth, shown, players),
         "predictions": {name: _prediction(one, shown) for name, one in said.items()},
@@ -84,6 +86,19 @@ def build_payload(
         "the CSV where they are right.",
         "findings": [_finding(one) for one in findings],
         "facts": _facts(comparison),
+    }
+
+
+def _encoders(comparison: Comparison) -> dict[str, Any]:
+    """Return the lines of the encoders, and accuracy against what may be known of their size and their time."""
+    costs = store_costs(comparison)
+    if not costs:
+        return {}
+    return {
+        "head": describe_head(comparison),
+        "table": [header_of_costs(), *map(shown_cost, costs)],
+        "parameters": chart_of(costs, "parameters"),
+        "seconds": chart_of(costs, "seconds_per_hour"),
     }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from embedx.comparison import Comparison, Row
 from embedx.evaluation.metrics import METRICS
+from embedx.report.encoder_costs import describe_head, header_of_costs, shown_cost, store_costs
 from embedx.text import printable
 
 __all__ = [
@@ -44,16 +45,24 @@ def render_text(comparison: Comparison, *, width: int = 100) -> str:
         Columns of the terminal.
     """
     header = ["head", "accuracy, %", "95 % interval", "balanced", "macro F1", "log-loss", "calibration", "seconds"]
-    cells = [header, *(_terminal_cells(row) for row in comparison.rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-    table = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
-    table.insert(1, "-" * len(table[0]))
+    table = _in_columns([header, *(_terminal_cells(row) for row in comparison.rows)])
+    costs = store_costs(comparison)
+    if costs:
+        title = f"Encoders, with {describe_head(comparison)}:"
+        table += ["", *_wrapped(title, width, ""), *_in_columns([header_of_costs(), *map(shown_cost, costs)])]
     facts = comparison.facts
     apart = [*_wrapped(describe_embedding(facts), width, ""), ""] if facts["embedding_seconds"] else []
     said = [line for sentence in comparison.verdict for line in _wrapped(sentence, width, "- ")]
     notes = [line for note in comparison.notes for line in _wrapped(f"Note: {note}", width, "! ")]
     lines = [*table, "", *apart, *said, *(["", *notes] if notes else [])]
     return "\n".join(printable(line) for line in lines) + "\n"
+
+
+def _in_columns(cells: list[list[str]]) -> list[str]:
+    """Return the lines of a table, the first of them its header."""
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    table = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    return [table[0], "-" * len(table[0]), *table[1:]]
 
 
 def _terminal_cells(row: Row) -> list[str]:
@@ -70,8 +79,12 @@ def _wrapped(text: str, width: int, mark: str) -> list[str]:
 def render_markdown(comparison: Comparison) -> str:
     """Return the table and its verdict, ready for a README."""
     header = ["head", *METRICS.values(), "seconds", "peak MB"]
-    lines = [_line(header), _line(["---"] + ["--:"] * (len(header) - 1))]
-    lines += [_line(_cells(row)) for row in comparison.rows]
+    lines = _markdown_table([header, *map(_cells, comparison.rows)])
+    costs = store_costs(comparison)
+    if costs:
+        cells = [[_escape(one.name), *shown_cost(one)[1:]] for one in costs]
+        lines += ["", f"Encoders, with {_escape(describe_head(comparison))}:", ""]
+        lines += _markdown_table([header_of_costs(), *cells])
     apart = [] if not comparison.facts["embedding_seconds"] else ["", _escape(describe_embedding(comparison.facts))]
     words = ["", *(f"- {_escape(sentence)}" for sentence in comparison.verdict)]
     notes = ["", "Notes:", "", *(f"- {_escape(note)}" for note in comparison.notes)] if comparison.notes else []
@@ -88,6 +101,10 @@ def describe_embedding(facts: Mapping[str, Any]) -> str:
         for name, value in seconds.items()
     ]
     return f"Embedding {audio:.0f} s of audio took {', '.join(told)}, once, apart from the seconds of the heads."
+
+
+def _markdown_table(cells: list[list[str]]) -> list[str]:
+    return [_line(cells[0]), _line(["---"] + ["--:"] * (len(cells[0]) - 1)), *map(_line, cells[1:])]
 
 
 def _line(cells: list[str]) -> str:

@@ -75,7 +75,7 @@ def test_the_protocol_of_a_fixed_number_and_one_held_out_part(store, tmp_path, r
         (["--heads", ","], "--heads ',' names no head"),
         (["--seed", "-1"], "'-1': a whole number from 0 to 4294967295 is needed"),
         (["--per-class", "0"], "'0': a whole number of 1 or more is needed"),
-        (["--jobs", "0"], "n_jobs=0: a whole number of 1 or more is needed"),
+        (["--jobs", "0"], "--jobs 0: a whole number of 1 or more is needed"),
         (["--folds", "²"], "²"),
         (["--folds", "9" * 5000], "99"),
     ],

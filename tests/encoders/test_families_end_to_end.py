@@ -43,16 +43,84 @@ def test_every_family_from_audio_to_labels(family, tone_folder, tmp_path, capsys
 
 
 @pytest.mark.slow
-def test_two_encoders_are_compared_on_the_same_folds(tone_folder, tmp_path):
-    stores = []
-    for family in ("ast", "whisper"):
-        stores.append(str(tmp_path / f"{family}.h5"))
-        encoder = write(tmp_path / family, family)
-        assert main(["extract", str(tone_folder), "-o", stores[-1], "--encoder", encoder, "--pooling", "mean+max"]) == 0
-    command = ["compare", *stores, "--heads", "logreg", "--folds", "3", "--no-curves", "--no-auto"]
-    assert main([*command, "-o", str(tmp_path / "results")]) == 0
-    record = json.loads((tmp_path / "results" / "comparison.json").read_text())
-    assert sum(row["head"] == "logreg" for row in record["rows"]) == 2
+def test_two_encoders_are_compared_and_nothing_is_embedded_twice(tone_folder, tmp_path, capsys):
+    encoders = [write(tmp_path / family, family) for family in ("ast", "whisper")]
+    results = tmp_path / "results"
+    command = ["compare", str(tone_folder), "--encoders", ",".join(encoders), "--pooling", "mean+max", "--workers", "1"]
+    command += ["--heads", "logreg", "--folds", "3", "--no-curves", "--no-auto", "-o", str(results)]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert first.count("24 clips") == 2
+    made = {name: (results / f"{name}.h5").stat() for name in ("ast", "whisper")}
+    assert main([*command, "--layers", "0,1"]) == 0
+    again = capsys.readouterr().out
+    assert again.count("nothing to compute: all 24 clips were done before") == 2
+    for name, before in made.items():
+        now = (results / f"{name}.h5").stat()
+        assert (now.st_mtime_ns, now.st_ino) == (before.st_mtime_ns, before.st_ino)
+        recipe = read_recipe(results / f"{name}.h5")
+        assert (recipe.pooling, recipe.layers) == ("mean+max", tuple(range(resolve_encoder(recipe.encoder).n_layers)))
+    record = json.loads((results / "comparison.json").read_text())
+    rows = [row for row in record["rows"] if row["head"] == "logreg"]
+    assert [row["store"] for row in rows] == ["ast", "whisper"]
+    assert record["facts"]["store_bytes"] == {name: stat.st_size for name, stat in made.items()}
+    assert all(n > 10_000 for n in record["facts"]["parameters"].values())
+    assert "Encoders, with logistic regression:" in again.lower().replace("encoders, with", "Encoders, with")
+    # the clips' own labels count, whatever the stores were made with
+    lines = [f"{path},{'ab'[int(path.stem) % 2]},{path.parent.name}" for path in sorted(tone_folder.rglob("*.wav"))]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,odd,kind", *lines]))
+    other = ["compare", str(tmp_path / "clips.csv"), *command[2:], "--label-column", "odd"]
+    assert main(other) == 0
+    assert "nothing to compute" in capsys.readouterr().out
+    assert json.loads((results / "comparison.json").read_text())["classes"] == ["a", "b"]
+
+
+def test_what_encoders_cannot_be_compared_by_is_one_line_before_the_first_clip(tone_folder, tmp_path, capsys):
+    store, ast = str(tmp_path / "emb.h5"), write(tmp_path / "ast", "ast")
+    assert main(["extract", str(tone_folder / "low"), "-o", store, "--encoder", "tiny"]) == 0
+    clips, output = str(tone_folder), ["-o", str(tmp_path / "results")]
+    (tmp_path / "bare.csv").write_text(f"path\n{tone_folder / 'low' / '0.wav'}\n")
+    capsys.readouterr()
+    for words, says in (
+        ([store, "--encoders", "tiny"], f"{store} is a store, embedded already"),
+        ([clips, clips, "--encoders", "tiny"], "takes one folder or CSV of audio, not 2"),
+        ([clips, "--encoders", "tiny,tinny"], "did you mean 'tiny'"),
+        ([clips, "--encoders", ","], "--encoders names no encoder"),
+        ([clips, "--encoders", "tiny,tiny"], "--encoders names tiny twice"),
+        ([clips, "--encoders", f"{ast},{ast}/."], "twice: name each encoder once"),
+        ([clips, "--encoders", f"tiny,{ast}", "--padding", "masked"], "padding 'masked': tiny allows none"),
+        ([clips, "--encoders", f"tiny,{ast}", "--window-seconds", "5"], "takes at most 2.04 s at a time"),
+        ([clips, "--encoders", "tiny", "--heads", "logrge"], "did you mean 'logreg'"),
+        ([clips, "--encoders", "tiny", "--jobs", "0"], "--jobs 0: a whole number of 1 or more is needed"),
+        ([clips, "--encoders", "tiny", "--jobs-backend", "raay"], "raay"),
+        ([clips, "--encoders", "tiny", "--store-folder", store], "it is a file, not a folder"),
+        ([str(tmp_path / "bare.csv"), "--encoders", "tiny"], "nothing was read as the label"),
+        ([store, "--pooling", "max", "--workers", "1"], "--pooling, --workers: a store has its own recipe"),
+        ([clips], "is no store: name the encoders to embed it by"),
+    ):
+        assert main(["compare", *words, *output]) == 2, words
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert says in error
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_what_one_encoder_fails_with_costs_no_row_of_another(tone_folder, tmp_path, capsys):
+    broken = write(tmp_path / "broken", "sew-d")
+    config = tmp_path / "broken" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "intermediate_size": 48}))  # fits no weight
+    command = ["compare", str(tone_folder), "--heads", "knn", "--no-auto", "--no-curves", "--workers", "0"]
+    command += ["--store-folder", str(tmp_path / "stores"), "-o", str(tmp_path / "results")]
+    capsys.readouterr()
+    assert main([*command, "--quiet", "--encoders", f"tiny,{broken}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("embedx: encoder broken: ")
+    assert "run the same command again" in error
+    assert len(load_embeddings(tmp_path / "stores" / "tiny.h5")) == 24
+    assert main([*command, "--encoders", "tiny"]) == 0
+    assert "nothing to compute: all 24 clips were done before" in capsys.readouterr().out
 
 
 def test_what_an_encoder_cannot_do_is_refused_before_the_first_clip(tone_folder, tmp_path, capsys):

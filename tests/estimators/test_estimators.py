@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from embedx import AudioClassifier, AudioEmbedder, Model, load_embeddings
 from embedx.errors import DatasetError, DecodeError, ParameterError
 from embedx.model import fit_model as fit
+from tests.encoders.checkpoints import write_other
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,22 @@ def test_with_and_without_a_store_the_rows_agree(clips, store):
 @pytest.mark.parametrize(("layer", "width"), [(0, 192), (-1, 192), ("1-3", 192), ("mean", 192), ("all", 5 * 192)])
 def test_the_layer_is_a_parameter(clips, store, layer, width):
     assert AudioEmbedder("tiny", layer=layer, store=store).transform(clips[0][:2]).shape == (2, width)
+
+
+def test_padding_is_that_of_the_recipe_with_and_without_a_store(clips, tmp_path):
+    write_other(tmp_path / "encoder", "whisper-asr")
+    encoder, paths = str(tmp_path / "encoder"), clips[0][:2]
+    default = AudioEmbedder(encoder).embed(paths)
+    pooled = AudioEmbedder(encoder, padding="pooled").embed(paths)
+    assert (default.recipe.padding, pooled.recipe.padding) == ("none", "pooled")
+    assert not np.allclose(default.X, pooled.X, atol=1e-2)
+    classifier = AudioClassifier("logreg", encoder=encoder, padding="pooled", store=tmp_path / "emb.h5")
+    few = clips[0][:3] + clips[0][-3:]
+    classifier.fit(few, clips[1][:3] + clips[1][-3:])
+    stored = load_embeddings(tmp_path / "emb.h5")
+    assert stored.recipe.padding == classifier.model_.recipe.padding == "pooled"
+    with pytest.raises(ParameterError, match="padding 'masked': tiny allows none"):
+        AudioEmbedder("tiny", padding="masked").embed(paths)
 
 
 def test_a_search_over_a_pipeline_embeds_each_clip_once(clips, store):

@@ -1,5 +1,7 @@
 """A comparison of real recordings whose labels and file names were chosen by an enemy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from embedx.audio.decode import decode
 from embedx.comparison import compare
 from embedx.dataset import Dataset
 from embedx.encoders.logmel import log_mel_statistics
+from embedx.encoders.short_names import KNOWN
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.testing import make_tone, write_wav
@@ -43,3 +46,21 @@ def hostile(tmp_path_factory):
         hashes=np.random.default_rng(2).integers(0, 256, (36, 32)).astype(np.uint8),
     )
     return compare(dataset, ["logreg", "knn"], folds=3, n_trials=2, auto=False), dataset
+
+
+@pytest.fixture(scope="session")
+def several_encoders(hostile):
+    """(comparison, names) of the same clips by three encoders of different size, one of them named by an enemy."""
+    _, dataset = hostile
+    names = {"ast": "ast", "<img src=x onerror=window.pwned=1>": "w2v-bert", "clap": "clap"}
+    repos = {name: KNOWN[known].repo for name, known in names.items()}
+    stores = {
+        name: replace(
+            dataset,
+            recipe=dataset.recipe.replace(encoder=repo),
+            embedding_seconds=np.full(len(dataset), 0.1 * (i + 1)),
+            store_bytes=10**6 * (i + 1),
+        )
+        for i, (name, repo) in enumerate(repos.items())
+    }
+    return compare(stores, ["knn"], folds=3, auto=False, curves=False), list(repos)

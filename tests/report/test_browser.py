@@ -206,6 +206,30 @@ def test_fine_tuning_curves_and_many_classes_are_drawn(browser, hostile, tmp_pat
     assert "too many for a matrix" in browser.find_element("id", "confusion").text
 
 
+def test_several_encoders_are_drawn_against_their_size_and_their_time(browser, several_encoders, tmp_path):
+    comparison, names = several_encoders
+    (tmp_path / "report.html").write_text(render_html(comparison), encoding="utf-8")
+    for width in (1280, 390):
+        browser.get_log("browser")
+        open_page(browser, tmp_path / "report.html", width=width)
+        assert browser.get_log("browser") == []
+        assert browser.execute_script("return window.pwned") is None
+        for figure in ("plot-parameters", "plot-seconds"):
+            assert len(browser.find_elements("css selector", f"figure.{figure} circle")) == len(names)
+            shown = browser.execute_script(
+                f"return [...document.querySelectorAll('figure.{figure} circle title')].map(t => t.textContent)"
+            )
+            assert {text.rpartition(": ")[0] for text in shown} == set(names)
+        outside = browser.execute_script(
+            """return [...document.querySelectorAll('.plot-parameters svg, .plot-seconds svg')].flatMap(s => {
+               const box = s.getBoundingClientRect();
+               return [...s.querySelectorAll('text, circle')].map(n => n.getBoundingClientRect())
+                 .filter(r => r.left < box.left - 1 || r.right > box.right + 1 || r.top < box.top - 1); }).length"""
+        )
+        assert outside == 0
+    assert len(browser.find_elements("css selector", "#encoders tbody tr")) == len(names)
+
+
 def test_on_a_phone_the_text_of_plots_is_not_shrunk(browser, path):
     open_page(browser, path, width=390)
     sizes = browser.execute_script(

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from embedx.audio.opus import encode_opus
+from embedx.encoders.short_names import KNOWN
 from embedx.errors import ParameterError
 from embedx.report.clip_predictions import choose_clips
 from embedx.report.html import render_html, write_html
 from embedx.report.players import make_players
 from embedx.report.projection import project
-from embedx.report.tables import render_predictions
+from embedx.report.tables import render_markdown, render_predictions, render_text
 
 
 class Elements(HTMLParser):
@@ -101,6 +102,26 @@ def test_the_page_is_written_in_pieces(hostile):
     write_html(hostile[0], None, pieces)
     assert "".join(pieces) == render_html(hostile[0])
     assert max(map(len, pieces[1:-1])) < 10_000
+
+
+def test_encoders_are_drawn_against_what_is_known_of_them(hostile, several_encoders):
+    comparison, names = several_encoders
+    drawn = read_data(render_html(comparison))["encoders"]
+    assert [point["store"] for point in drawn["parameters"]] == names == [line[0] for line in drawn["table"][1:]]
+    assert [point["x"] for point in drawn["parameters"]] == [KNOWN[n].n_parameters for n in ("ast", "w2v-bert", "clap")]
+    hours = comparison.facts["audio_seconds"] / 3600
+    assert [point["x"] for point in drawn["seconds"]] == pytest.approx([3.6 / hours, 7.2 / hours, 10.8 / hours])
+    for point in drawn["seconds"]:
+        row = comparison[f"{point['store']}:knn"]
+        assert (point["accuracy"], tuple(point["interval"])) == (row.scores["accuracy"], row.intervals["accuracy"])
+    assert drawn["table"][2][3:] == ["7.2", "2.0", "580.5 M"]
+    assert "Encoders, with k nearest" in render_text(comparison)
+    assert "\\<img src=x" in render_markdown(comparison)
+    facts = {**comparison.facts, "parameters": dict.fromkeys(names), "embedding_seconds": None}
+    unknown = read_data(render_html(replace(comparison, facts=facts)))["encoders"]
+    assert (unknown["parameters"], unknown["seconds"]) == ([], [])
+    assert unknown["table"][1][3:] == ["-", "1.0", "-"]
+    assert read_data(render_html(hostile[0]))["encoders"] == {}
 
 
 def test_precision_stands_beside_recall(page):

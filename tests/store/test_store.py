@@ -318,6 +318,8 @@ OTHER = {
     "weights_sha256": "cd",
     "layers": (0, 2),
     "pooling": "mean+std",
+    "padding": "masked",
+    "frontend": "WhisperFeatureExtractor:0123abcd",
     "window_seconds": 5.0,
     "hop_seconds": 5.0,
     "min_tail_seconds": 0.5,

@@ -151,8 +151,32 @@ function drawEpochs() {
   return [lines("plot-epochs", "Fine-tuning: loss", `On ${where}, one line a fold.`, tuned, of(loss), { x: "epoch", y: "log-loss", percent: false }, 0, Infinity), lines("plot-epochs-accuracy", "Fine-tuning: accuracy", `On ${where}, one line a fold.`, tuned, of(accuracy), { x: "epoch", y: "accuracy, %", percent: true }, 0, 1)];
 }
 
+/* accuracy of every store against what its encoder costs; names go where they meet no other */
+function drawCost(kind, title, points, axis, told) {
+  const [low, high] = range(points.flatMap((point) => [point.accuracy, ...(point.interval || [])]), 0, 1), w = plotWidth(), h = 280;
+  const { node, y, box } = frame(w, h, low, high, title, { x: `${axis} (log scale)`, y: "accuracy, %", percent: true }), a = Math.log10(Math.min(...points.map((point) => point.x))), b = Math.log10(Math.max(...points.map((point) => point.x))), margin = 0.12 * (b - a), x = (value) => box.left + ((Math.log10(value) - a + margin) / (b - a + 2 * margin)) * (box.right - box.left);
+  const taken = points.map((point) => ({ from: x(point.x) - 6, to: x(point.x) + 6, line: y(point.accuracy) + 4 })), isFree = (place) => place.line > 11 && place.line < box.bottom && place.from > box.left && place.to < w && !taken.some((one) => Math.abs(one.line - place.line) < 13 && one.from < place.to && one.to > place.from);
+  let end = -99;
+  for (const point of [...points].sort((one, other) => one.x - other.x)) {
+    const at = x(point.x), top = y(point.accuracy), name = cut(point.store, 18), wide = 7.6 * name.length + 2, sides = at > (box.left + box.right) / 2 ? [at - 9 - wide, at + 9] : [at + 9, at - 9 - wide];
+    const places = [0, -13, 13, -26, 26, -39, 39].flatMap((shift) => sides.map((from) => ({ from, to: from + wide, line: top + 4 + shift }))), place = places.find(isFree) || places[0];
+    taken.push(place);
+    if (point.interval) node.append(svg("line", { x1: at, x2: at, y1: y(point.interval[0]), y2: y(point.interval[1]), stroke: "var(--accent)", "stroke-width": 4, "stroke-linecap": "round", opacity: 0.25 }));
+    node.append(titled(svg("circle", { cx: at, cy: top, r: 5, fill: "var(--accent)" }), `${point.store}: ${pct(point.accuracy)}, ${told(point.x)}`), svg("text", { class: "strong", x: place.from < at ? place.to : place.from, y: place.line, "text-anchor": place.from < at ? "end" : "start" }, name));
+    if (at - end > 56) { end = at; node.append(svg("text", { x: at, y: box.bottom + 17, "text-anchor": "middle" }, told(point.x))); }
+  }
+  return figure(el("figure", { class: kind }), title, `Accuracy with ${D.encoders.head}` + (points.some((point) => point.interval) ? ", with 95% intervals." : "."), node);
+}
+const millions = (value) => (value < 1e5 ? Math.round(value / 1e3) + " k" : value < 1e7 ? (value / 1e6).toFixed(1) + " M" : Math.round(value / 1e6) + " M");
+function drawCosts() {
+  const { parameters = [], seconds: time = [] } = D.encoders, found = [];
+  if (parameters.length) found.push(drawCost("plot-parameters", "A bigger model?", parameters, "parameters of the encoder", millions));
+  if (time.length) found.push(drawCost("plot-seconds", "A slower model?", time, "embedding an hour of audio", seconds));
+  return found;
+}
+
 function drawCurves() {
-  const found = [];
+  const found = drawCosts();
   for (const [store, points] of Object.entries(D.curves.layers || {})) found.push(drawLayers(store, points));
   for (const [store, curve] of Object.entries(D.curves.learning || {})) found.push(drawLearning(store, curve));
   const studies = drawStudies(); if (studies) found.push(studies);

@@ -140,6 +140,6 @@ window.addEventListener("resize", () => {
 });
 $("theme").addEventListener("click", () => paint(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 document.documentElement.dataset.theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-drawTop(); drawTable(); drawTests(); drawGroups(); drawFacts(); drawFindings(); drawCurves(); startMap(); drawHead();
+drawTop(); drawTable(); drawTests(); drawEncoders(); drawGroups(); drawFacts(); drawFindings(); drawCurves(); startMap(); drawHead();
 paint(document.documentElement.dataset.theme);
 document.documentElement.dataset.ready = "yes";

@@ -94,6 +94,13 @@ function drawGroups() {
   $("groups").append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores by group" }, table));
 }
 
+function drawEncoders() {
+  if (!D.encoders.table) return;
+  const [head, ...lines] = D.encoders.table;
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, ...lines.map((line) => el("tr", {}, ...line.map((text) => el("td", {}, text))))));
+  $("encoders").append(el("p", { class: "hint" }, `Encoders, with ${D.encoders.head}:`), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of encoders, scrolls sideways" }, table));
+}
+
 function drawFacts() {
   for (const [name, value] of D.facts) $("facts").append(el("dt", {}, name), el("dd", {}, value));
 }
