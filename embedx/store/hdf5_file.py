@@ -210,7 +210,8 @@ class StoreFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with check.translated(path):
-            check.require(special_kind(path) is None, f"it is {special_kind(path)}")
+            kind = "a folder" if os.path.isdir(path) else special_kind(path)
+            check.require(kind is None, f"it is {kind}")
             self._file = h5py.File(path, "r", locking=False)
             try:
                 self.recipe, self.root = check.read_attributes(self._file)

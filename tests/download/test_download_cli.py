@@ -68,7 +68,7 @@ def test_without_the_option_this_machine_is_not_asked(site, files, write_csv, tm
         (["links.csv", "out", "--retry-status", "unavailible"], "did you mean 'unavailable'"),
         (["links.csv", "out", "--max-bytes", "12X"], "--max-bytes"),
         (["links.csv", "out", "--pause-seconds", "9-3"], "--pause-seconds"),
-        (["links.csv", "links.csv"], "cannot be written"),
+        (["links.csv", "links.csv"], "the output links.csv is what is read"),
         (["links.csv", "out", "--valid-fraction", "0.6", "--test-fraction", "0.6"], "fraction"),
     ],
 )

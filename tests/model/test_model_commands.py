@@ -78,7 +78,7 @@ def test_fit_says_that_it_learns_from_all_folds(say, clips, tmp_path):
     options = ("--labels", tmp_path / "folds.csv", "--split-column", "part")
     code, out = say("fit", clips / "emb.h5", "--head", "logreg", "-o", tmp_path / "m", *options)
     assert code == 0
-    assert "its values are folds and all are learned from: '1', '2', '3'" in out
+    assert "all clips are learned from: '1', '2', '3'" in out
 
 
 def test_fit_on_a_fixed_split_reports_valid_beside_the_majority(say, clips, tmp_path):
