@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
