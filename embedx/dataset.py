@@ -54,6 +54,13 @@ class Dataset:
         What embedding each clip took, in seconds; NaN where it was not recorded.
     store_bytes : int, optional
         Size of the store that the clips were loaded from, with whatever else it holds.
+
+    Examples
+    --------
+    >>> from embedx.testing import make_dataset
+    >>> dataset = make_dataset(n=12)
+    >>> dataset.X.shape, dataset.take([0, 5]).y.tolist(), len(dataset.balanced(2))
+    ((12, 24), ['class 0', 'class 2'], 6)
     """
 
     X: NDArray[Any] | StoredLayers
@@ -397,6 +404,15 @@ def load_embeddings(
         The file is no store, or a damaged one.
     DatasetError
         The store holds no embedding, or ``labels`` names none of its clips.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx.testing import make_store
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dataset = load_embeddings(make_store(f"{folder}/emb.h5"), layers=[1, 2])
+    >>> dataset.layers, dataset.X.shape
+    ((1, 2), (60, 16))
     """
     from embedx.store.store import read_store
 

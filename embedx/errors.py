@@ -64,7 +64,17 @@ __all__ = [
 
 
 class EmbedxError(Exception):
-    """Base of everything that embedx raises on purpose; ``str()`` is one readable line."""
+    """Base of everything that embedx raises on purpose; ``str()`` is one readable line.
+
+    Examples
+    --------
+    >>> from embedx import EmbedxError, read_manifest
+    >>> try:
+    ...     read_manifest("nowhere.csv")
+    ... except EmbedxError as error:
+    ...     print(type(error).__name__)
+    ManifestError
+    """
 
 
 class ManifestError(EmbedxError, ValueError):

@@ -183,6 +183,16 @@ class StoredLayers:
         Where each clip of the store begins among its rows.
     clips : ndarray of shape (n,) or None
         Which of the store's clips, in which order; None for all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx import load_embeddings
+    >>> from embedx.testing import make_store
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     dataset = load_embeddings(make_store(f"{folder}/emb.h5"), most_bytes=0)
+    ...     dataset.X.shape, np.asarray(dataset.X[:2]).shape
+    ((60, 24), (2, 24))
     """
 
     path: Path

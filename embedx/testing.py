@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,16 @@ from embedx.errors import ClipTooShortError
 if TYPE_CHECKING:
     import torch
 
+    from embedx.dataset import Dataset
+
 __all__ = [
     "FakeEncoder",
     "check_encoder",
     "check_path_classifier",
     "check_path_estimator",
     "check_path_transformer",
+    "make_dataset",
+    "make_store",
     "make_tone",
     "write_wav",
 ]
@@ -141,6 +146,11 @@ def check_path_estimator(estimator: Any, paths: Sequence[str], labels: Sequence[
     ------
     AssertionError
         The estimator breaks its contract; the message says how.
+
+    Examples
+    --------
+    >>> from embedx import AudioEmbedder
+    >>> check_path_estimator(AudioEmbedder(encoder="tiny"), paths, labels)  # doctest: +SKIP
     """
     from sklearn.base import clone
 
@@ -172,6 +182,11 @@ def check_path_transformer(estimator: Any, paths: Sequence[str], labels: Sequenc
     ------
     AssertionError
         The transformer breaks its contract; the message says how.
+
+    Examples
+    --------
+    >>> from embedx import AudioEmbedder
+    >>> check_path_transformer(AudioEmbedder(encoder="tiny"), paths, labels)  # doctest: +SKIP
     """
     from sklearn.base import clone
 
@@ -196,6 +211,11 @@ def check_path_classifier(estimator: Any, paths: Sequence[str], labels: Sequence
     ------
     AssertionError
         The classifier breaks its contract; the message says how.
+
+    Examples
+    --------
+    >>> from embedx import AudioClassifier
+    >>> check_path_classifier(AudioClassifier(encoder="tiny"), paths, labels)  # doctest: +SKIP
     """
     from sklearn.base import clone, is_classifier
     from sklearn.exceptions import NotFittedError
@@ -256,6 +276,102 @@ def _require_refusal(name: str, estimator: Any, X: Any, y: Any, what: str) -> No
         message = str(error)
     assert message is not None, f"{name}: {what} is not refused"
     assert "\n" not in message, f"{name}: the refusal of {what} has more than one line"
+
+
+def make_dataset(
+    n: int = 60,
+    n_classes: int = 3,
+    n_layers: int = 3,
+    dim: int = 8,
+    seed: int = 0,
+    groups: bool = True,
+    split: Sequence[str] | None = None,
+    gap: float = 1.5,
+) -> Dataset:
+    """Return made-up clips without audio, whose classes differ in the middle layer.
+
+    Parameters
+    ----------
+    n, n_classes, n_layers, dim : int
+        Clips, classes, layers, and width of a layer.
+    seed : int
+        Seed of all numbers.
+    groups : bool
+        Whether clips have groups, of two clips of each class.
+    split : sequence of str, optional
+        Parts or folds, in turns.
+    gap : float
+        Standard deviation of the classes' centres; that of the clips is 1.
+
+    Examples
+    --------
+    >>> make_dataset(n=12)
+    Dataset(12 clips, 3 layers x 8, 3 classes, encoder='tiny')
+    """
+    from embedx.dataset import Dataset
+    from embedx.manifest import Source
+    from embedx.recipe import Recipe
+
+    rng = np.random.default_rng(seed)
+    codes = np.arange(n) % n_classes
+    X = rng.normal(size=(n, n_layers, dim))
+    centres = rng.normal(size=(n_classes, dim)) * gap
+    X[:, n_layers // 2] += centres[codes]
+    sources = tuple(
+        Source(
+            f"clip_{i:04d}.wav",
+            label=f"class {codes[i]}",
+            group=f"g{i // (2 * n_classes)}" if groups else None,
+            split=None if split is None else split[i % len(split)],
+        )
+        for i in range(n)
+    )
+    return Dataset(
+        X=X.reshape(n, -1).astype(np.float16),
+        control=rng.normal(size=(n, 128)).astype(np.float32),
+        sources=sources,
+        recipe=Recipe(encoder="tiny", revision="bundled", weights_sha256="ab", layers=tuple(range(n_layers))),
+        root="/data",
+        seconds=np.ones(n),
+        hashes=rng.integers(0, 255, (n, 32)).astype(np.uint8),
+    )
+
+
+def make_store(path: str | PathLike[str], dataset: Dataset | None = None) -> Path:
+    """Write a store of made-up clips, as an extraction would have.
+
+    Parameters
+    ----------
+    path : path-like
+        The store.
+    dataset : Dataset, optional
+        What it shall hold; by default that of `make_dataset`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx import load_embeddings
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_embeddings(make_store(f"{folder}/emb.h5"))
+    Dataset(60 clips, 3 layers x 8, 3 classes, encoder='tiny')
+    """
+    from embedx.manifest import Manifest
+    from embedx.store.rows import Embedded, FileStamp
+    from embedx.store.store import EmbeddingStore
+
+    dataset = make_dataset() if dataset is None else dataset
+    X = np.asarray(dataset.X, np.float32).reshape(len(dataset), 1, dataset.n_layers, dataset.dim)
+    start, end = np.zeros(1), np.ones(1)
+    clips = [
+        Embedded(source, FileStamp(bytes(digest), 1, 1), values, control[None], start, end)
+        for source, digest, values, control in zip(dataset.sources, dataset.hashes, X, dataset.control, strict=True)
+    ]
+    with EmbeddingStore(path, dataset.recipe, root=dataset.root) as store:
+        store.plan(Manifest(dataset.sources, Path(dataset.root)))
+        store.append(clips, environment={"by": "embedx.testing"})
+        store.commit()
+        store.publish()
+    return Path(path)
 
 
 def make_tone(

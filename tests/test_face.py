@@ -44,10 +44,10 @@ def test_the_names_are_these():
     assert sorted(embedx.__all__) == FACE
 
 
-def test_every_name_loads_and_is_documented():
+def test_every_name_loads_and_has_an_example():
     for name in FACE:
         thing = getattr(embedx, name)
-        assert name == "__version__" or thing.__doc__
+        assert name == "__version__" or ">>>" in thing.__doc__, f"{name} has no example"
 
 
 def test_dir_lists_the_names():
@@ -59,7 +59,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_testing_names_exist():
-    assert all(hasattr(embedx.testing, name) for name in embedx.testing.__all__)
+    assert all(">>>" in getattr(embedx.testing, name).__doc__ for name in embedx.testing.__all__)
 
 
 def test_a_function_is_not_hidden_by_a_room_of_its_name():

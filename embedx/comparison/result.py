@@ -206,6 +206,14 @@ class Comparison:
         ``layers`` and ``learning``, where they were asked for.
     facts : mapping
         Recipes, hashes, versions, seeds, machine: where it came from.
+
+    Examples
+    --------
+    >>> from embedx import compare
+    >>> from embedx.testing import make_dataset
+    >>> comparison = compare(make_dataset(), ["logreg"], folds=3, auto=False, curves=False)
+    >>> [row.name for row in comparison.rows], comparison.best.name
+    (['majority', 'logmel', 'logreg'], 'logreg')
     """
 
     rows: tuple[Row, ...]

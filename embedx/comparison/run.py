@@ -98,6 +98,13 @@ def compare(
         audio, and a file is missing or has changed since it was embedded.
     ParameterError
         An unknown head, or a number out of range.
+
+    Examples
+    --------
+    >>> from embedx.testing import make_dataset
+    >>> comparison = compare(make_dataset(), ["logreg", "knn"], folds=3, auto=False, curves=False)
+    >>> comparison
+    Comparison(60 clips, 3 classes; majority ..., logmel ..., logreg ..., knn ...)
     """
     seed = _require_numbers(n_trials, seed, n_jobs)
     require_backend(jobs_backend, address)

@@ -40,6 +40,12 @@ class FetchOptions:
         yt-dlp extractor classes of your own, asked before yt-dlp's.
     search : str
         yt-dlp's name of the search that looks for cut ids.
+
+    Examples
+    --------
+    >>> options = FetchOptions(max_duration_seconds=600.0)
+    >>> options.deadline_seconds, options.allow_private
+    (300.0, False)
     """
 
     cookies: str | None = field(default=None, repr=False)

@@ -118,6 +118,18 @@ def extract_embeddings(
     ------
     ParameterError, EncoderError, RecipeMismatchError, StoreError
         Before any model is loaded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx import load_embeddings, read_manifest
+    >>> from embedx.testing import make_tone, write_wav
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for hertz in (220, 440):
+    ...         write_wav(f"{folder}/{hertz}.wav", make_tone(hertz))
+    ...     report = extract_embeddings(read_manifest(folder), f"{folder}/emb.h5", encoder="tiny")
+    ...     report.n_computed, load_embeddings(f"{folder}/emb.h5").X.shape
+    (2, (2, 960))
     """
     from embedx.store.store import EmbeddingStore, read_recipe
 

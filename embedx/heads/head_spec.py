@@ -37,6 +37,14 @@ class HeadSpec:
         Whether it is a control row that every table has.
     learns_layers : bool
         Whether ``layer="learned"`` is one of its choices.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> def make(*, n_layers, random_state, var_smoothing=1e-9):
+    ...     return GaussianNB(var_smoothing=var_smoothing)
+    >>> HeadSpec(name="nb", title="naive Bayes", factory=make, layered=False).input_kind
+    'embeddings'
     """
 
     name: str

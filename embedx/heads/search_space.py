@@ -43,7 +43,13 @@ def as_plain(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """A number between two bounds, both included, on a linear or logarithmic scale."""
+    """A number between two bounds, both included, on a linear or logarithmic scale.
+
+    Examples
+    --------
+    >>> Real(1e-4, 100, log=True)
+    Real(low=0.0001, high=100.0, log=True)
+    """
 
     low: float
     high: float
@@ -55,7 +61,13 @@ class Real:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A whole number between two bounds, both included, on a linear or logarithmic scale."""
+    """A whole number between two bounds, both included, on a linear or logarithmic scale.
+
+    Examples
+    --------
+    >>> Integer(1, 64, log=True)
+    Integer(low=1, high=64, log=True)
+    """
 
     low: int
     high: int
@@ -67,7 +79,13 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few values (text, numbers, None, booleans)."""
+    """One of a few values (text, numbers, None, booleans).
+
+    Examples
+    --------
+    >>> Choice(("l1", "l2", None))
+    Choice(options=('l1', 'l2', None))
+    """
 
     options: tuple[Any, ...]
 

@@ -90,6 +90,13 @@ def inspect_data(
         The data set is empty.
     ParameterError
         ``only`` names a check that there is none of, or none at all.
+
+    Examples
+    --------
+    >>> from embedx.testing import make_dataset
+    >>> inspection = inspect_data(make_dataset(), audio=False)
+    >>> inspection["copies"].level
+    'good'
     """
     seed = require_seed(seed)
     parts = _chosen(only, audio)

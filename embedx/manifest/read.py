@@ -65,6 +65,17 @@ def read_manifest(
     -----
     EmbedxWarning
         Something was left out, or a column that looks like time or a label was read as nothing.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from embedx.testing import make_tone, write_wav
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for label in ("cat", "dog"):
+    ...         os.mkdir(f"{folder}/{label}")
+    ...         write_wav(f"{folder}/{label}/1.wav", make_tone(440))
+    ...     [(source.id, source.label) for source in read_manifest(folder)]
+    [('cat/1.wav', 'cat'), ('dog/1.wav', 'dog')]
     """
     if not os.fspath(location):
         raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")

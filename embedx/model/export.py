@@ -47,6 +47,15 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
         The head cannot be written as ONNX, the file cannot be written, or its answers differ by more than `TOLERANCE`.
     MissingExtraError
         The package onnx is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx import fit_model
+    >>> from embedx.testing import make_dataset
+    >>> model = fit_model(make_dataset(), "logreg")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = export_onnx(model, f"{folder}/head.onnx")  # needs embedx[onnx]
     """
     _require_place(place)
     try:

@@ -76,6 +76,12 @@ def fit_model(
         No labels, a single class, a class of one clip, or clips that the head cannot learn from.
     ParameterError
         No such head or parameter, weights that do not fit the clips, or a head that takes none.
+
+    Examples
+    --------
+    >>> from embedx.testing import make_dataset
+    >>> fit_model(make_dataset(), "logreg", params={"C": 0.1})
+    Model('logreg', 3 classes, encoder='tiny')
     """
     spec, seed = as_spec(with_recipe(head, dataset.recipe)), require_seed(seed)
     given = check_parameters(spec, params or {}, n_layers=dataset.n_layers)

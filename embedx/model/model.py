@@ -59,6 +59,17 @@ class Model:
         Libraries that trained it; empty for a model that was just fitted.
     calibration : Calibration or None
         Correction of the probabilities.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx import Model, fit_model
+    >>> from embedx.testing import make_dataset
+    >>> dataset = make_dataset()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = fit_model(dataset, "logreg").save(f"{folder}/model")
+    ...     Model.load(place).predict_dataset(dataset)[:3].tolist()
+    ['class 0', 'class 1', 'class 2']
     """
 
     head: str

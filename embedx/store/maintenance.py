@@ -170,6 +170,18 @@ def merge_stores(
         Two inputs were made by different recipes.
     StoreError
         The output exists and is no input, or two inputs contradict each other.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from embedx import load_embeddings
+    >>> from embedx.testing import make_dataset, make_store
+    >>> clips = make_dataset()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     halves = [make_store(f"{folder}/{i}.h5", clips.take(range(i, 60, 2))) for i in (0, 1)]
+    ...     n_clips = merge_stores(halves, f"{folder}/all.h5")
+    ...     len(load_embeddings(f"{folder}/all.h5"))
+    60
     """
     places = [Path(os.path.realpath(path)) for path in inputs]
     place = Path(os.path.realpath(output))

@@ -130,6 +130,13 @@ def tune(
         Labels or groups that cannot be cross-validated.
     ParameterError
         An unknown head, metric or pruner, a number out of range, or a study that cannot be opened.
+
+    Examples
+    --------
+    >>> from embedx.testing import make_dataset
+    >>> found = tune(make_dataset(), "logreg", n_trials=2, n_folds=2)
+    >>> sorted(found.params)
+    ['C', 'class_weight', 'layer']
     """
     started = time.monotonic()
     if isinstance(head, Dataset):  # the order of an earlier version

@@ -125,6 +125,11 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
         Wall time of `fit`, in seconds.
     facts_ : dict
         What the model card says of data, versions and the base's licence.
+
+    Examples
+    --------
+    >>> classifier = FineTuneClassifier(encoder="tiny", epochs=5)
+    >>> classifier.fit(paths, labels).predict(["new.wav"])  # doctest: +SKIP
     """
 
     input_kind = "sources"

@@ -60,6 +60,11 @@ class Augmentation:
         Played up to so many percent faster or slower, in steps of 5 (resampled by torchaudio: pitch moves too).
     mixup_alpha : float
         Mixup (Zhang et al., 2018) of waveforms and labels, with shares from Beta(alpha, alpha); 0 is off.
+
+    Examples
+    --------
+    >>> Augmentation(noise_snr_db=10.0, speed_percent=5.0).gain_db
+    6.0
     """
 
     crop: bool = True
