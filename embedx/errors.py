@@ -247,5 +247,5 @@ def unknown_name(kind: str, got: str, allowed: Iterable[str]) -> str:
     """
     names = sorted(allowed)
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {got!r}:{hint} Known: {', '.join(names)}"
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {got!r}{hint} Known: {', '.join(names)}"

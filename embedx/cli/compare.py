@@ -128,16 +128,16 @@ def describe_cost(cost: Cost) -> str:
     >>> from embedx.comparison import Cost
     >>> parts = {"table": 100.0, "auto": 400.0, "curves": 20.0, "tuned": 0.0}
     >>> describe_cost(Cost(n_fits=75, seconds=520.0, n_processes=2, parts=parts))
-    '75 fits to do, at most about 4 min with 2 processes (--no-auto leaves out 3 min)'
+    '75 fits to do: at most about 4 min of fitting with 2 processes (--no-auto leaves out 3 min)'
     """
     shares = {option: cost.parts.get(part, 0.0) for part, option in _LEAVES_OUT.items()}
     large = [option for option in sorted(shares, key=lambda o: -shares[o]) if shares[option] > cost.seconds / 10]
     saved = ", ".join(f"{option} leaves out {_minutes(shares[option] / cost.n_processes)}" for option in large)
     shared = f" with {cost.n_processes} processes" if cost.n_processes > 1 else ""
     unknown = f", not counting {', '.join(cost.unknown)}" if cost.unknown else ""
-    return (
-        f"{count(cost.n_fits, 'fit')} to do, at most about {_minutes(cost.seconds / cost.n_processes)}{shared}{unknown}"
-        + (f" ({saved})" if saved else "")
+    time = _minutes(cost.seconds / cost.n_processes)
+    return f"{count(cost.n_fits, 'fit')} to do: at most about {time} of fitting{shared}{unknown}" + (
+        f" ({saved})" if saved else ""
     )
 
 

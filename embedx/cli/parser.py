@@ -59,8 +59,8 @@ class Parser(argparse.ArgumentParser):
         '--jobs 0: a whole number of 1 or more is needed'
         >>> parser.with_options("window_seconds is 0.0: give seconds above 0")
         '--window-seconds 0.0: give seconds above 0'
-        >>> parser.with_options("unknown store_dtype 'int8': Known: float16, float32")
-        "unknown --store-dtype 'int8': Known: float16, float32"
+        >>> parser.with_options("unknown store_dtype 'int8'. Known: float16, float32")
+        "unknown --store-dtype 'int8'. Known: float16, float32"
         """
         found = _PARAMETER.match(message)
         if found is None:

@@ -197,7 +197,7 @@ def test_a_report_that_finds_no_room(store):
         (["extract", "CLIPS", "--window-seconds", "nan"], "--window-seconds nan: give"),
         (["extract", "CLIPS", "--silence-timeout-seconds", "0"], "--silence-timeout-seconds 0.0: give"),
         (["extract", "CLIPS", "--offset", "x"], "--offset 'x' is neither"),
-        (["extract", "CLIPS", "--store-dtype", "int8"], "unknown --store-dtype 'int8': Known"),
+        (["extract", "CLIPS", "--store-dtype", "int8"], "unknown --store-dtype 'int8'. Known"),
         (["extract", "CLIPS", "--engine", "ray", "--max-workers", "0"], "--max-workers 0: give 1"),
     ],
 )
