@@ -273,6 +273,8 @@ def _print_report(report: ExtractReport) -> None:
         show("nothing to compute: no clips fall to this shard (work is cut into units of 64 clips)")
     layers = f"{len(recipe.layers)} layers" if len(recipe.layers) > 1 else f"layer {recipe.layers[0]}"
     show(f"{report.output}: {recipe.encoder} ({recipe.revision[:12]}), {layers}, {recipe.pooling}")
+    if report.n_computed and not report.output.is_file():
+        show(f"{report.output} is not published yet: when all shards are done, run this command without --shard")
     if report.note:
         show(f"note on {recipe.encoder}: {report.note}")
     _print_failures(report)

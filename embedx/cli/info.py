@@ -57,6 +57,10 @@ def _lines(path: Path, info: StoreInfo) -> Iterator[str]:
     unlabelled = info.n_clips - sum(info.labels.values())
     if unlabelled:
         yield f"label     {unlabelled:>8,}  (none)"
+    if info.n_groups:
+        yield f"groups    {info.n_groups:>8,}"
+    for part, n in sorted(info.splits.items()):
+        yield f"split     {n:>8,}  {part}"
     for environment, n in info.environments.items():
         versions = ", ".join(f"{key} {value}" for key, value in sorted(json.loads(environment).items()))
         yield f"made by   {n:>8,}  {versions}"

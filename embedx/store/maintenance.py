@@ -42,6 +42,10 @@ class StoreInfo:
         Of the published file.
     labels : mapping of str to int
         Clips a label, the most frequent first; clips without a label are not counted.
+    n_groups : int
+        Groups; 0 where no clip has one.
+    splits : mapping of str to int
+        Clips a part or fold.
     reasons : mapping of str to int
         Failed clips a reason.
     failures : sequence of (str, str)
@@ -60,6 +64,8 @@ class StoreInfo:
     dim: int
     size_bytes: int
     labels: Mapping[str, int]
+    n_groups: int
+    splits: Mapping[str, int]
     reasons: Mapping[str, int]
     failures: Sequence[tuple[str, str]]
     environments: Mapping[str, int]
@@ -81,6 +87,8 @@ def store_info(path: str | os.PathLike[str]) -> StoreInfo:
             dim=file.dim,
             size_bytes=file.path.stat().st_size,
             labels=_counted(clip.source.label for clip in clips if clip.source.label is not None),
+            n_groups=len({clip.source.group for clip in clips} - {None}),
+            splits=_counted(clip.source.split for clip in clips if clip.source.split is not None),
             reasons=_counted(error.split(":")[0] for _, error in failures),
             failures=failures,
             environments=_counted(clip.environment for clip in clips),

@@ -66,6 +66,7 @@ def test_the_slurm_script_and_its_last_line(slurm, reference, contents, tmp_path
     assert status == 0, output
     assert re.search(r"^6[0-4] clips", output, re.MULTILINE), output
     assert not (tmp_path / "emb.h5").exists()
+    assert "emb.h5 is not published yet: when all shards are done, run this command without --shard" in output
     status, output = finish(slurm(said(r'--wrap "(.*)"')))
     assert status == 0 or "failed in an earlier run" in output, output
     assert "nothing to compute" in output

@@ -16,6 +16,7 @@ from embedx.manifest import Manifest, Source
 from embedx.store.maintenance import merge_stores, store_info, verify_store
 from embedx.store.rows import NO_STAMP, Failure
 from embedx.store.store import EmbeddingStore, read_store
+from embedx.testing import make_dataset, make_store
 
 
 @pytest.fixture
@@ -152,6 +153,16 @@ def test_info(
         str(manifest.root),
     ):
         assert words in text, words
+
+
+def test_info_counts_groups_and_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = make_store(tmp_path / "emb.h5", make_dataset(n=12, split=("train", "train", "test")))
+    assert embedx(monkeypatch, "info", place) == 0
+    text = capsys.readouterr().out
+    assert "groups           2\n" in text
+    assert "split            4  test\nsplit            8  train\n" in text
 
 
 def test_info_failures(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
