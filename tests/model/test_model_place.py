@@ -88,6 +88,7 @@ def test_readers_and_a_writer_that_is_killed(two, make_dataset, tmp_path):
             try:
                 for i in range(100_000):
                     two[i % 2].save(place)
+                    time.sleep(0.1)  # else a reader of the larger model finds it gone again each time it has read it
             finally:
                 os._exit(1)
         seen, until = set(), time.monotonic() + pause
