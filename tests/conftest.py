@@ -43,8 +43,11 @@ def pytest_collection_modifyitems(config, items):
     wanted = config.option.markexpr or ""
     listed = [line for line in SLOW.read_text(encoding="utf-8").split("\n") if line and not line.startswith("#")]
     quick = tuple(line[1:] for line in listed if line.startswith("!"))
-    slow = tuple(line for line in listed if not line.startswith("!"))
+    by_hand = tuple(line[1:] for line in listed if line.startswith("+"))
+    slow = tuple(line for line in listed if line[0] not in "!+")
     for item in items:
+        if item.nodeid.startswith(by_hand):
+            item.add_marker("full")
         if item.nodeid.startswith(slow) and not item.nodeid.startswith(quick):
             item.add_marker("slow")
     if any("::" in word for word in config.option.file_or_dir or ()):

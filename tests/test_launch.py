@@ -117,11 +117,11 @@ def test_no_other_way_is_in_use():
                 starts.setdefault(path.relative_to(ROOT / "embedx").as_posix(), []).append(called)
     assert starts == {
         "audio/decode_pool.py": ["subprocess.Popen"],
-        "comparison/run.py": ["joblib.Parallel"],
         "download/prerequisites.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
-        "launch.py": ["subprocess.Popen"],  # the fork server
+        "child_process.py": ["subprocess.Popen"],  # the fork server
         "extract/fork_server.py": ["os.fork"],
         "tuning/objective.py": ["Parallel"],
+        "tuning/parallel.py": ["joblib.Parallel", "joblib.Parallel"],  # folds of a comparison, here or on Ray
     }
 
 

@@ -89,6 +89,8 @@ def clips(*lengths):
 @pytest.mark.parametrize("lengths", [(16_000, 16_000), (16_000, 24_001, 400)], ids=["equal", "ragged"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_batch_stays_on_the_device_and_nothing_waits_for_it(checkpoint, fake_gpu, lengths, dtype):
+    if checkpoint[1].config.model_type == "sew-d":
+        pytest.skip("transformers' SEW-D computes relative positions on a device that is there")
     encoder, mode = fake_gpu(checkpoint[0], dtype)
     with mode:
         frames = encoder.encode(clips(*(max(n, encoder.min_samples) for n in lengths)))

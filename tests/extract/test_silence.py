@@ -163,7 +163,7 @@ def test_a_run_ends_at_once_while_its_worker_hangs(tmp_path, number):
         "    def __init__(self, modules):\n"
         "        super().__init__(modules)\n"
         "        print(self.pid, flush=True)\n"
-        "processes.WorkerProcess = Told\n"
+        "process_backend.WorkerProcess = Told\n"
         "folder = Path(sys.argv[1])\n"
         "units = plan_units(Manifest.from_paths(['a.wav'], root=folder))\n"
         "list(process_backend.run_units(units, local_runners.FakeRunner.over(folder)))\n"
