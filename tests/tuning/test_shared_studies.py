@@ -19,12 +19,11 @@ import sqlalchemy
 from embedx.errors import MissingExtraError, ParameterError
 from embedx.tuning import tune
 
-TESTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
-import conftest
+from embedx.testing import make_dataset
 from embedx.tuning import objective, studies, tune
 
 studies.socket.gethostname = lambda: "elsewhere"  # so nobody here can know whether this process lives
@@ -38,22 +37,21 @@ def score_or_die(*words, **options):
     return score(*words, **options)
 
 objective.Task.score = score_or_die
-tune(conftest._make_dataset(), "logreg", n_trials=9, n_folds=3, pruner="none", study={place!r})
+tune(make_dataset(), "logreg", n_trials=9, n_folds=3, pruner="none", study={place!r})
 """
 
 SHARING = """
 import sys
-sys.path.insert(0, {tests!r})
-import conftest
+from embedx.testing import make_dataset
 from embedx.tuning import tune
-print(tune(conftest._make_dataset(), "logreg", n_trials=12, n_folds=3, pruner="none", study={place!r}).n_trials)
+print(tune(make_dataset(), "logreg", n_trials=12, n_folds=3, pruner="none", study={place!r}).n_trials)
 """
 
 
 def start(code, place):
     """A worker in a process of its own."""
-    words = [sys.executable, "-c", code.format(tests=str(TESTS), place=place)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=TESTS.parent)
+    words = [sys.executable, "-c", code.format(place=place)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def url_of(place):

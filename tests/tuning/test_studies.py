@@ -23,8 +23,7 @@ PLACES = ["study.db", "study.journal"]
 WORKER = """
 import sys, time, pickle
 import numpy as np
-sys.path.insert(0, {tests!r})
-import conftest
+from embedx.testing import make_dataset
 from embedx.heads.catalog import CATALOG, HeadSpec
 from embedx.heads.search_space import Real
 from sklearn.linear_model import LogisticRegression
@@ -40,7 +39,7 @@ def slow(*, n_layers=1, random_state=0, C=0.1):
 space = {{"C": Real(1e-4, 1e2, log=True)}}
 CATALOG["slow"] = HeadSpec(name="slow", title="slow", factory=slow, layered=False, space=space)
 from embedx.tuning import tune
-dataset = conftest._make_dataset()
+dataset = make_dataset()
 def progress(done, total, best):
     print(done, best, flush=True)
 tuned = tune(dataset, "slow", n_trials={n_trials}, study={place!r}, n_folds=3, pruner="none", progress=progress)
@@ -49,8 +48,7 @@ print("finished", tuned.n_trials, len(tuned.history), flush=True)
 
 
 def start(place, *, n_trials=12, pause=0.05):
-    tests = str(Path(__file__).parents[1])
-    code = WORKER.format(tests=tests, place=str(place), n_trials=n_trials, pause=pause)
+    code = WORKER.format(place=str(place), n_trials=n_trials, pause=pause)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
