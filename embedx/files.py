@@ -17,6 +17,7 @@ from typing import IO, Any
 
 __all__ = [
     "hash_file",
+    "kind_of_no_file",
     "replace_file",
     "replace_folder",
     "require_replaceable",
@@ -64,6 +65,17 @@ def special_kind(path: str | PathLike[str], *, but_streams: bool = False) -> str
         return "a socket" if stat.S_ISSOCK(mode) else "a device"
     is_stream = os.fspath(path).startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/"))
     return None if but_streams and is_stream else "a pipe"
+
+
+def kind_of_no_file(path: str | PathLike[str]) -> str | None:
+    """Say what is there instead of a file: ``"a folder"``, or as `special_kind`; None for a file and for nothing.
+
+    Examples
+    --------
+    >>> kind_of_no_file("/"), kind_of_no_file("/dev/null"), kind_of_no_file("nowhere")
+    ('a folder', 'a device', None)
+    """
+    return "a folder" if os.path.isdir(path) else special_kind(path)
 
 
 def require_replaceable(path: str | PathLike[str], *marks: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from embedx.errors import ParameterError, RecipeMismatchError
 from embedx.text import as_html
 
-__all__ = ["PADDINGS", "POOLINGS", "PREPROCESSING_VERSION", "Recipe", "Resources", "pinned_revision"]
+__all__ = ["PADDINGS", "POOLINGS", "PREPROCESSING_VERSION", "WINDOW_SECONDS", "Recipe", "Resources", "pinned_revision"]
 
 PREPROCESSING_VERSION = 1
 """Raised whenever decoding, windowing, normalisation or pooling of embedx gives other numbers."""
@@ -21,6 +21,9 @@ POOLINGS = {"mean": 1, "mean+std": 2, "max": 1, "mean+max": 2, "cls": 1}
 
 PADDINGS = ("none", "masked", "pooled")
 """What stands behind a window that is shorter than what the encoder was trained on; see `Recipe`."""
+
+WINDOW_SECONDS = 10.0
+"""Into what a longer clip is cut, unless told otherwise."""
 
 _NOT_IN_FINGERPRINT = frozenset({"compute_dtype"})
 _ADDED = {"padding": "none", "frontend": "waveform"}
@@ -104,8 +107,8 @@ class Recipe:
     pooling: str = "mean"
     padding: str = "none"
     frontend: str = "waveform"
-    window_seconds: float = 10.0
-    hop_seconds: float = 10.0
+    window_seconds: float = WINDOW_SECONDS
+    hop_seconds: float = WINDOW_SECONDS
     min_tail_seconds: float = 1.0
     offset: str = "start"
     max_seconds: float | None = None

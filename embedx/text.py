@@ -41,6 +41,18 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the name of an error and the first line of its text, if it has any.
+
+    Examples
+    --------
+    >>> describe_error(ValueError("no number")), describe_error(KeyError())
+    ('ValueError: no number', 'KeyError')
+    """
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
+
+
 def printable(text: str, *, keep: str = "") -> str:
     r"""Escape what a terminal would obey, hide or turn around.
 

@@ -11,7 +11,7 @@ from typing import Any
 from embedx.errors import ParameterError
 from embedx.files import special_kind
 
-__all__ = ["MOST_BYTES", "SEED", "add_jobs_arguments", "is_store", "number", "read_layers"]
+__all__ = ["MOST_BYTES", "SEED", "add_jobs_arguments", "is_store", "names", "number", "read_layers"]
 
 MOST_BYTES = 2**30
 """Embeddings that take more are not held: heads read the layers that they learn from."""
@@ -83,6 +83,11 @@ def is_store(place: str | os.PathLike[str]) -> bool:
             return file.read(len(_HDF5)) == _HDF5
     except OSError:
         return False
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
 def read_layers(text: str | None) -> list[int] | None:

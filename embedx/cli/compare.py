@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
+from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, names, number, read_layers
 from embedx.cli.encoder_stores import add_encoder_arguments, embed_with_each, read_clips, refuse_options_of_encoders
 from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
@@ -70,21 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
-    from embedx.checks import require_number
     from embedx.cli.progress import ProgressBar
     from embedx.comparison import compare
     from embedx.heads.catalog import as_spec
     from embedx.report.tables import render_text
-    from embedx.tuning.parallel import require_backend
+    from embedx.tuning.parallel import require_jobs
 
     _require_folds(args)
-    heads = [name.strip() for name in args.heads.split(",") if name.strip()]
+    heads = names(args.heads)
     if not heads:
         raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
     for head in heads:  # what compare() would refuse, before hours of embedding
         as_spec(head)
-    require_number("n_jobs", args.jobs, -1 if args.jobs == -1 else 1, whole=True)
-    require_backend(args.jobs_backend, args.address)
+    require_jobs(args.jobs, args.jobs_backend, args.address)
     require_folder(Path(args.output))
     stores, failed = _read(args)
     fits = Path(f"{Path(args.output)}.fits")

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedx.cli.argument_types import is_store
+from embedx.cli.argument_types import is_store, names
 from embedx.cli.extract import (
     add_file_arguments,
     add_machine_arguments,
     add_recipe_arguments,
     embed_into,
     has_failures,
-    names,
     read_resources,
     read_sources,
     recipe_options,

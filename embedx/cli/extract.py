@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from embedx.cli.argument_types import names
 from embedx.cli.manifest_options import add_segment_arguments, named_columns
 from embedx.cli.parser import add_renamed
 from embedx.cli.terminal import interrupted_means, show
@@ -27,7 +28,6 @@ __all__ = [
     "add_recipe_arguments",
     "embed_into",
     "has_failures",
-    "names",
     "read_resources",
     "read_sources",
     "recipe_options",
@@ -144,11 +144,6 @@ def _cluster_options(args: argparse.Namespace) -> ClusterOptions:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ParameterError(f"{words}: of use on a Ray cluster only: add --engine ray, or leave it out")
     return ClusterOptions(**given)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Read names with commas between them."""
-    return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from embedx.cli.argument_types import MOST_BYTES, SEED
+from embedx.cli.argument_types import MOST_BYTES, SEED, names
 from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segment_arguments(parser, of="--labels")
     parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
     parser.add_argument(
-        "--only", metavar="PARTS", help="only these parts, such as copies,labels (an unknown one lists them)"
+        "--only",
+        type=names,
+        metavar="PARTS",
+        help="only these parts, such as copies,labels (an unknown one lists them)",
     )
     parser.add_argument("--seed", type=SEED, default=0, help="seed of folds and heads (default: %(default)s)")
     parser.add_argument("-o", "--output", metavar="JSON", help="write everything to this file too")
@@ -57,12 +60,11 @@ def run(args: argparse.Namespace) -> int:
     from embedx.dataset import load_embeddings
     from embedx.inspection import inspect_data
 
-    only = None if args.only is None else [part.strip() for part in args.only.split(",") if part.strip()]
     labels = read_labels(args)
     dataset = load_embeddings(args.store, labels=labels, most_bytes=MOST_BYTES)
     with contextlib.ExitStack() as bars:
         inspection = inspect_data(
-            dataset, audio=not args.no_audio, only=only, seed=args.seed, progress=_one_bar_a_part(bars)
+            dataset, audio=not args.no_audio, only=args.only, seed=args.seed, progress=_one_bar_a_part(bars)
         )
     marks = {"good": "ok ", "note": " . ", "bad": " ! "}
     for finding in inspection.findings:

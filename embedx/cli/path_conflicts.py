@@ -8,18 +8,30 @@ import os
 from collections.abc import Iterator
 
 from embedx.cli.output_paths import OUTPUTS
+from embedx.encoders.short_names import BUNDLED
 from embedx.errors import ParameterError
 from embedx.files import special_kind
 from embedx.manifest.paths import shorten_path
 
 __all__ = ["require_apart"]
 
-_INPUTS: tuple[str, ...] = ("clips", "cookies", "csv", "embeddings", "encoder", "inputs", "labels", "model", "path")
-_INPUTS += ("sources", "store", "stores")
+_INPUTS = (
+    "clips",
+    "cookies",
+    "csv",
+    "embeddings",
+    "encoder",
+    "inputs",
+    "labels",
+    "model",
+    "path",
+    "sources",
+    "store",
+    "stores",
+)
 """Attributes of the arguments that name what is read."""
 
 _MORE_OUTPUTS = {"study": "--study", "log_file": "--log-file"}
-_BUNDLED = "tiny"  # an encoder that is no folder
 
 
 def require_apart(command: str, args: argparse.Namespace) -> None:
@@ -80,5 +92,5 @@ def _inputs(command: str, args: argparse.Namespace) -> Iterator[tuple[str, str]]
         given = None if name == written else getattr(args, name, None)
         for place in given if isinstance(given, list) else [given]:
             text = "" if place is None else os.fspath(place)
-            if text and not (name == "encoder" and text == _BUNDLED):
+            if text and not (name == "encoder" and text in BUNDLED):
                 yield name, text

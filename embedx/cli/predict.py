@@ -20,7 +20,7 @@ from embedx.cli.manifest_options import add_segment_arguments, named_columns
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import encodable, show
 from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
-from embedx.files import replace_file, require_replaceable, special_kind
+from embedx.files import kind_of_no_file, replace_file, require_replaceable
 from embedx.text import count, printable
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def _read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> _Cl
         return _Clips(read_manifest(places[0], **columns, **nothing, must_exist=False))
     missing = [place for place in places if not Path(place).is_file()]
     if missing:
-        kind = special_kind(missing[0])
-        what = "does not exist" if kind is None else f"is {kind}, no audio: name files, or list them with -"
-        what = "is a folder: give one folder alone" if Path(missing[0]).is_dir() else what
+        kind = kind_of_no_file(missing[0])
+        way = "give one folder alone" if kind == "a folder" else "name files, or list them with -"
+        what = "does not exist" if kind is None else f"is {kind}: {way}"
         raise ManifestError(f"{missing[0]} {what} ({len(missing)} of {len(places)} arguments are no files)")
     stores = [place for place in places if is_store(place)]
     if stores and len(places) > 1:

@@ -25,7 +25,7 @@ from embedx.evaluation.metrics import METRICS, score
 from embedx.evaluation.splits import Fold, describe_problems
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.catalog import as_spec
-from embedx.tuning.parallel import require_backend
+from embedx.tuning.parallel import require_jobs
 
 __all__ = ["compare"]
 
@@ -106,8 +106,9 @@ def compare(
     >>> comparison
     Comparison(60 clips, 3 classes; majority ..., logmel ..., logreg ..., knn ...)
     """
-    seed = _require_numbers(n_trials, seed, n_jobs)
-    require_backend(jobs_backend, address)
+    require_number("n_trials", n_trials, 0, whole=True)
+    require_jobs(n_jobs, jobs_backend, address)
+    seed = require_seed(seed)
     stores = align_stores(dataset)
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
@@ -151,13 +152,6 @@ def compare(
     }
     parts["notes"] += describe_baseline(parts["rows"], parts["tests"])
     return Comparison(headline=write_headline(**parts), verdict=write_verdict(**parts), **parts)
-
-
-def _require_numbers(n_trials: Any, seed: Any, n_jobs: Any) -> int:
-    """Refuse, before any fit, what one of them would fail with; return the seed as a plain number."""
-    require_number("n_trials", n_trials, 0, whole=True)
-    require_number("n_jobs", n_jobs, -1 if n_jobs == -1 else 1, whole=True)
-    return require_seed(seed)
 
 
 def _score_all(

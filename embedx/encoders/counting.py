@@ -10,8 +10,8 @@ from pathlib import Path
 
 from embedx.encoders.description import weights_files
 from embedx.encoders.hub import cached_checkpoint
-from embedx.encoders.resolve import BUNDLED, bundled_folder, hash_weights
-from embedx.encoders.short_names import KNOWN
+from embedx.encoders.resolve import bundled_folder, hash_weights
+from embedx.encoders.short_names import BUNDLED, KNOWN
 from embedx.errors import EncoderError
 from embedx.recipe import Recipe, pinned_revision
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def describe(folder: Path, name: str) -> dict[str, Any]:
     kind = _require_supported(name, config.values)
     facts: dict[str, Any] = {"model_type": kind, "note": str(config.values.get("embedx_note", ""))}
     if kind in FAMILIES:
-        return {**facts, **FAMILIES[kind](config, _required_preparation(folder, name))}
+        return {**facts, **_read_spectrogram(config, kind, folder, name)}
     if not {"num_hidden_layers", "hidden_size"} <= config.values.keys():
         raise EncoderError(f"encoder {name!r}: {path} lacks num_hidden_layers or hidden_size")
     facts = {
@@ -117,7 +117,7 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
 
 def _read_preprocessor(folder: Path, name: str) -> dict[str, Any]:
     """Read the sampling rate and the normalisation from wherever transformers reads them."""
-    found = {path.name: _preparation(record, path, name) for path, record in _preparations(folder, name)}
+    found = {path: _preparation(record, path, name) for path, record in _preparations(folder, name)}
     if not found:
         text = (
             f"encoder {name!r}: {folder} holds neither {' nor '.join(PREPROCESSORS)}, so 16 kHz and normalised "
@@ -125,13 +125,16 @@ def _read_preprocessor(folder: Path, name: str) -> dict[str, Any]:
         )
         warnings.warn(text, EmbedxWarning, stacklevel=2)
         return {"sample_rate": 16_000, "normalize": True}
+    return _agreed(found, lambda one: f"{one['sample_rate']} Hz, do_normalize {str(one['normalize']).lower()}", name)
+
+
+def _agreed(found: Mapping[Path, dict[str, Any]], tell: Callable[[dict[str, Any]], str], name: str) -> dict[str, Any]:
+    """Return what files say that must say the same."""
     first, *others = found.values()
     if any(other != first for other in others):
-        said = "; ".join(
-            f"{file} says {one['sample_rate']} Hz, do_normalize {str(one['normalize']).lower()}"
-            for file, one in found.items()
-        )
-        raise EncoderError(f"encoder {name!r}: the files of {folder} contradict each other: {said}. Remove one of them")
+        folder = next(iter(found)).parent
+        told = "; ".join(f"{path.name} says {tell(one)}" for path, one in found.items())
+        raise EncoderError(f"encoder {name!r}: the files of {folder} contradict each other: {told}. Remove one of them")
     return first
 
 
@@ -151,15 +154,20 @@ def _preparations(folder: Path, name: str) -> Iterator[tuple[Path, dict[str, Any
         yield path, record
 
 
-def _required_preparation(folder: Path, name: str) -> Record:
-    """Return the settings of a spectrogram, which nobody could guess."""
-    found = [Record(values, path, name) for path, values in _preparations(folder, name)]
+def _read_spectrogram(config: Record, kind: str, folder: Path, name: str) -> dict[str, Any]:
+    """Read the settings of a spectrogram, which nobody could guess."""
+    found = {path: FAMILIES[kind](config, Record(says, path, name)) for path, says in _preparations(folder, name)}
     if not found:
         raise EncoderError(
             f"encoder {name!r}: {folder} holds neither {' nor '.join(PREPROCESSORS)}, so that nobody knows which "
             "spectrogram it reads: add the file from where the checkpoint came from"
         )
-    return found[0]
+    return _agreed(found, _settings_text, name)
+
+
+def _settings_text(facts: Mapping[str, Any]) -> str:
+    settings = facts.get("settings") or [(key, facts[key]) for key in ("sample_rate", "normalize")]
+    return ", ".join(f"{key} {value}" for key, value in settings)
 
 
 def _preparation(record: dict[str, Any], path: Path, name: str) -> dict[str, Any]:

@@ -173,15 +173,10 @@ def cached_checkpoint(repo: str, revision: str | None) -> tuple[Path, str] | Non
     """Return a complete snapshot from the cache, or None."""
     import huggingface_hub as hub
 
-    for wanted in (
-        _SAFE,
-        _TORCH,
-    ):  # of a snapshot that was fetched in part the hub's library says that it is incomplete
+    for wanted in (_SAFE, _TORCH):  # a snapshot that was fetched in part is incomplete to huggingface_hub
+        options: dict[str, Any] = {"revision": revision, "local_files_only": True}
         try:
-            patterns = [*_CONFIGS, *wanted]
-            folder = Path(
-                hub.snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=patterns)
-            )
+            folder = Path(hub.snapshot_download(repo, allow_patterns=[*_CONFIGS, *wanted], **options))
         except Exception:
             continue
         weights = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model, quiet_transformers
 from embedx.errors import EncoderError
+from embedx.text import first_line
 
 __all__ = ["BaseNetwork", "Network", "find_class", "make_extractor"]
 
@@ -31,8 +32,8 @@ def make_extractor(info: EncoderInfo) -> Any:
         with quiet_transformers():
             return getattr(transformers, info.extractor)(**dict(info.settings))
     except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EncoderError(f"encoder {info.id!r}: no {info.extractor} can be made of its settings: {said}") from error
+        why = first_line(error)
+        raise EncoderError(f"encoder {info.id!r}: no {info.extractor} can be made of its settings: {why}") from error
 
 
 class Network(Protocol):

@@ -11,7 +11,7 @@ from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.description import SUPPORTED, describe, weights_files
 from embedx.encoders.families import FAMILIES
 from embedx.encoders.hub import fetch_checkpoint
-from embedx.encoders.short_names import KNOWN, full_name
+from embedx.encoders.short_names import BUNDLED, KNOWN, full_name
 from embedx.errors import EncoderError, unknown_name
 from embedx.files import hash_file
 
@@ -27,9 +27,6 @@ __all__ = [
 ]
 
 DEFAULT_ENCODER = "facebook/wav2vec2-base"
-
-BUNDLED = ("tiny",)
-"""Encoders that ship inside the package."""
 
 
 def resolve_encoder(name: str, *, revision: str | None = None) -> EncoderInfo:

@@ -9,7 +9,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ADVICE", "KNOWN", "SOURCE", "TASKS", "KnownEncoder", "full_name"]
+__all__ = ["ADVICE", "BUNDLED", "KNOWN", "SOURCE", "TASKS", "KnownEncoder", "full_name"]
+
+BUNDLED = ("tiny",)
+"""Encoders that are in the package."""
 
 SOURCE = "MAEB (El Assadi et al., 2026, arXiv 2602.16008): linear probes of the last layer, percent"
 TASKS = ("ESC-50", "GTZAN", "FSDD", "Speech Commands", "CREMA-D", "VoxLingua10")

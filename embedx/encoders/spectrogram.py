@@ -18,7 +18,7 @@ from embedx.encoders.base import EncoderFacts, EncoderInfo, Frames
 from embedx.encoders.device import as_memory_error, exact_float32
 from embedx.encoders.frame_pooling import pool_layer, require_pooling
 from embedx.encoders.networks import NETWORKS
-from embedx.encoders.torch_compile import compile_each, say_why_not
+from embedx.encoders.torch_compile import compile_layers, say_why_not
 from embedx.encoders.waveform import DTYPES, join
 from embedx.encoders.waveform_batch import real
 from embedx.errors import ParameterError
@@ -80,13 +80,7 @@ class SpectrogramEncoder(EncoderFacts):
         if layers is None:
             say_why_not(f"the stages of {self.info.model_type} are not called one by one")
             return
-        for forward, layer in zip(compile_each([one.forward for one in layers]), layers, strict=True):
-            layer.forward = forward
-
-    @property
-    def min_samples(self) -> int:
-        """Samples of one frame."""
-        return self.info.min_samples
+        compile_layers(layers)
 
     def encode(self, batch: Sequence[NDArray[np.float32]]) -> Frames:
         """Encode waveforms of any lengths up to the native one; a clip's frames do not depend on its neighbours.

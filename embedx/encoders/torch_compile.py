@@ -11,8 +11,9 @@ import torch
 
 from embedx.encoders.device import is_out_of_memory
 from embedx.errors import EmbedxWarning
+from embedx.text import describe_error
 
-__all__ = ["compile_each", "say_why_not"]
+__all__ = ["compile_each", "compile_layers", "say_why_not"]
 
 
 def compile_each(functions: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
@@ -28,6 +29,12 @@ def compile_each(functions: Sequence[Callable[..., Any]]) -> list[Callable[..., 
     """
     faith = _Faith()
     return [_Compiled(function, faith) for function in functions]
+
+
+def compile_layers(layers: Sequence[Any]) -> None:
+    """Compile modules in their places, as `compile_each` does; hooks that watch them stay outside."""
+    for forward, layer in zip(compile_each([layer.forward for layer in layers]), layers, strict=True):
+        layer.forward = forward
 
 
 def say_why_not(why: str) -> None:
@@ -47,8 +54,7 @@ class _Faith:
             if not self.holds:
                 return
             self.holds = False
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        say_why_not(f"{type(error).__name__}: {said[:200]}")
+        say_why_not(describe_error(error)[:200])
 
 
 class _Compiled:

@@ -25,7 +25,7 @@ from embedx.encoders.description import reach
 from embedx.encoders.device import as_memory_error, exact_float32
 from embedx.encoders.forward import ForwardPass
 from embedx.encoders.frame_pooling import pool_layer, require_pooling
-from embedx.encoders.torch_compile import compile_each
+from embedx.encoders.torch_compile import compile_layers
 from embedx.encoders.transformer_layers import LayerStack
 from embedx.encoders.waveform_batch import lay_out, normalize_each
 
@@ -103,13 +103,11 @@ class WaveformEncoder(EncoderFacts):
             self._watch_layers()
 
     def _compile(self) -> None:
-        """Compile layer by layer; what watches layers stays outside."""
+        """Compile layer by layer."""
         if self._stack is not None:
             self._stack.compile()
             return
-        layers = self._layers
-        for forward, layer in zip(compile_each([layer.forward for layer in layers]), layers, strict=True):
-            layer.forward = forward
+        compile_layers(self._layers)
 
     @property
     def min_samples(self) -> int:

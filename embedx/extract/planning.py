@@ -17,7 +17,7 @@ from embedx.encoders.resolve import DEFAULT_ENCODER, resolve_encoder
 from embedx.encoders.short_names import full_name
 from embedx.errors import ParameterError, unknown_name
 from embedx.manifest import Manifest
-from embedx.recipe import PADDINGS, POOLINGS, Recipe, Resources, pinned_revision
+from embedx.recipe import PADDINGS, POOLINGS, WINDOW_SECONDS, Recipe, Resources, pinned_revision
 
 __all__ = ["OPTIONS", "RecipePlan", "parse_layers", "require_places"]
 
@@ -36,7 +36,6 @@ OPTIONS = (
 """Recipe fields that a caller may choose; the others follow from the encoder and from embedx."""
 
 _LEAST_HOP_SECONDS = 0.02
-_WINDOW_SECONDS = 10.0
 
 SECONDS = frozenset({"window_seconds", "hop_seconds", "min_tail_seconds", "max_seconds"})
 
@@ -126,7 +125,7 @@ class RecipePlan:
         }
         if self.recorded is not None:
             return self.recorded.replace(**facts)
-        seconds = min(_WINDOW_SECONDS, info.native_seconds or _WINDOW_SECONDS)
+        seconds = min(WINDOW_SECONDS, info.native_seconds or WINDOW_SECONDS)
         return Recipe(
             **facts,
             layers=tuple(range(info.n_layers)),

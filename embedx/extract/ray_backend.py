@@ -19,9 +19,10 @@ from typing import Any
 from embedx.errors import EmbedxError, RunnerError
 from embedx.extract.dispatch import ITEMS_PER_WORKER, Death, Message, Worker, dispatch
 from embedx.extract.options import ClusterOptions
-from embedx.extract.ray_connection import connected, first_line, import_ray
+from embedx.extract.ray_connection import connected, import_ray
 from embedx.extract.unit_runner import Runner
 from embedx.extract.work_queue import UnitDone, WorkItem
+from embedx.text import describe_error
 
 __all__ = ["RayWorkers", "run_units_on_ray"]
 
@@ -216,8 +217,8 @@ class RayWorkers:
         except self._ray.exceptions.RayError as error:
             cause, worker.error = getattr(error, "cause", None), error
             if isinstance(cause, EmbedxError):
-                return "refused", "RunnerError", f"a worker of the Ray cluster cannot work: {first_line(cause)}"
-            return "lost", first_line(cause or error)
+                return "refused", "RunnerError", f"a worker of the Ray cluster cannot work: {describe_error(cause)}"
+            return "lost", describe_error(cause or error)
         if worker.node is None:
             worker.node, environment = value
             return "ready", environment

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedx.errors import MissingExtraError, RunnerError
+from embedx.text import describe_error
 
-__all__ = ["connected", "first_line", "import_ray", "joblib_on_ray"]
+__all__ = ["connected", "import_ray", "joblib_on_ray"]
 
 ANSWER_SECONDS = 10.0
 """So long may a head take to answer; Ray itself would wait for minutes."""
@@ -57,7 +58,7 @@ def connected(address: str | None) -> Iterator[Any]:
     except Exception as error:  # ray raises bare ones too
         where = "on this machine" if address is None else f"at {address!r}"
         raise RunnerError(
-            f"no Ray cluster {where}: {first_line(error)}. Start one with 'ray start --head', "
+            f"no Ray cluster {where}: {describe_error(error)}. Start one with 'ray start --head', "
             "or leave --address out to use this machine alone"
         ) from error
     try:
@@ -113,8 +114,3 @@ def _require_answer(address: str) -> None:
         raise ConnectionError(f"{address} does not answer ({error.strerror or error})") from error
     if len(answer) < 4 or answer[3] != _SETTINGS:
         raise ConnectionError(f"{address} answers, but not as a Ray head does")
-
-
-def first_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import StoreFormatError
-from embedx.files import special_kind
+from embedx.files import kind_of_no_file
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store import check
@@ -211,7 +210,7 @@ class StoreFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with check.translated(path):
-            kind = "a folder" if os.path.isdir(path) else special_kind(path)
+            kind = kind_of_no_file(path)
             check.require(kind is None, f"it is {kind}")
             self._file = h5py.File(path, "r", locking=False)
             try:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import ParameterError, SkippedSourcesWarning, StoreFormatError
-from embedx.files import special_kind
+from embedx.files import kind_of_no_file
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 from embedx.store.cost import seconds_per_row
@@ -132,7 +132,7 @@ def open_store(path: str | os.PathLike[str]) -> StoreFile:
     place = Path(os.path.realpath(path))
     n_pending = len(PartsFolder(place).parts())
     if not place.is_file():
-        kind = "a folder" if place.is_dir() else special_kind(place)
+        kind = kind_of_no_file(place)
         if kind is not None:
             raise StoreFormatError(f"{path} is {kind}, not a store. Give a file that embedx extract wrote")
         what = "does not exist"

@@ -8,17 +8,18 @@ from typing import Any
 
 import joblib
 
-from embedx.checks import require_choice
+from embedx.checks import require_choice, require_number
 from embedx.child_process import safe_path
 from embedx.errors import ParameterError
 
-__all__ = ["BACKENDS", "each_result", "joined", "parallel", "require_backend"]
+__all__ = ["BACKENDS", "each_result", "joined", "parallel", "require_jobs"]
 
 BACKENDS = ("loky", "ray")
 
 
-def require_backend(backend: str, address: str | None) -> None:
-    """Refuse a backend that there is none of, and the address of a cluster that is not asked for."""
+def require_jobs(n_jobs: Any, backend: str, address: str | None) -> None:
+    """Refuse a number of processes or a backend that there is none of, and the address of a cluster not asked for."""
+    require_number("n_jobs", n_jobs, -1 if n_jobs == -1 else 1, whole=True)
     require_choice("jobs_backend", backend, BACKENDS)
     if address is not None and backend != "ray":
         raise ParameterError(
@@ -88,9 +89,8 @@ def each_result(
         if backend == "loky":
             yield from joblib.Parallel(return_as="generator")(calls)
             return
-        size = 4 * joblib.effective_n_jobs(
-            n_jobs
-        )  # Ray's backend returns whole lists: short ones, so that they are kept
+        # Ray's backend returns whole lists: short ones, so that what is done is kept
+        size = 4 * joblib.effective_n_jobs(n_jobs)
         with joblib.Parallel() as pool:
             for start in range(0, len(calls), size):
                 yield from pool(calls[start : start + size])

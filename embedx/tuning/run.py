@@ -20,7 +20,7 @@ from embedx.evaluation.splits import most_folds, plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
 from embedx.heads.search_space import Dimension, holds
 from embedx.tuning.objective import HeadError, HeadRefusal, Objective, Task
-from embedx.tuning.parallel import joined, require_backend
+from embedx.tuning.parallel import joined, require_jobs
 
 __all__ = ["METRICS", "PRUNERS", "Tuned", "tune"]
 
@@ -143,7 +143,7 @@ def tune(
         warnings.warn("tune(head, dataset) is now tune(dataset, head)", EmbedxWarning, stacklevel=2)
         dataset, head = head, dataset
     _check(metric, pruner, timeout_seconds, n_trials, n_folds, n_jobs)
-    require_backend(jobs_backend, address)
+    require_jobs(n_jobs, jobs_backend, address)
     seed = require_seed(seed)
     spec = as_spec(with_recipe(head, dataset.recipe), space=space)
     task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)

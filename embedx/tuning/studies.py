@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from embedx.errors import EmbedxError, MissingExtraError, ParameterError
-from embedx.files import special_kind
+from embedx.files import kind_of_no_file
 from embedx.heads.search_space import Dimension, holds
 from embedx.text import first_line
 
@@ -206,7 +206,7 @@ def _require_file(place: str) -> None:
         return
     except (OSError, ValueError) as error:
         raise _refusal(place, getattr(error, "strerror", None) or str(error)) from error
-    kind = "a folder" if os.path.isdir(path) else special_kind(path)
+    kind = kind_of_no_file(path)
     if kind is not None:
         raise _refusal(place, f"it is {kind}, not a file")
 

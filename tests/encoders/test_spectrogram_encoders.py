@@ -14,6 +14,7 @@ from embedx.encoders.spectrogram import SpectrogramEncoder
 from embedx.errors import ClipTooShortError, EncoderError, ParameterError
 from embedx.testing import check_encoder
 from tests.encoders.by_transformers import extractor_of, features_of, layers_alone
+from tests.encoders.checkpoints import write_other
 
 TOLERANCE = 1e-5
 
@@ -189,4 +190,17 @@ def test_a_spectrogram_that_nobody_describes_is_refused(make_other_checkpoint, t
 def test_what_is_not_supported_says_why(tmp_path, kind):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with pytest.raises(EncoderError, match=f"of model_type '{kind}', which is a .* Supported: "):
+        resolve_encoder(str(tmp_path))
+
+
+def test_files_that_contradict_each_other_about_a_spectrogram_are_refused(tmp_path):
+    write_other(tmp_path, "whisper-asr")
+    path = tmp_path / "preprocessor_config.json"
+    said = json.loads(path.read_text())
+    nested = tmp_path / "processor_config.json"
+    nested.write_text(json.dumps({"feature_extractor": said}))
+    assert resolve_encoder(str(tmp_path)).model_type == "whisper"  # the same twice is no contradiction
+    nested.write_text(json.dumps({"feature_extractor": {**said, "n_fft": said["n_fft"] * 2}}))
+    wrong, right = said["n_fft"] * 2, said["n_fft"]
+    with pytest.raises(EncoderError, match=rf"contradict each other: .*n_fft {wrong}.*; .*n_fft {right}"):
         resolve_encoder(str(tmp_path))

@@ -80,8 +80,10 @@ class Network:
     @property
     def forward_pass(self) -> ForwardPass | SpectrogramPass:
         """How waveforms go through it."""
-        if self.info is None:
-            return ForwardPass(self.base, normalized=self.normalized)
+        return ForwardPass(self.base, normalized=self.normalized) if self.info is None else self._spectrogram_pass()
+
+    def _spectrogram_pass(self) -> SpectrogramPass:
+        assert self.info is not None
         if self._front is None or self._front[0] != self.device or self._front[1].network.model is not self.base:
             kind, padding = NETWORKS[self.info.model_type], self.info.paddings[0]
             network = kind(self.info, padding=padding, device=self.device, model=self.base)
@@ -105,10 +107,9 @@ class Network:
 
     def n_frames(self, n_samples: int) -> int:
         """Return how many frames so many samples give."""
-        forward = self.forward_pass
-        if isinstance(forward, SpectrogramPass):
-            return forward.network.n_frames(n_samples)
-        return int(self.model._get_feat_extract_output_lengths(torch.tensor(n_samples)))
+        if self.info is None:
+            return int(self.model._get_feat_extract_output_lengths(torch.tensor(n_samples)))
+        return self._spectrogram_pass().network.n_frames(n_samples)
 
     @property
     def has_fixed_convolutions(self) -> bool:
