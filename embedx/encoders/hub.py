@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face hub: fetched once, pinned; the only module that imports huggingface_hub."""
+"""Checkpoints of the Hugging Face hub: fetched once, pinned; the encoders' one door to huggingface_hub."""
 
 from __future__ import annotations
 

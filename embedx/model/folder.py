@@ -1,4 +1,4 @@
-"""The folder of a saved model: ``model.json``, ``arrays.safetensors``, ``booster.txt`` or ``head.skops``."""
+"""The folder of a saved model: ``model.json``, ``arrays.safetensors``, ``booster.txt`` or ``head.skops``, a card."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.safe_loading import check_estimator, refuse_unreadable
 from embedx.heads.serialization import HeadState, dump_head, restore_head
 from embedx.model.atomic_folder import draft_for, read_whole, require_place
+from embedx.model.model_card import CARD_NAME, render_card
 from embedx.model.model_json import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
 from embedx.text import first_line
 
@@ -45,6 +46,7 @@ def save(model: Any, folder: Path, *, overwrite: bool = True) -> Path:
                 (draft / name).write_bytes(content)
             if model.input_kind == "sources":
                 _save_audio_head(model.estimator, draft)
+            (draft / CARD_NAME).write_text(_card_of(model), encoding="utf-8")
             _require_same_answers(model, draft)
             require_place(folder, overwrite=overwrite)
     except OSError as error:
@@ -52,6 +54,15 @@ def save(model: Any, folder: Path, *, overwrite: bool = True) -> Path:
     if model.input_kind == "sources":
         model.estimator.clear_checkpoint()
     return folder
+
+
+def _card_of(model: Any) -> str:
+    try:
+        return render_card(model, _versions_of(model))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # a record of somebody else's making
+        raise ModelFormatError(
+            f"head {model.head!r} is not saved: scores or training are not as embedx writes them ({first_line(error)})"
+        ) from error
 
 
 def _save_audio_head(head: Any, draft: Path) -> None:
@@ -151,8 +162,12 @@ def _record_of(model: Any) -> dict[str, Any]:
         "scores": model.scores,
         "training": model.training,
         "calibration": _calibration_record(model.calibration),
-        "versions": dict(model.versions) or {name: _version(name) for name in _LIBRARIES},
+        "versions": _versions_of(model),
     }
+
+
+def _versions_of(model: Any) -> dict[str, str]:
+    return dict(model.versions) or {name: _version(name) for name in _LIBRARIES}
 
 
 def _calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:
