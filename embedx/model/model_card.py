@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,14 @@ from typing import Any
 from embedx.encoders.licences import read_license, read_terms
 from embedx.encoders.resolve import bundled_folder
 from embedx.encoders.short_names import BUNDLED, KNOWN, KnownEncoder
+from embedx.model.card_seal import sealed
+from embedx.model.hub_models import render_front_matter
 from embedx.recipe import Recipe, pinned_revision
 from embedx.text import as_code, count
 
-__all__ = ["CARD_NAME", "is_own_card", "render_card"]
+__all__ = ["render_card"]
 
-CARD_NAME = "README.md"
-_MOST_CARD_BYTES = 2**20
 _MOST_CLASSES_SHOWN = 50
-_SEAL = re.compile(r"<!-- written by embedx, ([0-9a-f]{64}): a card that is changed is never replaced -->\n?\Z")
 _TITLES = {"valid": "this model", "majority": "the most frequent class, whatever is heard"}
 _METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "balanced_accuracy"}
 """Scores in the front matter, by the hub's name of the metric."""
@@ -29,7 +26,7 @@ _METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "balanced_accuracy": "bala
 def render_card(model: Any, versions: Mapping[str, str]) -> str:
     r"""Return the card of a model as Markdown with the Hugging Face hub's front matter.
 
-    Its last line is a comment with a hash of the rest, by which `is_own_card` knows a card that was changed.
+    Its last line is a comment with a hash of the rest, by which a card that was changed is known.
 
     Parameters
     ----------
@@ -49,29 +46,10 @@ def render_card(model: Any, versions: Mapping[str, str]) -> str:
     |---|---|---|---|---|
     | this model | 0.983 | 0.911 to 0.997 | 0.983 | 0.350 |
     """
-    from embedx.model.hub_models import render_front_matter
-
     parts = [*(_finetuned_body(model) if model.input_kind == "sources" else _body(model, versions)), *_limits(model)]
     text = f"---\n{render_front_matter(**_facts(model))}---\n\n" + "\n".join(parts)
     text = text.encode("utf-8", "backslashreplace").decode()  # a folder's name may be no text
-    return f"{text}<!-- written by embedx, {_hash(text)}: a card that is changed is never replaced -->\n"
-
-
-def is_own_card(place: str | os.PathLike[str]) -> bool:
-    """Say whether a file is a card as embedx wrote it; one that somebody changed is theirs."""
-    path = Path(place)
-    try:
-        if not path.is_file() or path.stat().st_size > _MOST_CARD_BYTES:
-            return False
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    seal = _SEAL.search(text)
-    return seal is not None and seal[1] == _hash(text[: seal.start()])
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sealed(text)
 
 
 def _facts(model: Any) -> dict[str, Any]:

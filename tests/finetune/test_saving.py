@@ -14,7 +14,7 @@ from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.saving import RECORD
 from embedx.manifest import read_manifest
 from embedx.model import Model, describe, fit_model
-from embedx.model.model_card import is_own_card
+from embedx.model.card_seal import is_own_card
 
 
 @pytest.fixture(scope="module")

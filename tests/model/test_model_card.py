@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard
 
 from embedx.errors import ModelFormatError
 from embedx.model import Model, fit_model
-from embedx.model.model_card import is_own_card, render_card
+from embedx.model.card_seal import is_own_card
+from embedx.model.model_card import render_card
 
 HOSTILE = "x`| <script>alert(1)</script>\n# [a](http://b)\n---\nlicense: mit \x1b[31m"
 
