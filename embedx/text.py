@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["as_html", "as_size", "count", "escape", "first_line", "printable"]
+__all__ = ["as_code", "as_html", "as_size", "count", "escape", "first_line", "printable"]
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
@@ -94,6 +95,20 @@ def as_size(n_bytes: float) -> str:
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.4g} GB"
+
+
+def as_code(text: str) -> str:
+    r"""Return text as a code span of Markdown, in which nothing of it is obeyed: no HTML, link or mark-up.
+
+    Examples
+    --------
+    >>> as_code("dog_bark"), as_code("a `b` <script>"), as_code("two\nlines")
+    ('`dog_bark`', '``a `b` <script>``', '`two\\nlines`')
+    """
+    shown = printable(text)
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    room = " " if not shown.strip() or shown[0] in "` " or shown[-1] in "` " else ""
+    return f"{fence}{room}{shown}{room}{fence}"
 
 
 def as_html(caption: str, rows: Iterable[Iterable[object]], *, header: Iterable[str] = ()) -> str:

@@ -45,6 +45,7 @@ DOORS = {
     "peft": ("heads/",),
     "onnx": ("model/export.py",),
     "onnxruntime": ("model/export.py",),
+    "huggingface_hub": ("encoders/hub.py", "model/hub_models.py"),
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
     "torchaudio": ("encoders/", "heads/"),
     "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),

@@ -11,7 +11,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("model", metavar="MODEL", help="folder that embedx fit -o wrote")
+    parser.add_argument("model", metavar="MODEL", help="folder that embedx fit -o wrote, or hf:OWNER/NAME[@REVISION]")
     parser.add_argument(
         "--onnx", required=True, metavar="FILE", help="write the head as ONNX: embeddings in, labels out"
     )

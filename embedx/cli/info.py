@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", type=Path, help="a store (emb.h5) or a saved model (a folder)")
+    parser.add_argument("path", type=Path, help="a store (emb.h5) or a saved model (a folder, or hf:OWNER/NAME)")
     parser.add_argument("--failures", action="store_true", help="list the clips that failed, a tab, and why")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is there."""
-    if args.path.is_dir() and not args.failures:
+    is_on_hub = str(args.path).startswith("hf:") and not args.path.exists()
+    if (args.path.is_dir() or is_on_hub) and not args.failures:
         from embedx.model import describe
 
         lines = iter(describe(args.path))

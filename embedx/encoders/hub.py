@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face hub: fetched once, pinned; the only module that imports huggingface_hub."""
+"""Checkpoints of the Hugging Face hub: fetched once, pinned; the encoders' one door to huggingface_hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embedx.encoders.description import PREPROCESSORS, SUPPORTED, describe, weig
 from embedx.encoders.encoder_info import read_record
 from embedx.errors import EncoderError
 
-__all__ = ["CachedEncoder", "cached_checkpoint", "cached_encoders", "fetch_checkpoint", "reporting"]
+__all__ = ["CachedEncoder", "cached_checkpoint", "cached_encoders", "downloading", "fetch_checkpoint", "reporting"]
 
 _CONFIGS = ["config.json", *PREPROCESSORS]
 _SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
@@ -60,6 +60,13 @@ def reporting(make: Callable[[str], contextlib.AbstractContextManager[Report]]) 
         yield
     finally:
         _MAKE.reset(token)
+
+
+@contextlib.contextmanager
+def downloading(repo: str) -> Iterator[type]:
+    """Report one download as `reporting` says, and give the class of bars that huggingface_hub is to use for it."""
+    with _MAKE.get(_on_terminal)(f"download {repo}") as report:
+        yield _bar_class(report)
 
 
 def _bar_class(report: Report) -> type:
@@ -111,10 +118,9 @@ def fetch_checkpoint(repo: str, *, revision: str | None = None) -> tuple[Path, s
         cached = cached_checkpoint(repo, revision)
         if cached is not None and any((cached[0] / file).exists() for file in PREPROCESSORS):
             return cached
-    make = _MAKE.get(_on_terminal)
     try:
-        with make(f"download {repo}") as report:
-            options: dict[str, Any] = {"revision": revision, "tqdm_class": _bar_class(report)}
+        with downloading(repo) as bar:
+            options: dict[str, Any] = {"revision": revision, "tqdm_class": bar}
             folder = Path(hub.snapshot_download(repo, allow_patterns=[*_CONFIGS, *_SAFE], **options))
             if not any(folder.glob("model*.safetensors")):
                 folder = Path(hub.snapshot_download(repo, allow_patterns=[*_CONFIGS, *_TORCH], **options))

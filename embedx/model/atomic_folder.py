@@ -16,6 +16,8 @@ from typing import Any
 
 from embedx.errors import ModelFormatError
 from embedx.files import replace_folder
+from embedx.model.card_seal import CARD_NAME, is_own_card
+from embedx.model.hub_models import HEAD_FILES, NETWORK_FILES
 from embedx.model.model_json import JSON_NAME, check_record, read_record
 
 __all__ = ["draft_for", "free_place", "read_whole", "require_place"]
@@ -24,8 +26,6 @@ _MOST_NAME_BYTES = 240
 """A file system takes 255; drafts and checkpoints have the folder's name in theirs."""
 
 _MOST_READS = 100
-_OWN = (JSON_NAME, "arrays.safetensors", "booster.txt", "head.skops", ".DS_Store")
-_FINETUNED = ("README.md", "*config.json", "finetune.json", "*.safetensors", "*.safetensors.index.json")
 
 
 def require_place(folder: Path, *, overwrite: bool) -> None:
@@ -63,11 +63,16 @@ def _require_place(folder: Path, overwrite: bool) -> None:
     found = sorted(path.name for path in folder.iterdir())
     if found and JSON_NAME not in found:
         raise ModelFormatError(f"{folder} holds files but no model: give a new folder, or empty this one")
-    patterns = (*_OWN, *(_FINETUNED if "finetune.json" in found else ()))
+    patterns = (*HEAD_FILES, ".DS_Store", *(NETWORK_FILES if "finetune.json" in found else ()))
     foreign = [name for name in found if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     if foreign:
         raise ModelFormatError(
             f"{folder} holds {', '.join(foreign[:3])} beside its model, which would be lost: "
+            "move it away, or give another folder"
+        )
+    if CARD_NAME in found and not is_own_card(folder / CARD_NAME):
+        raise ModelFormatError(
+            f"{folder / CARD_NAME} was changed since embedx wrote it, and would be lost: "
             "move it away, or give another folder"
         )
     if found and not overwrite:

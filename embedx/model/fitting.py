@@ -29,6 +29,8 @@ _KEEPING = ("checkpoint_folder", "resume")
 _MACHINE = frozenset({"checkpoint_folder", "resume", "device", "batch_seconds"})
 """Parameters that say with what a head was trained, not what it became."""
 
+_MOST_CONFUSIONS = 10
+
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 
 
@@ -245,7 +247,17 @@ def _scored(model: Model, dataset: Dataset, valid: Dataset) -> dict[str, Any]:
         "majority": align_proba(baseline.predict_proba(valid.X), baseline.classes_, model.classes),
     }
     found = {name: score(valid.y, values, model.classes) for name, values in proba.items()}  # type: ignore[arg-type]
-    return {name: {"n_clips": len(valid), **{key: of[key] for key in SHOWN}} for name, of in found.items()}
+    scores = {name: {"n_clips": len(valid), **{key: of[key] for key in SHOWN}} for name, of in found.items()}
+    scores["valid"]["confusions"] = _most_confused(np.array(found["valid"]["confusion"]), model.classes)
+    return scores
+
+
+def _most_confused(confusion: NDArray[np.intp], classes: tuple[str, ...]) -> list[tuple[str, str, int]]:
+    """Return true class, predicted class and number of clips of the most frequent mistakes."""
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
+    pairs = [divmod(int(place), len(classes)) for place in order if wrong.flat[place]]
+    return [(classes[i], classes[j], int(wrong[i, j])) for i, j in pairs]
 
 
 def _training_facts(dataset: Dataset) -> dict[str, Any]:
@@ -256,4 +268,5 @@ def _training_facts(dataset: Dataset) -> dict[str, Any]:
         "n_clips": len(dataset),
         "hash": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "clips_a_class": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
+        "n_groups": len({source.group for source in dataset.sources if source.group is not None}),
     }

@@ -1,9 +1,10 @@
-"""The folder of a saved model: ``model.json``, ``arrays.safetensors``, ``booster.txt`` or ``head.skops``."""
+"""The folder of a saved model: ``model.json``, ``arrays.safetensors``, ``booster.txt`` or ``head.skops``, a card."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +18,13 @@ from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.safe_loading import check_estimator, refuse_unreadable
 from embedx.heads.serialization import HeadState, dump_head, restore_head
 from embedx.model.atomic_folder import draft_for, read_whole, require_place
+from embedx.model.card_seal import CARD_NAME
+from embedx.model.hub_models import push_folder, resolve_folder
+from embedx.model.model_card import render_card
 from embedx.model.model_json import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
 from embedx.text import first_line
 
-__all__ = ["load", "save"]
+__all__ = ["load", "push", "save"]
 
 ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "arrays.safetensors", "booster.txt", "head.skops"
 MAX_FILE_BYTES = 4 * 2**30
@@ -38,20 +42,44 @@ _LIBRARIES = ("embedx", "numpy", "scikit-learn", "lightgbm", "torch")
 def save(model: Any, folder: Path, *, overwrite: bool = True) -> Path:
     """Write a model beside its place, read it back, and exchange it with what is there in one step."""
     require_place(folder, overwrite=overwrite)
-    parts = _parts_of(model)
     try:
         with draft_for(folder) as draft:
-            for name, content in parts.items():
-                (draft / name).write_bytes(content)
-            if model.input_kind == "sources":
-                _save_audio_head(model.estimator, draft)
-            _require_same_answers(model, draft)
+            _write_files(model, draft)
             require_place(folder, overwrite=overwrite)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error.strerror or error}") from error
     if model.input_kind == "sources":
         model.estimator.clear_checkpoint()
     return folder
+
+
+def _write_files(model: Any, folder: Path) -> None:
+    """Write the files of a model to an empty folder, and read them back."""
+    for name, content in _parts_of(model).items():
+        (folder / name).write_bytes(content)
+    if model.input_kind == "sources":
+        _save_audio_head(model.estimator, folder)
+    (folder / CARD_NAME).write_text(_card_of(model), encoding="utf-8")
+    _require_same_answers(model, folder)
+
+
+def push(model: Any, repo: str, **options: Any) -> str:
+    """Write a model to a folder that is thrown away, and upload it; see `embedx.model.hub_models.push_folder`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            _write_files(model, Path(scratch))
+        except OSError as error:
+            raise ModelFormatError(f"{scratch} cannot be written: {error.strerror or error}") from error
+        return push_folder(Path(scratch), repo, **options)
+
+
+def _card_of(model: Any) -> str:
+    try:
+        return render_card(model, _versions_of(model))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # a record of somebody else's making
+        raise ModelFormatError(
+            f"head {model.head!r} is not saved: scores or training are not as embedx writes them ({first_line(error)})"
+        ) from error
 
 
 def _save_audio_head(head: Any, draft: Path) -> None:
@@ -151,8 +179,12 @@ def _record_of(model: Any) -> dict[str, Any]:
         "scores": model.scores,
         "training": model.training,
         "calibration": _calibration_record(model.calibration),
-        "versions": dict(model.versions) or {name: _version(name) for name in _LIBRARIES},
+        "versions": _versions_of(model),
     }
+
+
+def _versions_of(model: Any) -> dict[str, str]:
+    return dict(model.versions) or {name: _version(name) for name in _LIBRARIES}
 
 
 def _calibration_record(calibration: Calibration | None) -> dict[str, Any] | None:
@@ -184,6 +216,7 @@ def _dump_skops(model: Any) -> bytes:
 
 def load(folder: Path, *, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read what `save` wrote, trusting nothing in it; returns the fields of a `Model`."""
+    folder = resolve_folder(folder)
     return read_whole(folder, lambda: _load(folder, trusted))
 
 

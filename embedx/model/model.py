@@ -277,7 +277,7 @@ class Model:
         Parameters
         ----------
         folder : path-like
-            What `save` wrote.
+            What `save` wrote; or ``hf:OWNER/NAME[@REVISION]``, as `from_pretrained`, where no folder has that name.
         trusted : iterable of str
             Types of a user's own classifier that may be loaded, by full name.
 
@@ -289,6 +289,58 @@ class Model:
         from embedx.model.folder import load
 
         return cls(**load(Path(folder), trusted=tuple(trusted)))
+
+    @classmethod
+    def from_pretrained(
+        cls, repo: str, *, revision: str | None = None, token: str | None = None, trusted: Iterable[str] = ()
+    ) -> Model:
+        """Read a model of the Hugging Face hub; nothing of it is executed, and nothing but a model's files is fetched.
+
+        Parameters
+        ----------
+        repo : str
+            ``OWNER/NAME``. A name alone never leads to the hub elsewhere: `load` takes ``hf:OWNER/NAME``.
+        revision : str, optional
+            Branch, tag or commit. A commit that lies in the cache is used without asking the network; name one, as
+            `push_to_hub` returns it, for a model that stays the same.
+        token : str, optional
+            Who asks; the one that ``hf auth login`` kept where absent.
+        trusted : iterable of str
+            As in `load`.
+
+        Raises
+        ------
+        ModelFormatError
+            No such model or revision, no right to read it, or no network and nothing in the cache; or as `load`.
+        """
+        from embedx.model.hub_models import fetch_model
+
+        return cls.load(fetch_model(repo, revision=revision, token=token), trusted=trusted)
+
+    def push_to_hub(self, repo: str, **options: Any) -> str:
+        """Upload the model to the Hugging Face hub in one commit: the files that `save` writes, the card among them.
+
+        Parameters
+        ----------
+        repo : str
+            ``OWNER/NAME``; made where there is none.
+        **options
+            ``private`` (bool) for a repository that is made, ``revision`` (a branch), ``token``, and the ``message``
+            of the commit.
+
+        Returns
+        -------
+        str
+            The commit, 40 hexadecimal digits.
+
+        Raises
+        ------
+        ModelFormatError
+            No right to write there, no network, or the head cannot be saved.
+        """
+        from embedx.model.folder import push
+
+        return push(self, repo, **options)
 
 
 def _from(start: int, total: int, progress: Callable[..., None] | None) -> Callable[..., None] | None:

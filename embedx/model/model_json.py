@@ -10,6 +10,7 @@ from typing import Any
 
 from embedx.errors import ModelFormatError
 from embedx.files import special_kind
+from embedx.model.hub_models import resolve_folder
 from embedx.recipe import Recipe
 
 __all__ = ["FORMAT", "JSON_NAME", "VERSION", "check_record", "describe", "read_limited", "read_record"]
@@ -33,7 +34,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         kind = special_kind(folder)
         what = "is no folder" if kind is None else f"is {kind}"
         what = "has no model.json" if folder.is_dir() else what if folder.exists() else "does not exist"
-        raise ModelFormatError(f"{folder} is no saved model: it {what}. Give the folder that embedx fit -o wrote")
+        hint = f", or hf:{folder} for a model of the hub" if not folder.exists() and len(folder.parts) == 2 else ""
+        raise ModelFormatError(f"{folder} is no saved model: it {what}. Give the folder that embedx fit -o wrote{hint}")
     try:
         record = json.loads(read_limited(folder / JSON_NAME, MAX_JSON_BYTES), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -107,14 +109,14 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     folder : path-like
-        What `Model.save` wrote.
+        What `Model.save` wrote, or ``hf:OWNER/NAME[@REVISION]``.
 
     Raises
     ------
     ModelFormatError
         No model, or one that cannot be read.
     """
-    place = Path(folder)
+    place = resolve_folder(folder)
     try:
         facts = check_record(read_record(place))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -17,7 +17,7 @@ from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.encoders.short_names import ADVICE, KNOWN, TASKS, full_name
 from embedx.errors import EncoderError
 from tests.encoders.checkpoints import SMALL, write_other
-from tests.encoders.hub_server import Hub
+from tests.encoders.hub_server import running_hub
 
 CLIP = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
 
@@ -25,18 +25,8 @@ CLIP = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A hub with nothing in it, and an empty cache."""
-    from huggingface_hub import constants
-
-    server = Hub()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-    template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1_000)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    yield server
-    server.close()
+    with running_hub(monkeypatch, tmp_path / "cache") as server:
+        yield server
 
 
 def files_of_2021(seed=0):

@@ -14,6 +14,7 @@ from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.saving import RECORD
 from embedx.manifest import read_manifest
 from embedx.model import Model, describe, fit_model
+from embedx.model.card_seal import is_own_card
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,8 @@ def test_the_card_says_what_a_reader_needs(saved):
 
 
 def test_the_card_names_the_licence_of_the_base(tmp_path):
+    from embedx.encoders.licences import read_license, read_terms
     from embedx.encoders.resolve import resolve_encoder
-    from embedx.heads.finetune.saving import read_license, read_terms
 
     assert "CC BY-SA 4.0" in read_terms(Path(resolve_encoder("tiny").location))
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n\nNothing more.\n")
@@ -145,7 +146,10 @@ def test_as_an_embedx_model_it_is_judged_saved_and_predicts(audio, tone_folder, 
     model = fit_model(train, "finetune", params={"epochs": 2, "freeze": "none", "learning_rate": 1e-3}, valid=valid)
     assert set(model.scores) == {"valid", "majority"}
     folder = model.save(tmp_path / "model")
-    assert "Wilson, 6 clips), log-loss" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    for told in ("Wilson, 6 clips), log-loss", "library_name: transformers", "type: accuracy", "## Limits"):
+        assert told in card
+    assert is_own_card(folder / "README.md")
     assert (folder / "config.json").exists()
     assert any("finetune" in line for line in describe(folder))
     (tone_folder / "notes.txt").write_text("no audio")

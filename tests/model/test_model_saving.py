@@ -40,7 +40,7 @@ def test_saved_model_predicts_the_same(make_dataset, tmp_path, head, n_classes):
     assert head in describe(tmp_path / "m")[0]
     loaded.save(tmp_path / "again")
     np.testing.assert_array_equal(Model.load(tmp_path / "again").predict_proba(dataset), model.predict_proba(dataset))
-    assert not {p.suffix for p in (tmp_path / "m").iterdir()} - {".json", ".safetensors", ".txt"}
+    assert not {p.suffix for p in (tmp_path / "m").iterdir()} - {".json", ".safetensors", ".txt", ".md"}
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
@@ -98,7 +98,7 @@ def test_saving_twice_replaces_and_never_mixes(make_dataset, tmp_path):
     place = tmp_path / "m"
     fit_model(make_dataset(), "lgbm").save(place)
     fit_model(make_dataset(), "logreg").save(place)
-    assert sorted(path.name for path in place.iterdir()) == ["arrays.safetensors", "model.json"]
+    assert sorted(path.name for path in place.iterdir()) == ["README.md", "arrays.safetensors", "model.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["m"], "nothing is left beside it"
     assert Model.load(place).head == "logreg"
 

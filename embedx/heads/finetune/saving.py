@@ -14,14 +14,16 @@ import numpy as np
 from scipy.stats import binomtest
 
 from embedx.encoders.base import EncoderInfo
+from embedx.encoders.licences import read_license, read_terms
 from embedx.errors import ModelFormatError
 from embedx.heads.finetune.dataset import Targets
 from embedx.heads.finetune.network import Network
 from embedx.heads.finetune.settings import Augmentation
 from embedx.recipe import Recipe
+from embedx.text import as_code
 from embedx.versions import installed_versions
 
-__all__ = ["RECORD", "gather_facts", "load_classifier", "read_license", "read_terms", "render_card", "save_classifier"]
+__all__ = ["RECORD", "gather_facts", "load_classifier", "render_card", "save_classifier"]
 
 RECORD = "finetune.json"
 _FORMAT = 1
@@ -136,38 +138,18 @@ def gather_facts(targets: Targets, info: EncoderInfo) -> dict[str, Any]:
     }
 
 
-def read_license(folder: Path) -> str:
-    """Return the licence that a checkpoint's own card names; empty when it names none."""
-    return _find_in_card(folder, r"^license:\s*['\"]?([\w.+-]+)")
-
-
-def read_terms(folder: Path) -> str:
-    """Return what a checkpoint's own card says of its licence in words, in one line; empty when it says nothing."""
-    return _find_in_card(folder, r"^#+\s*Licen[cs]e\s*\n+(.+?)(?:\n\s*\n|\Z)")
-
-
-def _find_in_card(folder: Path, pattern: str) -> str:
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    found = re.search(pattern, text, flags=re.MULTILINE | re.DOTALL)
-    return " ".join(found.group(1).split()) if found else ""
-
-
 def render_card(classifier: Any) -> str:
     """Return the card of a fitted `FineTuneClassifier` as Markdown with Hugging Face's front matter."""
     facts, recipe = classifier.facts_, classifier.recipe_
-    tick = "`"
     lines = [
         *_front_matter(facts, recipe.encoder),
-        f"# {recipe.encoder}, fine-tuned to tell {len(classifier.classes_)} classes apart",
+        f"# {as_code(recipe.encoder)}, fine-tuned to tell {len(classifier.classes_)} classes apart",
         "",
         *_warnings(classifier),
         "## Data",
         "",
         f"{sum(facts['clips'].values())} clips: "
-        + ", ".join(f"{n} {tick}{name}{tick}" for name, n in facts["clips"].items())
+        + ", ".join(f"{n} {as_code(name)}" for name, n in facts["clips"].items())
         + f". Trained on {facts['n_train']}, {facts['n_held_out']} held out to choose the best epoch"
         + (f", {facts['n_groups']} groups kept together." if facts["n_groups"] else ", no groups were given."),
         "",
@@ -183,7 +165,7 @@ def render_card(classifier: Any) -> str:
         "",
         "## Base",
         "",
-        f"{recipe.encoder}, revision {recipe.revision}, weights {recipe.weights_sha256}. "
+        f"{as_code(recipe.encoder)}, revision {recipe.revision}, weights {recipe.weights_sha256}. "
         f"Licence: {_licence(facts)} {facts['base_note']}",
         "",
         "## Versions",
@@ -251,7 +233,7 @@ def _parameters(classifier: Any) -> dict[str, Any]:
 
 def _table(values: Mapping[str, Any]) -> list[str]:
     rows = [
-        f"| {name} | `{np.asarray(value).item() if isinstance(value, np.generic) else value}` |"
+        f"| {name} | {as_code(str(np.asarray(value).item() if isinstance(value, np.generic) else value))} |"
         for name, value in values.items()
     ]
     return ["| parameter | value |", "|---|---|", *rows]
