@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, names, number, read_layers
 from embedx.cli.encoder_stores import add_encoder_arguments, embed_with_each, read_clips, refuse_options_of_encoders
-from embedx.cli.manifest_options import add_segment_arguments, read_labels
+from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
 from embedx.text import count
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-column", help="the same, with what must not be cut apart")
     parser.add_argument("--split-column", help="the same, with predefined parts or folds")
     add_segment_arguments(parser, of="--labels")
+    add_label_arguments(parser, of="--labels")
     parser.add_argument(
         "--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first"
     )
@@ -197,6 +198,7 @@ def _read(args: argparse.Namespace) -> tuple[dict[str, Dataset], bool]:
         names, failed = embed_with_each(args, clips)
         labels = clips if labels is None else labels
     given: dict[str, Any] = {"layers": layers, "labels": labels, "most_bytes": MOST_BYTES}
+    given["label_separator"] = asked_separator(args)
     stores = {name: load_embeddings(path, **given) for name, path in names.items()}
     if args.root:
         stores = {name: one.located_at(args.root) for name, one in stores.items()}

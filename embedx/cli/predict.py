@@ -122,7 +122,7 @@ def _read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> _Cl
     if len(places) == 1 and Path(places[0]).is_dir():
         return _Clips(read_manifest(places[0], **columns), Path(places[0]))
     if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv", ".txt"):
-        nothing = dict.fromkeys(("label_column", "group_column", "split_column"), "")
+        nothing: dict[str, Any] = dict.fromkeys(("label_column", "group_column", "split_column"), "")
         return _Clips(read_manifest(places[0], **columns, **nothing, must_exist=False))
     missing = [place for place in places if not Path(place).is_file()]
     if missing:

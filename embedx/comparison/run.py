@@ -110,6 +110,8 @@ def compare(
     require_jobs(n_jobs, jobs_backend, address)
     seed = require_seed(seed)
     stores = align_stores(dataset)
+    for one in stores.values():
+        one.require_single_label("a comparison")
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
     if any(as_spec(head).input_kind == "sources" for head in heads):

@@ -86,7 +86,7 @@ def fit_model(
     spec, seed = as_spec(with_recipe(head, dataset.recipe)), require_seed(seed)
     given = check_parameters(spec, params or {}, n_layers=dataset.n_layers)
     weights = None if sample_weight is None else _weights_of_labelled(dataset, sample_weight)
-    dataset = dataset.require_learnable(least=2)
+    dataset = dataset.require_single_label("fitting").require_learnable(least=2)
     if spec.input_kind == "sources":
         dataset.require_audio()
     if calibrate:
