@@ -72,8 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
     from embedx.cli.progress import ProgressBar
-    from embedx.comparison import compare
+    from embedx.comparison import MultiLabelComparison, compare
     from embedx.heads.catalog import as_spec
+    from embedx.heads.multi_label import require_multi_label_head
+    from embedx.report.multi_label_tables import render_set_text
     from embedx.report.tables import render_text
     from embedx.tuning.parallel import require_jobs
 
@@ -83,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
     for head in heads:  # what compare() would refuse, before hours of embedding
         as_spec(head)
+        if asked_separator(args) is not None:
+            require_multi_label_head(head)
     require_jobs(args.jobs, args.jobs_backend, args.address)
     require_folder(Path(args.output))
     stores, failed = _read(args)
@@ -105,8 +109,9 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             on_cost=lambda cost: show(describe_cost(cost)),
         )
-    show_lines(render_text(comparison))
-    write_results(comparison, Path(args.output), next(iter(stores.values())))
+    several = isinstance(comparison, MultiLabelComparison)
+    show_lines(render_set_text(comparison) if isinstance(comparison, MultiLabelComparison) else render_text(comparison))
+    write_results(comparison, Path(args.output), None if several else next(iter(stores.values())))
     _forget(fits)
     return 3 if failed else 0
 

@@ -14,6 +14,7 @@ from embedx.comparison.candidates import curve_candidates, probe_of, table_candi
 from embedx.comparison.curves import draw_curves
 from embedx.comparison.fit_schedule import Cost, Schedule
 from embedx.comparison.fold_fitting import Candidate, CurvePoint, FoldFit
+from embedx.comparison.multi_label import compare_sets
 from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
 from embedx.comparison.provenance import gather_facts
 from embedx.comparison.result import Comparison, FoldScore, Row
@@ -90,6 +91,8 @@ def compare(
     Returns
     -------
     Comparison
+        Where a clip may have several labels (`Dataset.multi_label`) a `MultiLabelComparison`: heads by macro F1, with
+        thresholds from inside the training parts, and neither ``auto`` nor curves.
 
     Raises
     ------
@@ -110,10 +113,25 @@ def compare(
     require_jobs(n_jobs, jobs_backend, address)
     seed = require_seed(seed)
     stores = align_stores(dataset)
-    for one in stores.values():
-        one.require_single_label("a comparison")
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
+    if any(one.label_separator is not None for one in stores.values()):
+        return compare_sets(
+            stores,
+            heads,
+            folds=folds,
+            repeats=repeats,
+            valid_fraction=valid_fraction,
+            n_trials=n_trials,
+            left_out=[told for told, asked in (("the row auto", auto), ("the curves", curves)) if asked],
+            seed=seed,
+            n_jobs=n_jobs,
+            jobs_backend=jobs_backend,
+            address=address,
+            keep=keep,
+            progress=progress,
+            on_cost=on_cost,
+        )
     if any(as_spec(head).input_kind == "sources" for head in heads):
         stores = {name: one.require_audio() for name, one in stores.items()}
     first = next(iter(stores.values()))
@@ -123,13 +141,7 @@ def compare(
     probe = probe_of(heads) if curves else None
     candidates = [*table, *curve_candidates(stores, probe)]
     schedule = Schedule(candidates, stores, cuts, seed=seed, kept=KeptFits(keep, stores), progress=progress)
-    n_processes = n_jobs
-    if jobs_backend == "loky" and (n_jobs != 1 or on_cost is not None):
-        cost = schedule.measure(n_jobs)
-        n_processes = cost.n_processes
-        if on_cost is not None:
-            on_cost(cost)
-    schedule.run(n_processes, backend=jobs_backend, address=address)
+    schedule.finish(n_jobs, backend=jobs_backend, address=address, on_cost=on_cost)
     fits = schedule.fits()
     scored, proba = _score_all(candidates, fits, first, cuts, groups, seed)
     correct = {str(c.name): scored[c.name].correct for c in table}
