@@ -90,7 +90,7 @@ def _require_writable(args: argparse.Namespace) -> None:
     if args.csv is None:
         return
     try:
-        require_replaceable(args.csv, b",label,probability")
+        require_replaceable(args.csv, b",label,probability", b",labels,probability")
     except OSError as error:
         raise ParameterError(f"--csv {args.csv} cannot be written: {error.strerror}") from error
 
@@ -154,20 +154,23 @@ def _read_store(place: str, model: Model) -> _Clips:
 
 
 def _rows(part: Predictions, clips: _Clips, with_proba: bool) -> Iterator[dict[str, Any]]:
+    several = part.label_separator is not None
     for source, label, proba, error in zip(part.sources, part.labels, part.proba, part.errors, strict=True):
         values = None if error else proba
-        yield _row(clips.path(source), source, label, values, error, part.classes if with_proba else ())
+        yield _row(clips.path(source), source, label, values, error, part.classes if with_proba else (), several)
 
 
 def _failed_rows(clips: _Clips, model: Model, with_proba: bool) -> Iterator[dict[str, Any]]:
+    several = model.label_separator is not None
     for source, error in clips.failed:
-        yield _row(clips.path(source), source, None, None, error, model.classes if with_proba else ())
+        yield _row(clips.path(source), source, None, None, error, model.classes if with_proba else (), several)
 
 
 def _row(
-    path: str, source: Source, label: str | None, proba: Any, error: str | None, classes: tuple[str, ...]
+    path: str, source: Source, label: str | None, proba: Any, error: str | None, classes: tuple[str, ...], several: bool
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": path, "start": source.start_seconds, "stop": source.stop_seconds, "label": label}
+    row: dict[str, Any] = {"path": path, "start": source.start_seconds, "stop": source.stop_seconds}
+    row["labels" if several else "label"] = label
     row["probability"] = None if proba is None else round(float(proba.max()), 6)
     for i, name in enumerate(classes):
         row[f"p_{name}"] = None if proba is None else round(float(proba[i]), 6)

@@ -80,9 +80,19 @@ def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
     from embedx.evaluation.splits import holdout
 
     dataset = _without_test_part(dataset)
-    train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+    if dataset.label_separator is None:
+        train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+    else:
+        train, valid = _held_out_sets(dataset, args)
     _warn_of_shared_groups(dataset, train, valid)
     return dataset.take(train), dataset.take(valid)
+
+
+def _held_out_sets(dataset: Dataset, args: argparse.Namespace) -> tuple[Any, Any]:
+    from embedx.evaluation.iterative_stratification import holdout_of_sets
+
+    Y = dataset.label_matrix(dataset.classes)
+    return holdout_of_sets(Y, dataset.groups, args.valid_fraction, args.seed, required=True)
 
 
 def _read_dataset(args: argparse.Namespace) -> Dataset:

@@ -134,12 +134,8 @@ def _cut(
     if repeats < 1:
         raise ParameterError(f"repeats={repeats}: at least 1")
     if valid_fraction is not None:
-        cuts = [holdout_of_sets(Y, groups, valid_fraction, seed_of_repeat(seed, i)) for i in range(repeats)]
-        if not all(len(test) for _, test in cuts):
-            raise DatasetError(
-                f"no part of about {valid_fraction:g} leaves every class on both sides with its groups whole: add "
-                "clips of other groups, or judge on folds"
-            )
+        seeds = [seed_of_repeat(seed, i) for i in range(repeats)]
+        cuts = [holdout_of_sets(Y, groups, valid_fraction, one, required=True) for one in seeds]
         names = ["holdout"] if repeats == 1 else [f"r{i + 1}:holdout" for i in range(repeats)]
         return tuple(Fold(name, *cut, i) for i, (name, cut) in enumerate(zip(names, cuts, strict=True)))
     if folds == "split":

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embedx.errors import DatasetError
+
 __all__ = ["assign_folds", "holdout_of_sets"]
 
 _TRIES = 10
@@ -93,7 +95,12 @@ def _neediest(
 
 
 def holdout_of_sets(
-    Y: ArrayLike, groups: ArrayLike | None = None, fraction: float = 0.2, seed: int = 0
+    Y: ArrayLike,
+    groups: ArrayLike | None = None,
+    fraction: float = 0.2,
+    seed: int = 0,
+    *,
+    required: bool = False,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Set one fold of about a fraction aside; nothing when no class would be left on one of the sides.
 
@@ -105,6 +112,13 @@ def holdout_of_sets(
         About how much is set aside; 0 sets nothing aside.
     seed : int
         Seed of the cut.
+    required : bool
+        Whether there must be such a part.
+
+    Raises
+    ------
+    DatasetError
+        There is none, and it is required.
 
     Returns
     -------
@@ -128,4 +142,9 @@ def holdout_of_sets(
             aside = fold == number
             if np.array_equal(matrix[aside].any(0), some) and np.array_equal(matrix[~aside].any(0), some):
                 return np.flatnonzero(~aside), np.flatnonzero(aside)
+    if required:
+        raise DatasetError(
+            f"no part of about {fraction:g} leaves every class on both sides with its groups whole: add clips of other "
+            "groups, or judge on folds (embedx compare)"
+        )
     return everything, everything[:0]
