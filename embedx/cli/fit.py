@@ -13,6 +13,7 @@ from embedx.cli.finetune_options import (
     require_no_checkpoint,
     telling_what_is_kept,
 )
+from embedx.cli.manifest_options import asked_separator
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
 from embedx.cli.training_options import (
@@ -52,9 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, save, say what was measured."""
     from embedx.heads.catalog import get_head
+    from embedx.heads.multi_label import require_multi_label_head
     from embedx.model.atomic_folder import require_place
 
     get_head(args.head)
+    if asked_separator(args) is not None:
+        require_multi_label_head(args.head)
     params = {**finetune_parameters(args), **parse_parameters(args.param)}
     require_place(Path(args.output), overwrite=args.overwrite)
     require_no_checkpoint(args)

@@ -148,7 +148,8 @@ def _read_store(place: str, model: Model) -> _Clips:
     layers = model.recipe.layers if set(model.recipe.layers) <= set(held) else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
-        dataset = load_embeddings(place, layers=layers, most_bytes=MOST_BYTES)
+        separator = model.label_separator
+        dataset = load_embeddings(place, layers=layers, label_separator=separator, most_bytes=MOST_BYTES)
     root = Path(dataset.root)
     return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
 

@@ -16,15 +16,14 @@ from embedx.comparison.fold_fitting import Candidate, FoldFit
 from embedx.comparison.multi_label_result import MultiLabelComparison
 from embedx.comparison.multi_label_scoring import SetScores, test_sets
 from embedx.comparison.multi_label_verdict import write_set_headline, write_set_verdict
-from embedx.comparison.plan import choose_groups
+from embedx.comparison.plan import choose_groups, cut_clips, fold_names
 from embedx.comparison.provenance import gather_facts
 from embedx.comparison.result import FoldScore, Row
 from embedx.comparison.saved_fits import KeptFits
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, ParameterError
-from embedx.evaluation.iterative_stratification import holdout_of_sets
 from embedx.evaluation.multi_label_metrics import score_classes, score_sets
-from embedx.evaluation.splits import Fold, describe_shared_groups, plan_folds, seed_of_repeat
+from embedx.evaluation.splits import Fold, describe_shared_groups
 from embedx.evaluation.statistics import MIN_GROUPS
 from embedx.heads.multi_label import require_multi_label_head
 from embedx.text import count
@@ -92,7 +91,7 @@ def compare_sets(
         "sources": first.sources,
         "groups": None if groups is None else tuple(str(group) for group in groups),
         "proba": {name: array.astype(np.float32) for name, array in proba.items()},
-        "fold_of": _fold_names(cuts, len(Y)),
+        "fold_of": fold_names(cuts, len(Y)),
         "group_scores": {},
         "curves": {},
         "facts": _facts(stores, cuts, Y, classes, groups, _settings(folds, repeats, valid_fraction, seed, n_jobs)),
@@ -121,31 +120,8 @@ def _require_comparable(stores: Mapping[str, Dataset], heads: Sequence[Any], n_t
     return next(iter(stores.values()))
 
 
-def _cut(
-    dataset: Dataset,
-    Y: NDArray[np.bool_],
-    groups: NDArray[Any] | None,
-    *,
-    folds: int | str,
-    repeats: int,
-    valid_fraction: float | None,
-    seed: int,
-) -> tuple[Fold, ...]:
-    if repeats < 1:
-        raise ParameterError(f"repeats={repeats}: at least 1")
-    if valid_fraction is not None:
-        seeds = [seed_of_repeat(seed, i) for i in range(repeats)]
-        cuts = [holdout_of_sets(Y, groups, valid_fraction, one, required=True) for one in seeds]
-        names = ["holdout"] if repeats == 1 else [f"r{i + 1}:holdout" for i in range(repeats)]
-        return tuple(Fold(name, *cut, i) for i, (name, cut) in enumerate(zip(names, cuts, strict=True)))
-    if folds == "split":
-        if dataset.split is None or repeats > 1:
-            raise DatasetError("predefined folds need a value for every clip and are cut once: give a number of folds")
-        found = plan_folds(Y, split=dataset.split)
-    elif isinstance(folds, str | bool):
-        raise ParameterError(f"folds={folds!r}: a number of folds, or 'split' for the clips' own")
-    else:
-        found = plan_folds(Y, groups=groups, n_folds=int(folds), n_repeats=repeats, seed=seed)
+def _cut(dataset: Dataset, Y: NDArray[np.bool_], groups: NDArray[Any] | None, **how: Any) -> tuple[Fold, ...]:
+    found = cut_clips(dataset, Y, groups, **how)
     empty = next((fold.name for fold in found if not Y[fold.train].any()), None)
     if empty is not None:
         raise DatasetError(f"fold {empty} would learn from clips of no class: ask for other folds or add clips")
@@ -220,13 +196,6 @@ def _fold_score(fold: Fold, fit: FoldFit, scored: SetScores, Y: NDArray[np.bool_
         peak_bytes=fit.peak_bytes,
         chosen=fit.chosen,
     )
-
-
-def _fold_names(cuts: Sequence[Fold], n: int) -> NDArray[np.str_]:
-    names = np.full((1 + max(fold.repeat for fold in cuts), n), "", dtype=f"U{max(len(f.name) for f in cuts)}")
-    for fold in cuts:
-        names[fold.repeat, fold.test] = fold.name
-    return names
 
 
 def _notes(

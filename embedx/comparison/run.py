@@ -15,7 +15,7 @@ from embedx.comparison.curves import draw_curves
 from embedx.comparison.fit_schedule import Cost, Schedule
 from embedx.comparison.fold_fitting import Candidate, CurvePoint, FoldFit
 from embedx.comparison.multi_label import compare_sets
-from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
+from embedx.comparison.plan import align_stores, choose_groups, fold_names, only_placed, plan_cut
 from embedx.comparison.provenance import gather_facts
 from embedx.comparison.result import Comparison, FoldScore, Row
 from embedx.comparison.saved_fits import KeptFits
@@ -154,7 +154,7 @@ def compare(
         "sources": first.sources,
         "groups": None if groups is None else tuple(str(group) for group in groups),
         "proba": {str(c.name): proba[c.name].astype(np.float32) for c in table},
-        "fold_of": _fold_names(cuts, len(labels)),
+        "fold_of": fold_names(cuts, len(labels)),
         "group_scores": _group_scores(correct, groups),
         "curves": draw_curves(probe, stores, scored, fits, cuts, groups, seed=seed),
         "facts": gather_facts(
@@ -187,14 +187,6 @@ def _spread(cuts: Sequence[Fold], fits: Sequence[FoldFit], n: int, k: int) -> ND
     for fold, fit in zip(cuts, fits, strict=True):
         proba[fold.repeat, fold.test] = fit.proba
     return proba
-
-
-def _fold_names(cuts: Sequence[Fold], n: int) -> NDArray[np.str_]:
-    width = max(len(fold.name) for fold in cuts)
-    names = np.full((1 + max(fold.repeat for fold in cuts), n), "", dtype=f"U{width}")
-    for fold in cuts:
-        names[fold.repeat, fold.test] = fold.name
-    return names
 
 
 def _fold_scores(cuts: Sequence[Fold], fits: Sequence[FoldFit], labels: NDArray[Any]) -> tuple[FoldScore, ...]:

@@ -40,10 +40,7 @@ class MultiLabelMLP(MLPClassifier):
                 "the MLP takes no weights where a clip may have several labels: leave class_weight out"
             )
         X, y = validate_data(self, X, y, dtype=(np.float32, np.float64), multi_output=True)
-        if X.shape[1] % self.n_layers:
-            raise ParameterError(
-                f"MLPClassifier: {X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers"
-            )
+        self._require_layers(X)
         self.classes_ = np.arange(y.shape[1])
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train, valid = holdout_of_sets(y, groups, self.validation_fraction, seed)

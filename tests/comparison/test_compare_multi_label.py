@@ -110,7 +110,7 @@ def test_the_same_clips_with_one_label_are_compared_as_ever():
         ({"heads": ["logreg", "finetune"]}, ParameterError, "head 'finetune' learns one label a clip"),
         ({"n_trials": 2}, ParameterError, "tuning takes one label a clip"),
         ({"folds": 200}, DatasetError, "20 groups cannot make 200 folds"),
-        ({"folds": "split"}, DatasetError, "predefined folds need a value"),
+        ({"folds": "split"}, DatasetError, "not every clip has a value there"),
         ({"folds": 3, "repeats": 0}, ParameterError, "repeats=0"),
     ],
 )

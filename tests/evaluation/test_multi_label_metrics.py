@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from embedx.comparison.multi_label_scoring import macro_f1
 from embedx.errors import ParameterError
 from embedx.evaluation.multi_label_metrics import association, rank_scores, score_classes, score_sets
 from embedx.evaluation.statistics import cluster_permutation, paired_swap
@@ -64,6 +65,19 @@ def test_random_scores_are_rarely_called_associated(n_groups):
         proba = rng.random((n_groups, 3))[groups] + 0.01 * rng.random((200, 3))
         found += cluster_permutation(association(Y, proba), groups, alternative="greater", n_permutations=400) < 0.05
     assert found / 300 < 0.09
+
+
+def test_a_swap_alone_praises_random_sets_that_leave_a_few_clips_out():
+    rng = np.random.default_rng(2)
+    swaps = ties = 0
+    for _ in range(60):
+        Y, scores = rng.random((100, 3)) < 0.05, rng.random((100, 3))
+        given, everything = scores < 0.9, np.ones((100, 3), bool)
+        sums = [np.concatenate([2 * (Y & one), Y.astype(float) + one], axis=1) for one in (given, everything)]
+        swaps += paired_swap(*sums, macro_f1, alternative="greater", n_permutations=300) < 0.05
+        ties += cluster_permutation(association(Y, scores), alternative="greater", n_permutations=300) < 0.05
+    assert swaps / 60 > 0.1
+    assert ties / 60 < 0.12
 
 
 def test_a_swap_of_all_groups_is_the_permutation_of_their_differences():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from embedx.errors import DatasetError, ModelFormatError, ParameterError
 from embedx.model import describe
 from embedx.testing import make_dataset, make_store
 
+FORMATS = Path(__file__).resolve().parents[1] / "formats"
 DATA = make_dataset(n=120, multi_label=True)
 HEADS = ["logreg", "lgbm", "mlp", "majority", "logmel"]
 
@@ -53,6 +55,15 @@ def test_a_model_of_one_label_is_written_as_before(tmp_path):
     record = json.loads((single / "model.json").read_text())
     assert record["version"] == "1.1"
     assert not {"label_separator", "thresholds"} & set(record)
+
+
+@pytest.mark.parametrize("name", ["model-2.0", "model-2.0-lgbm"])
+def test_a_frozen_model_is_read_and_answers_as_when_it_was_saved(name):
+    expected = json.loads((FORMATS / "model-2.0.json").read_text())
+    model = Model.load(FORMATS / name)
+    assert model.label_separator == "|"
+    assert len(model.thresholds) == len(model.classes) == 3
+    assert np.allclose(model.probabilities(np.array(expected["X"], np.float32)), expected[name], atol=1e-6)
 
 
 def changed(place, **fields):
