@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 from embedx.checks import require_number, require_seed
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.files import hash_file
-from embedx.manifest import Manifest, Source, describe_alike, read_manifest, shorten_pair, with_labels
+from embedx.manifest import (
+    DEFAULT_SEPARATOR,
+    Manifest,
+    Source,
+    as_set,
+    describe_alike,
+    describe_sets,
+    read_manifest,
+    require_separator,
+    shorten_pair,
+    split_classes,
+    with_labels,
+)
 from embedx.pooling import StoredLayers, average_layers, pool_windows
 from embedx.recipe import Recipe
 from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
@@ -54,6 +66,8 @@ class Dataset:
         What embedding each clip took, in seconds; NaN where it was not recorded.
     store_bytes : int, optional
         Size of the store that the clips were loaded from, with whatever else it holds.
+    label_separator : str, optional
+        What stands between the classes of a label where a clip may have several (`multi_label`); None where it has one.
 
     Examples
     --------
@@ -72,21 +86,27 @@ class Dataset:
     hashes: NDArray[np.uint8]
     embedding_seconds: NDArray[np.float64] | None = None
     store_bytes: int | None = None
+    label_separator: str | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __repr__(self) -> str:
-        labels = "no labels" if self.y is None else f"{len(np.unique(self.y))} classes"
+        several = "" if self.label_separator is None else ", several a clip"
+        labels = "no labels" if self.y is None else f"{len(self.classes)} classes{several}"
         shape = f"{len(self)} clips, {self.n_layers} layers x {self.dim}"
         return f"Dataset({shape}, {labels}, encoder={self.recipe.encoder!r})"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the clips, seconds and groups of every class."""
-        labels, members = np.unique([str(source.label) for source in self.sources], return_inverse=True)
+        labels: Sequence[str] = self.classes
+        if self.label_separator is None:
+            names, members = np.unique([str(source.label) for source in self.sources], return_inverse=True)
+            labels, has = names.tolist(), members[:, None] == np.arange(len(names))
+        else:
+            has = self.label_matrix(labels)
         groups, rows = self.groups, []
-        for i, label in enumerate(labels):
-            of = members == i
+        for label, of in zip(labels, has.T, strict=True):
             n_groups = "unknown" if groups is None else len(np.unique(groups[of]))
             rows.append((label, of.sum(), f"{self.seconds[of].sum():,.0f}", n_groups))
         return as_html(repr(self), rows, header=("label", "clips", "seconds", "groups"))
@@ -110,6 +130,71 @@ class Dataset:
     def y(self) -> NDArray[np.str_] | None:
         """Labels (n,), or None unless every clip has one."""
         return self._column("label")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the labels name, sorted."""
+        known = {source.label for source in self.sources if source.label is not None}
+        if self.label_separator is not None:
+            known = {name for label in known for name in split_classes(label, self.label_separator)}
+        return tuple(sorted(known))
+
+    @property
+    def Y(self) -> NDArray[np.bool_] | None:
+        """Which classes each clip has (n, n_classes), bool; None unless every clip has a label.
+
+        Columns are in the order of ``classes``.
+        """
+        return None if self.y is None else self.label_matrix(self.classes)
+
+    def label_matrix(self, classes: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these classes each clip has (n, len(classes)), bool; a clip without a label has none."""
+        column = {name: j for j, name in enumerate(classes)}
+        matrix = np.zeros((len(self), len(column)), dtype=bool)
+        for i, source in enumerate(self.sources):
+            label, separator = source.label or "", self.label_separator
+            names = (label,) if separator is None else split_classes(label, separator)
+            matrix[i, [column[name] for name in names if name in column]] = True
+        return matrix
+
+    def multi_label(self, separator: str = DEFAULT_SEPARATOR) -> Dataset:
+        """Return the same clips with each label read as a set of classes.
+
+        Parameters
+        ----------
+        separator : str
+            What stands between the classes of a label; alone it is the label of a clip of no class.
+
+        Raises
+        ------
+        ParameterError
+            It cannot stand there.
+
+        Examples
+        --------
+        >>> from embedx.testing import make_dataset
+        >>> dataset = make_dataset(n=3).relabel(["rain|dog", "dog", "|"]).multi_label()
+        >>> dataset.classes, dataset.Y.astype(int).tolist()
+        (('dog', 'rain'), [[1, 1], [1, 0], [0, 0]])
+        """
+        require_separator(separator)
+        sources = tuple(replace(source, label=as_set(source.label, separator)) for source in self.sources)
+        return replace(self, sources=sources, label_separator=separator)
+
+    def require_single_label(self, what: str) -> Dataset:
+        """Return the dataset if a clip has one label; ``what`` cannot do with several.
+
+        Raises
+        ------
+        DatasetError
+            Its labels are sets of classes.
+        """
+        if self.label_separator is not None:
+            raise DatasetError(
+                f"{what} takes one label a clip, and these labels are sets (joined by {self.label_separator!r}): for "
+                "several labels a clip there are compare and fit with the heads logreg, lgbm and mlp"
+            )
+        return self
 
     @property
     def groups(self) -> NDArray[np.str_] | None:
@@ -226,7 +311,16 @@ class Dataset:
     def describe_doubts(self) -> list[str]:
         """Say what may be wrong with groups, labels, parts and times as they are written, a sentence each."""
         told = [self.describe_missing_groups(), self._describe_files_of_several_groups()]
-        return [*filter(None, [*told, self.describe_short_segments()]), *describe_alike(self.sources)]
+        labels = () if self.label_separator is not None else (source.label for source in self.sources)
+        told += [self.describe_short_segments(), describe_sets(labels)]
+        return [*filter(None, told), *describe_alike(self._named_apart())]
+
+    def _named_apart(self) -> Iterable[Source]:
+        """Return sources whose labels are single classes: of a clip of several, one for each."""
+        if self.label_separator is None:
+            return self.sources
+        blank = (replace(source, label=None) for source in self.sources)
+        return (*blank, *(Source("", label=name) for name in self.classes))
 
     def _describe_files_of_several_groups(self) -> str:
         """Say how many files are cut apart by the named groups of their segments; empty when none is."""
@@ -304,6 +398,8 @@ class Dataset:
             No labels, a single class, or a class with too few clips.
         """
         dataset = self.labelled()
+        if self.label_separator is not None:
+            return dataset._require_learnable_sets(least)
         names, counts = np.unique([s.label for s in dataset.sources if s.label is not None], return_counts=True)
         if len(names) < 2:
             raise DatasetError(f"every clip is labelled {str(names[0])!r}: a classifier needs at least two classes")
@@ -313,6 +409,25 @@ class Dataset:
                 f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
             )
         return dataset
+
+    def _require_learnable_sets(self, least: int) -> Dataset:
+        counts = self.label_matrix(self.classes).sum(0)
+        if len(counts) < 2:
+            named = f"the one class {self.classes[0]!r}" if self.classes else "no class"
+            raise DatasetError(
+                f"the labels name {named}: several labels a clip need two classes or more (for one, give the clips "
+                "without it a label of their own, and leave the separator out)"
+            )
+        pairs = [(name, int(n)) for name, n in zip(self.classes, counts, strict=True)]
+        few = ", ".join(f"{name!r} ({n})" for name, n in pairs if n < least)
+        if few:
+            raise DatasetError(
+                f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
+            )
+        everywhere = ", ".join(repr(name) for name, n in pairs if n == len(self))
+        if everywhere:
+            raise DatasetError(f"every clip has the class {everywhere}: there is nothing to tell it from; leave it out")
+        return self
 
     def balanced(self, per_class: int, *, seed: int = 0) -> Dataset:
         """Draw the same number of clips from every class.
@@ -330,6 +445,7 @@ class Dataset:
             A class has fewer clips than asked for.
         """
         require_number("per_class", per_class, 1, whole=True)
+        self.require_single_label("drawing the same number of clips from every class")
         rng = np.random.default_rng(require_seed(seed))
         dataset = self.labelled()
         labels = np.array([s.label for s in dataset.sources])
@@ -363,6 +479,7 @@ def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
         recipe=recipe,
         root=str(manifest.root),
         seconds=np.zeros(len(manifest)),
+        label_separator=manifest.label_separator,
         hashes=np.stack([np.frombuffer(digests[source.uri], dtype=np.uint8) for source in manifest]),
     )
     for told in dataset.describe_doubts():
@@ -375,6 +492,7 @@ def load_embeddings(
     *,
     layers: Sequence[int] | None = None,
     labels: str | PathLike[str] | Manifest | None = None,
+    label_separator: str | None = None,
     most_bytes: int | None = None,
 ) -> Dataset:
     """Load what can be learned from a store, one row a clip.
@@ -389,6 +507,9 @@ def load_embeddings(
         Layer numbers to read; all that the store holds by default. The others are not read from disk.
     labels : path-like or Manifest, optional
         Labels, groups and splits to use instead of those that the store saw.
+    label_separator : str, optional
+        What stands between the classes of a label where a clip may have several, such as ``"|"``; that of ``labels``
+        by default.
     most_bytes : int, optional
         Embeddings that take more stay on disk, and ``X`` is `StoredLayers`: a head reads the layers that it learns
         from. By default X is an array, whatever its size.
@@ -439,6 +560,8 @@ def load_embeddings(
         store_bytes=os.path.getsize(path) if os.path.isfile(path) else None,
     )
     dataset = dataset if labels is None else _relabelled(dataset, labels)
+    separator = label_separator or dataset.label_separator
+    dataset = dataset if separator is None else dataset.multi_label(separator)
     for told in dataset.describe_doubts():
         warnings.warn(told, EmbedxWarning, stacklevel=2)
     return dataset
@@ -521,7 +644,8 @@ def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dat
             "paths must lead to the same files, and segments begin and end alike"
         )
     _warn_of_unused(dataset.sources, manifest)
-    return dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])
+    renamed = dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])
+    return replace(renamed, label_separator=manifest.label_separator)
 
 
 def _warn_of_unused(sources: Sequence[Source], manifest: Manifest) -> None:

@@ -287,6 +287,7 @@ def make_dataset(
     groups: bool = True,
     split: Sequence[str] | None = None,
     gap: float = 1.5,
+    multi_label: bool = False,
 ) -> Dataset:
     """Return made-up clips without audio, whose classes differ in the middle layer.
 
@@ -302,6 +303,8 @@ def make_dataset(
         Parts or folds, in turns.
     gap : float
         Standard deviation of the classes' centres; that of the clips is 1.
+    multi_label : bool
+        Whether a clip has several labels or none: every fourth clip has the next class too, every seventh has none.
 
     Examples
     --------
@@ -316,11 +319,15 @@ def make_dataset(
     codes = np.arange(n) % n_classes
     X = rng.normal(size=(n, n_layers, dim))
     centres = rng.normal(size=(n_classes, dim)) * gap
-    X[:, n_layers // 2] += centres[codes]
+    has = np.eye(n_classes, dtype=bool)[codes]
+    if multi_label:
+        has[::4] |= np.roll(has[::4], 1, axis=1)
+        has[::7] = False
+    X[:, n_layers // 2] += has @ centres
     sources = tuple(
         Source(
             f"clip_{i:04d}.wav",
-            label=f"class {codes[i]}",
+            label="|".join(f"class {j}" for j in np.flatnonzero(has[i])) or "|",
             group=f"g{i // (2 * n_classes)}" if groups else None,
             split=None if split is None else split[i % len(split)],
         )
@@ -334,6 +341,7 @@ def make_dataset(
         root="/data",
         seconds=np.ones(n),
         hashes=rng.integers(0, 255, (n, 32)).astype(np.uint8),
+        label_separator="|" if multi_label else None,
     )
 
 

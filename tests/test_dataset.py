@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from embedx import Dataset, Manifest, Recipe, Source
+from embedx import Dataset, Manifest, Recipe, Source, inspect_data, load_embeddings, tune
 from embedx.dataset import _relabelled, build_dataset
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
 from embedx.pooling import pool_windows
 from embedx.store.rows import NO_STAMP, Embedded, Failure
+from embedx.testing import make_dataset, make_store
 
 RECIPE = Recipe(encoder="tiny", revision="bundled", weights_sha256="0" * 64, layers=(0, 3))
 
@@ -223,3 +224,50 @@ def test_repr_says_what_is_inside():
 def test_labelled_clips_are_not_copied_when_nothing_is_left_out(make_dataset):
     dataset = make_dataset()
     assert dataset.labelled().X is dataset.X
+
+
+def test_several_labels_a_clip_are_a_matrix_of_sets():
+    dataset = make_dataset(n=4).relabel(["b|a", "a", "|", "c|a|a"])
+    assert dataset.label_separator is None
+    sets = dataset.multi_label()
+    assert sets.classes == ("a", "b", "c")
+    assert sets.Y.dtype == bool
+    assert sets.Y.astype(int).tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1]]
+    assert [source.label for source in sets.sources] == ["a|b", "a", "|", "a|c"]
+    assert sets.take([1]).classes == ("a",)
+    assert sets.take([1]).label_matrix(["c", "a"]).tolist() == [[False, True]]
+    assert "3 classes, several a clip" in repr(sets)
+
+
+def test_sets_survive_a_store_and_its_format_knows_nothing_of_them(tmp_path):
+    labels = ["b|a", "a", "|", "c|b"] * 3
+    store = make_store(tmp_path / "emb.h5", make_dataset(n=12).relabel(labels).multi_label())
+    plain = load_embeddings(store)
+    sets = load_embeddings(store, label_separator="|")
+    assert plain.label_separator is None
+    assert sorted({str(source.label) for source in plain.sources}) == ["a", "a|b", "b|c", "|"]
+    assert sets.Y.sum(0).tolist() == [6, 6, 3]
+    assert any("--label-separator" in told for told in plain.describe_doubts())
+    assert not any("--label-separator" in told for told in sets.describe_doubts())
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["|"] * 4, "the labels name no class"),
+        (["a", "a", "|", "|"], "the labels name the one class 'a'"),
+        (["a|b", "a|b", "a", "a"], "every clip has the class 'a'"),
+        (["a|b", "a", "|", "c"], r"at least 2 clips, these have fewer: 'b' \(1\), 'c' \(1\)"),
+    ],
+)
+def test_sets_that_cannot_be_learned_are_one_clear_line(labels, message):
+    with pytest.raises(DatasetError, match=message):
+        make_dataset(n=4).relabel(labels).multi_label().require_learnable()
+
+
+def test_what_takes_one_label_a_clip_refuses_sets():
+    dataset = make_dataset(n=12).relabel(["a|b", "a", "b"] * 4).multi_label()
+    for refused in (lambda: dataset.balanced(2), lambda: tune(dataset, "logreg", n_trials=1)):
+        with pytest.raises(DatasetError, match="takes one label a clip, and these labels are sets"):
+            refused()
+    assert inspect_data(dataset, audio=False)["labels"].text.startswith("A clip may have several labels")

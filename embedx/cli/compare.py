@@ -18,7 +18,7 @@ from embedx.cli.encoder_stores import (
     read_clips,
     refuse_options_of_encoders,
 )
-from embedx.cli.manifest_options import add_segment_arguments, read_labels
+from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
 from embedx.text import count
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-column", help="the same, with what must not be cut apart")
     parser.add_argument("--split-column", help="the same, with predefined parts or folds")
     add_segment_arguments(parser, of="--labels")
+    add_label_arguments(parser, of="--labels")
     parser.add_argument(
         "--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first"
     )
@@ -77,8 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
     from embedx.cli.progress import ProgressBar
-    from embedx.comparison import compare
+    from embedx.comparison import MultiLabelComparison, compare
     from embedx.heads.catalog import as_spec
+    from embedx.heads.multi_label import require_multi_label_head
+    from embedx.report.multi_label_tables import render_set_text
     from embedx.report.tables import render_text
     from embedx.tuning.parallel import require_jobs
 
@@ -88,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
     for head in heads:  # what compare() would refuse, before hours of embedding
         as_spec(head)
+        if asked_separator(args) is not None:
+            require_multi_label_head(head)
     if args.encoders is not None:
         name_encoders(args.encoders)
     require_jobs(args.jobs, args.jobs_backend, args.address)
@@ -112,8 +117,9 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             on_cost=lambda cost: show(describe_cost(cost)),
         )
-    show_lines(render_text(comparison))
-    write_results(comparison, Path(args.output), next(iter(stores.values())))
+    several = isinstance(comparison, MultiLabelComparison)
+    show_lines(render_set_text(comparison) if isinstance(comparison, MultiLabelComparison) else render_text(comparison))
+    write_results(comparison, Path(args.output), None if several else next(iter(stores.values())))
     _forget(fits)
     return 3 if failed else 0
 
@@ -205,6 +211,7 @@ def _read(args: argparse.Namespace) -> tuple[dict[str, Dataset], bool]:
         names, failed = embed_with_each(args, clips)
         labels = clips if labels is None else labels
     given: dict[str, Any] = {"layers": layers, "labels": labels, "most_bytes": MOST_BYTES}
+    given["label_separator"] = asked_separator(args)
     stores = {name: load_embeddings(path, **given) for name, path in names.items()}
     if args.root:
         stores = {name: one.located_at(args.root) for name, one in stores.items()}

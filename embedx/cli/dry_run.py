@@ -68,13 +68,24 @@ def _clips(manifest: Manifest) -> Iterator[str]:
     n_files = len({source.uri for source in manifest})
     n_segments = sum(source.start_seconds > 0 or source.stop_seconds is not None for source in manifest)
     yield f"clips: {len(manifest):,}; files: {n_files:,}; segments of files: {n_segments:,}"
-    yield _counted("labels", [source.label for source in manifest], "none: no clip is labelled")
+    yield _counted("labels", list(_labels(manifest)), "none: no clip is labelled")
     nothing = "none: clips of one file stay together, what else belongs together is not known"
     groups = Counter(source.group for source in manifest)
     n_without = groups.pop(None, 0)
     without = f"; clips without one: {n_without:,}" if n_without else ""
     yield f"groups: {len(groups):,}{without}" if groups else f"groups: {nothing}"
     yield _counted("parts", [source.split for source in manifest], "none")
+
+
+def _labels(manifest: Manifest) -> Iterator[str | None]:
+    """Yield each clip's label; each of its classes where it may have several."""
+    from embedx.manifest import split_classes
+
+    for source in manifest:
+        if source.label is None or manifest.label_separator is None:
+            yield source.label
+        else:
+            yield from split_classes(source.label, manifest.label_separator) or ("(no class)",)
 
 
 def _counted(what: str, values: Sequence[str | None], nothing: str) -> str:

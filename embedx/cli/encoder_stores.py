@@ -97,7 +97,7 @@ def read_clips(args: argparse.Namespace, *, split_column: str | None) -> Manifes
         )
     columns = {f"{role}_column": getattr(args, f"{role}_column") for role in _ROLES} | {"split_column": split_column}
     if args.labels is not None:
-        columns = {**dict.fromkeys(columns), "path_column": args.path_column}
+        columns = {**dict.fromkeys(columns), "path_column": args.path_column, "label_columns": None}
     manifest = read_sources(argparse.Namespace(**{**vars(args), **columns, "sources": source}))
     if args.labels is None:
         manifest.require_labels(source)

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import names
-from embedx.cli.manifest_options import add_segment_arguments, named_columns
+from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, named_columns, named_labels
 from embedx.cli.parser import add_renamed
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import ParameterError
@@ -84,6 +84,7 @@ def _add_source_arguments(group: argparse._ArgumentGroup) -> None:
             f"--{name}-column", metavar="NAME", help=f"column of the CSV that holds the {name}; '' reads none"
         )
     add_segment_arguments(group)
+    add_label_arguments(group)
     group.add_argument(
         "--dry-run", action="store_true", help="only say what would be read and computed; nothing is written"
     )
@@ -228,7 +229,7 @@ def read_sources(args: argparse.Namespace) -> Manifest:
     """Return the clips, and say how they were read."""
     from embedx.manifest import read_manifest
 
-    columns = named_columns(args, "path", "label", "group", "split")
+    columns = {**named_columns(args, "path", "label", "group", "split"), **named_labels(args)}
     manifest = read_manifest(args.sources, **columns, must_exist=not args.skip_missing)
     if manifest.columns:
         unread = f" (not read: {', '.join(map(repr, manifest.unread))})" if manifest.unread else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import is_store, number
-from embedx.cli.manifest_options import named_columns
+from embedx.cli.manifest_options import named_columns, named_labels
 from embedx.errors import Interrupted, ParameterError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def read_audio(args: argparse.Namespace) -> Dataset:
     from embedx.heads.finetune import FineTuneClassifier
     from embedx.manifest import read_manifest
 
-    manifest = read_manifest(args.embeddings, **named_columns(args, "label", "group", "split"))
+    manifest = read_manifest(args.embeddings, **named_columns(args, "label", "group", "split"), **named_labels(args))
     chosen: dict[str, Any] = {"encoder": getattr(args, "encoder", None) or DEFAULT_ENCODER}
     if getattr(args, "window_seconds", None) is not None:
         chosen["window_seconds"] = args.window_seconds

@@ -13,6 +13,7 @@ from embedx.cli.finetune_options import (
     require_no_checkpoint,
     telling_what_is_kept,
 )
+from embedx.cli.manifest_options import asked_separator
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
 from embedx.cli.training_options import (
@@ -52,9 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, save, say what was measured."""
     from embedx.heads.catalog import get_head
+    from embedx.heads.multi_label import require_multi_label_head
     from embedx.model.atomic_folder import require_place
 
     get_head(args.head)
+    if asked_separator(args) is not None:
+        require_multi_label_head(args.head)
     params = {**finetune_parameters(args), **parse_parameters(args.param)}
     require_place(Path(args.output), overwrite=args.overwrite)
     require_no_checkpoint(args)
@@ -94,9 +98,12 @@ def _saved(model: Model, args: argparse.Namespace) -> Path:
 def _print_scores(model: Model) -> None:
     if "valid" in model.scores:
         columns = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+        guess = "majority baseline"
+        if model.label_separator is not None:
+            columns, guess = ("macro_f1", "micro_f1", "mean_average_precision", "roc_auc"), "class prevalence"
         show(f"{model.scores['valid']['n_clips']} held-out clips  " + "  ".join(f"{name:>17}" for name in columns))
-        for row, name in (("valid", model.head), ("majority", "majority baseline")):
-            show(f"  {name:<20}" + "  ".join(f"{model.scores[row][column]:>17.3f}" for column in columns))
+        for row, name in (("valid", model.head), ("majority", guess)):
+            show(f"  {name:<20}" + "  ".join(_shown(model.scores[row][column]) for column in columns))
     if "calibration" in model.scores:
         facts = model.scores["calibration"]
         how = f"temperature {facts['temperature']:.2f}" if facts["method"] == "temperature" else facts["method"]
@@ -105,3 +112,7 @@ def _print_scores(model: Model) -> None:
             f"log-loss {facts['log_loss_before']:.3f} -> {facts['log_loss_after']:.3f}, "
             f"calibration error {facts['ece_before']:.3f} -> {facts['ece_after']:.3f}"
         )
+
+
+def _shown(score: float | None) -> str:
+    return f"{'-' if score is None else f'{score:.3f}':>17}"

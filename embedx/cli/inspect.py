@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, names
-from embedx.cli.manifest_options import add_segment_arguments, read_labels
+from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-column", help="column of --labels with the class")
     parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
     add_segment_arguments(parser, of="--labels")
+    add_label_arguments(parser, of="--labels")
     parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
     parser.add_argument(
         "--only",
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from embedx.inspection import inspect_data
 
     labels = read_labels(args)
-    dataset = load_embeddings(args.store, labels=labels, most_bytes=MOST_BYTES)
+    separator = asked_separator(args)
+    dataset = load_embeddings(args.store, labels=labels, label_separator=separator, most_bytes=MOST_BYTES)
     with contextlib.ExitStack() as bars:
         inspection = inspect_data(
             dataset, audio=not args.no_audio, only=args.only, seed=args.seed, progress=_one_bar_a_part(bars)

@@ -90,7 +90,7 @@ def _require_writable(args: argparse.Namespace) -> None:
     if args.csv is None:
         return
     try:
-        require_replaceable(args.csv, b",label,probability")
+        require_replaceable(args.csv, b",label,probability", b",labels,probability")
     except OSError as error:
         raise ParameterError(f"--csv {args.csv} cannot be written: {error.strerror}") from error
 
@@ -122,7 +122,7 @@ def _read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> _Cl
     if len(places) == 1 and Path(places[0]).is_dir():
         return _Clips(read_manifest(places[0], **columns), Path(places[0]))
     if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv", ".txt"):
-        nothing = dict.fromkeys(("label_column", "group_column", "split_column"), "")
+        nothing: dict[str, Any] = dict.fromkeys(("label_column", "group_column", "split_column"), "")
         return _Clips(read_manifest(places[0], **columns, **nothing, must_exist=False))
     missing = [place for place in places if not Path(place).is_file()]
     if missing:
@@ -148,26 +148,30 @@ def _read_store(place: str, model: Model) -> _Clips:
     layers = model.recipe.layers if set(model.recipe.layers) <= set(held) else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
-        dataset = load_embeddings(place, layers=layers, most_bytes=MOST_BYTES)
+        separator = model.label_separator
+        dataset = load_embeddings(place, layers=layers, label_separator=separator, most_bytes=MOST_BYTES)
     root = Path(dataset.root)
     return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
 
 
 def _rows(part: Predictions, clips: _Clips, with_proba: bool) -> Iterator[dict[str, Any]]:
+    several = part.label_separator is not None
     for source, label, proba, error in zip(part.sources, part.labels, part.proba, part.errors, strict=True):
         values = None if error else proba
-        yield _row(clips.path(source), source, label, values, error, part.classes if with_proba else ())
+        yield _row(clips.path(source), source, label, values, error, part.classes if with_proba else (), several)
 
 
 def _failed_rows(clips: _Clips, model: Model, with_proba: bool) -> Iterator[dict[str, Any]]:
+    several = model.label_separator is not None
     for source, error in clips.failed:
-        yield _row(clips.path(source), source, None, None, error, model.classes if with_proba else ())
+        yield _row(clips.path(source), source, None, None, error, model.classes if with_proba else (), several)
 
 
 def _row(
-    path: str, source: Source, label: str | None, proba: Any, error: str | None, classes: tuple[str, ...]
+    path: str, source: Source, label: str | None, proba: Any, error: str | None, classes: tuple[str, ...], several: bool
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": path, "start": source.start_seconds, "stop": source.stop_seconds, "label": label}
+    row: dict[str, Any] = {"path": path, "start": source.start_seconds, "stop": source.stop_seconds}
+    row["labels" if several else "label"] = label
     row["probability"] = None if proba is None else round(float(proba.max()), 6)
     for i, name in enumerate(classes):
         row[f"p_{name}"] = None if proba is None else round(float(proba[i]), 6)

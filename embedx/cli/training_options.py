@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, number, read_layers
-from embedx.cli.manifest_options import add_segment_arguments, read_labels
+from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
 from embedx.cli.parser import add_renamed
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import interrupted_means, show
@@ -44,6 +44,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--group-column", metavar="NAME", help="column of --labels with what must not be cut apart")
     data.add_argument("--split-column", metavar="NAME", help="column of --labels with train, valid and test")
     add_segment_arguments(data, of="--labels")
+    add_label_arguments(data, of="--labels")
     data.add_argument("--per-class", type=number(1, whole=True), metavar="N", help="draw N clips of every class first")
     data.add_argument(
         "--valid-fraction",
@@ -79,9 +80,19 @@ def read_parts(args: argparse.Namespace) -> tuple[Dataset, Dataset | None]:
     from embedx.evaluation.splits import holdout
 
     dataset = _without_test_part(dataset)
-    train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+    if dataset.label_separator is None:
+        train, valid = holdout(dataset.y, dataset.groups, args.valid_fraction, args.seed)  # type: ignore[arg-type]
+    else:
+        train, valid = _held_out_sets(dataset, args)
     _warn_of_shared_groups(dataset, train, valid)
     return dataset.take(train), dataset.take(valid)
+
+
+def _held_out_sets(dataset: Dataset, args: argparse.Namespace) -> tuple[Any, Any]:
+    from embedx.evaluation.iterative_stratification import holdout_of_sets
+
+    Y = dataset.label_matrix(dataset.classes)
+    return holdout_of_sets(Y, dataset.groups, args.valid_fraction, args.seed, required=True)
 
 
 def _read_dataset(args: argparse.Namespace) -> Dataset:
@@ -95,6 +106,7 @@ def _read_dataset(args: argparse.Namespace) -> Dataset:
         args.embeddings,
         layers=read_layers(args.layers),
         labels=read_labels(args, split_column=args.split_column),
+        label_separator=asked_separator(args),
         most_bytes=MOST_BYTES,
     )
     root = getattr(args, "root", None)

@@ -81,7 +81,7 @@ class Schedule:
     ) -> None:
         self.candidates, self.stores, self.cuts, self.seed = candidates, stores, cuts, seed
         self.kept, self.progress = kept, progress
-        self.classes = np.unique(np.asarray(next(iter(stores.values())).y))
+        self.classes = np.array(next(iter(stores.values())).classes)
         self.jobs = [(candidate, fold) for candidate in candidates for fold in cuts]
         self.places: list[Path | None] = [kept.place(c, fold, self._seed(fold)) for c, fold in self.jobs]
         self.ready = {i: fit for i, place in enumerate(self.places) if (fit := kept.read(place)) is not None}
@@ -107,6 +107,16 @@ class Schedule:
         unknown = tuple(dict.fromkeys(c.head for c in left if c.on_audio))
         pays = total * (1 - 1 / n) > START_SECONDS or unknown
         return Cost(n_fits=len(left), seconds=total, n_processes=n if pays else 1, parts=parts, unknown=unknown)
+
+    def finish(self, n_jobs: int, *, backend: str, address: str | None, on_cost: Callable[[Cost], None] | None) -> None:
+        """Do all that is left, in as many processes as pay, and say before what it will cost."""
+        n_processes = n_jobs
+        if backend == "loky" and (n_jobs != 1 or on_cost is not None):
+            cost = self.measure(n_jobs)
+            n_processes = cost.n_processes
+            if on_cost is not None:
+                on_cost(cost)
+        self.run(n_processes, backend=backend, address=address)
 
     def run(self, n_jobs: int, *, backend: str = "loky", address: str | None = None) -> None:
         """Do all that is left."""

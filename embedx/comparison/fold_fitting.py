@@ -20,6 +20,7 @@ from embedx.dataset import Dataset
 from embedx.evaluation.metrics import align_proba
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import as_spec, fit_arguments, fit_head, make_head, with_recipe
+from embedx.heads.multi_label import MultiLabelHead
 
 __all__ = ["Candidate", "CurvePoint", "FoldFit", "Learned", "fit_fold", "fit_part", "one_thread"]
 
@@ -109,7 +110,9 @@ class FoldFit:
 
 
 def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] | None = None) -> Learned:
-    """Fit a head with given parameters on a data set."""
+    """Fit a head with given parameters on a data set; where a clip may have several labels, with its thresholds."""
+    if part.label_separator is not None:
+        return _fit_sets(part, head, seed, params or {})
     head = with_recipe(head, part.recipe)
     estimator = make_head(head, n_layers=part.n_layers, random_state=seed, **(params or {}))
     spec = as_spec(head)
@@ -117,6 +120,14 @@ def fit_part(part: Dataset, head: Any, *, seed: int, params: Mapping[str, Any] |
     fit_head(estimator, part.inputs_for(spec), part.y, groups=groups)
     epochs = tuple(getattr(estimator, "history_", ())) if spec.input_kind == "sources" else ()
     return Learned(estimator=estimator, input_kind=spec.input_kind, epochs=epochs)
+
+
+def _fit_sets(part: Dataset, head: Any, seed: int, params: Mapping[str, Any]) -> Learned:
+    spec = as_spec(head)
+    made = MultiLabelHead(spec, n_layers=part.n_layers, random_state=seed, **params)
+    made.fit(part.inputs_for(spec), part.label_matrix(part.classes), part.classes, groups=part.groups)
+    thresholds = dict(zip(part.classes, made.thresholds_.tolist(), strict=True))
+    return Learned(estimator=made, input_kind=spec.input_kind, chosen={"thresholds": thresholds})
 
 
 def fit_fold(candidate: Candidate, dataset: Dataset, fold: Fold, classes: NDArray[Any], *, seed: int) -> FoldFit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, ParameterError
+from embedx.evaluation.iterative_stratification import holdout_of_sets
 from embedx.evaluation.splits import (
     UNKNOWN_GROUPS,
     Fold,
@@ -22,7 +24,7 @@ from embedx.evaluation.splits import (
 )
 from embedx.text import count
 
-__all__ = ["align_stores", "choose_groups", "only_placed", "plan_cut"]
+__all__ = ["align_stores", "choose_groups", "cut_clips", "fold_names", "only_placed", "plan_cut"]
 
 
 def align_stores(dataset: Dataset | Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -106,7 +108,7 @@ def plan_cut(
         ``folds`` is neither a number nor ``"split"``, or a number is out of range.
     """
     labels = np.asarray(dataset.y)
-    cuts = _cut(dataset, labels, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
+    cuts = cut_clips(dataset, labels, groups, folds=folds, repeats=repeats, valid_fraction=valid_fraction, seed=seed)
     for fold in cuts:
         if len(np.unique(labels[fold.train])) < 2:
             lone = describe_lone_classes(lone_classes(labels, groups), len(np.unique(labels)))
@@ -117,7 +119,7 @@ def plan_cut(
     return cuts
 
 
-def _cut(
+def cut_clips(
     dataset: Dataset,
     labels: NDArray[Any],
     groups: NDArray[Any] | None,
@@ -127,10 +129,18 @@ def _cut(
     valid_fraction: float | None,
     seed: int,
 ) -> tuple[Fold, ...]:
+    """Cut clips as asked; ``labels`` (n,), or (n, k) where a clip may have several.
+
+    Raises
+    ------
+    DatasetError, ParameterError
+        As `plan_cut` does.
+    """
     if repeats < 1:
         raise ParameterError(f"repeats={repeats}: at least 1")
     if valid_fraction is not None:
-        cuts = [holdout(labels, groups, valid_fraction, seed_of_repeat(seed, i)) for i in range(repeats)]
+        hold_out = holdout if labels.ndim == 1 else partial(holdout_of_sets, required=True)
+        cuts = [hold_out(labels, groups, valid_fraction, seed_of_repeat(seed, i)) for i in range(repeats)]
         return tuple(Fold("holdout" if repeats == 1 else f"r{i + 1}:holdout", *cut, i) for i, cut in enumerate(cuts))
     if folds == "split":
         if dataset.split is None:
@@ -144,3 +154,12 @@ def _cut(
     if isinstance(folds, str | bool):
         raise ParameterError(f"folds={folds!r}: a number of folds, or 'split' for the clips' own")
     return plan_folds(labels, groups=groups, n_folds=int(folds), n_repeats=repeats, seed=seed)
+
+
+def fold_names(cuts: Sequence[Fold], n: int) -> NDArray[np.str_]:
+    """Return the fold that tested each of n clips in each repetition (R, n), empty where none did."""
+    width = max(len(fold.name) for fold in cuts)
+    names = np.full((1 + max(fold.repeat for fold in cuts), n), "", dtype=f"U{width}")
+    for fold in cuts:
+        names[fold.repeat, fold.test] = fold.name
+    return names

@@ -14,7 +14,8 @@ from embedx.comparison.candidates import curve_candidates, probe_of, table_candi
 from embedx.comparison.curves import draw_curves
 from embedx.comparison.fit_schedule import Cost, Schedule
 from embedx.comparison.fold_fitting import Candidate, CurvePoint, FoldFit
-from embedx.comparison.plan import align_stores, choose_groups, only_placed, plan_cut
+from embedx.comparison.multi_label import compare_sets
+from embedx.comparison.plan import align_stores, choose_groups, fold_names, only_placed, plan_cut
 from embedx.comparison.provenance import gather_facts
 from embedx.comparison.result import Comparison, FoldScore, Row
 from embedx.comparison.saved_fits import KeptFits
@@ -90,6 +91,8 @@ def compare(
     Returns
     -------
     Comparison
+        Where a clip may have several labels (`Dataset.multi_label`) a `MultiLabelComparison`: heads by macro F1, with
+        thresholds from inside the training parts, and neither ``auto`` nor curves.
 
     Raises
     ------
@@ -112,6 +115,23 @@ def compare(
     stores = align_stores(dataset)
     if folds == "split" and valid_fraction is None:
         stores = only_placed(stores)
+    if any(one.label_separator is not None for one in stores.values()):
+        return compare_sets(
+            stores,
+            heads,
+            folds=folds,
+            repeats=repeats,
+            valid_fraction=valid_fraction,
+            n_trials=n_trials,
+            left_out=[told for told, asked in (("the row auto", auto), ("the curves", curves)) if asked],
+            seed=seed,
+            n_jobs=n_jobs,
+            jobs_backend=jobs_backend,
+            address=address,
+            keep=keep,
+            progress=progress,
+            on_cost=on_cost,
+        )
     if any(as_spec(head).input_kind == "sources" for head in heads):
         stores = {name: one.require_audio() for name, one in stores.items()}
     first = next(iter(stores.values()))
@@ -121,13 +141,7 @@ def compare(
     probe = probe_of(heads) if curves else None
     candidates = [*table, *curve_candidates(stores, probe)]
     schedule = Schedule(candidates, stores, cuts, seed=seed, kept=KeptFits(keep, stores), progress=progress)
-    n_processes = n_jobs
-    if jobs_backend == "loky" and (n_jobs != 1 or on_cost is not None):
-        cost = schedule.measure(n_jobs)
-        n_processes = cost.n_processes
-        if on_cost is not None:
-            on_cost(cost)
-    schedule.run(n_processes, backend=jobs_backend, address=address)
+    schedule.finish(n_jobs, backend=jobs_backend, address=address, on_cost=on_cost)
     fits = schedule.fits()
     scored, proba = _score_all(candidates, fits, first, cuts, groups, seed)
     correct = {str(c.name): scored[c.name].correct for c in table}
@@ -140,7 +154,7 @@ def compare(
         "sources": first.sources,
         "groups": None if groups is None else tuple(str(group) for group in groups),
         "proba": {str(c.name): proba[c.name].astype(np.float32) for c in table},
-        "fold_of": _fold_names(cuts, len(labels)),
+        "fold_of": fold_names(cuts, len(labels)),
         "group_scores": _group_scores(correct, groups),
         "curves": draw_curves(probe, stores, scored, fits, cuts, groups, seed=seed),
         "facts": gather_facts(
@@ -173,14 +187,6 @@ def _spread(cuts: Sequence[Fold], fits: Sequence[FoldFit], n: int, k: int) -> ND
     for fold, fit in zip(cuts, fits, strict=True):
         proba[fold.repeat, fold.test] = fit.proba
     return proba
-
-
-def _fold_names(cuts: Sequence[Fold], n: int) -> NDArray[np.str_]:
-    width = max(len(fold.name) for fold in cuts)
-    names = np.full((1 + max(fold.repeat for fold in cuts), n), "", dtype=f"U{width}")
-    for fold in cuts:
-        names[fold.repeat, fold.test] = fold.name
-    return names
 
 
 def _fold_scores(cuts: Sequence[Fold], fits: Sequence[FoldFit], labels: NDArray[Any]) -> tuple[FoldScore, ...]:

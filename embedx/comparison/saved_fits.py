@@ -94,4 +94,5 @@ def _plain(value: Any) -> Any:
 
 
 def _identity(dataset: Dataset) -> list[str]:
-    return [data_hash(dataset), dataset.recipe.fingerprint(), str(dataset.X.dtype), dataset.root]
+    sets = [] if dataset.label_separator is None else [f"sets joined by {dataset.label_separator}"]
+    return [data_hash(dataset), dataset.recipe.fingerprint(), str(dataset.X.dtype), dataset.root, *sets]

@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from embedx.errors import DatasetError, ParameterError
 from embedx.evaluation.holdouts import holdout, stratified_holdout
+from embedx.evaluation.iterative_stratification import assign_folds
 from embedx.evaluation.split_names import Parts, read_split
 from embedx.text import count
 
@@ -72,8 +73,8 @@ def plan_folds(
 
     Parameters
     ----------
-    y : array-like of shape (n,)
-        Labels.
+    y : array-like of shape (n,) or (n, k)
+        Labels; where a clip may have several, which of k classes it has (`assign_folds` then cuts).
     groups : array-like of shape (n,), optional
         What must not be cut apart: speaker, video, source recording.
     split : array-like of shape (n,), optional
@@ -149,7 +150,8 @@ def _require_folds(labels: NDArray[Any], groups: ArrayLike | None, n_folds: int,
             raise DatasetError(
                 f"all {len(labels)} clips are one group and cannot be cut apart: add clips of other groups"
             )
-        lone = describe_lone_classes(lone_classes(labels, groups), len(np.unique(labels)))
+        alone = {} if labels.ndim > 1 else lone_classes(labels, groups)
+        lone = describe_lone_classes(alone, len(np.unique(labels)))
         way_on = f": ask for fewer (--folds {units})" if not lone else f". {lone}"
         raise DatasetError(f"{units} {what} cannot make {n_folds} folds{way_on}")
 
@@ -157,6 +159,9 @@ def _require_folds(labels: NDArray[Any], groups: ArrayLike | None, n_folds: int,
 def _cut(
     labels: NDArray[Any], groups: ArrayLike | None, n_folds: int, seed: int
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    if labels.ndim > 1:
+        fold = assign_folds(labels, groups, n_folds=n_folds, seed=seed)
+        return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(n_folds)]
     counts = np.unique(labels, return_counts=True)[1]
     if counts.max() < n_folds:
         raise DatasetError(

@@ -101,10 +101,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator, MLPSettings):
         self.check()
         X, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
         check_classification_targets(y)
-        if X.shape[1] % self.n_layers:
-            raise ParameterError(
-                f"MLPClassifier: {X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers"
-            )
+        self._require_layers(X)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"MLPClassifier needs at least two classes, y holds 1 class: {self.classes_[0]!r}")
@@ -116,6 +113,12 @@ class MLPClassifier(ClassifierMixin, BaseEstimator, MLPSettings):
         train, valid = stratified_holdout(codes, groups, self.validation_fraction, seed)
         self._train(X, codes, weight, train, valid, seed, on_epoch)
         return self
+
+    def _require_layers(self, X: NDArray[Any]) -> None:
+        if X.shape[1] % self.n_layers:
+            raise ParameterError(
+                f"MLPClassifier: {X.shape[1]} columns cannot be cut into n_layers={self.n_layers} layers"
+            )
 
     def _train(self, X, codes, weight, train, valid, seed, on_epoch) -> None:  # type: ignore[no-untyped-def]
         from embedx.heads.mlp_training import train_network

@@ -160,12 +160,19 @@ class _AdamW:
             parameter.grad = None
 
 
+def _losses(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the loss of each clip: of its class, or, with a column for each class, summed over the classes."""
+    if y.ndim == 1:
+        return nn.functional.cross_entropy(scores, y, reduction="none")
+    return nn.functional.binary_cross_entropy_with_logits(scores, y, reduction="none").sum(1)
+
+
 def _one_epoch(network, batches, optimizer) -> float:  # type: ignore[no-untyped-def]
     network.train()
     sums = []
     for x, y, weight in batches:
         own = weight.sum()
-        total = (nn.functional.cross_entropy(network(x), y, reduction="none") * weight).sum()
+        total = (_losses(network(x), y) * weight).sum()
         (total / own.clamp_min(1e-12)).backward()
         optimizer.step()
         sums.append(torch.stack([total.detach(), own]))
@@ -193,7 +200,7 @@ def _batches(tensors: Sequence[torch.Tensor], indices: torch.Tensor, size: int) 
 def _loss_on(network: nn.Module, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> float:
     network.eval()
     with torch.no_grad():
-        each = nn.functional.cross_entropy(network(x), y, reduction="none")
+        each = _losses(network(x), y)
         return float((each * weight).sum() / weight.sum().clamp_min(1e-12))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from embedx.errors import EmbedxWarning
 
-__all__ = ["HeadState", "dump_head", "restore_head"]
+__all__ = ["HeadState", "dump_head", "restore_head", "split_boosters"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -212,6 +214,42 @@ def _restore_booster(step: Any, known: _Known) -> Any:
     return BoosterClassifier(booster, known.classes)
 
 
+def _dump_one_vs_rest(step: Any, name: str, state: HeadState) -> None:
+    """Keep the classifiers of all classes side by side: arrays gain a first axis, boosters follow each other."""
+    if any(one is None for one in step.estimators_):
+        raise ValueError("a class that every clip or none has cannot be kept")
+    parts = [HeadState() for _ in step.estimators_]
+    for one, part in zip(step.estimators_, parts, strict=True):
+        _KEEPERS[type(one).__name__][0](one, name, part)
+    state.arrays.update({key: np.stack([part.arrays[key] for part in parts]) for key in parts[0].arrays})
+    state.texts.update({key: "".join(part.texts[key].rstrip("\n") + "\n" for part in parts) for key in parts[0].texts})
+
+
+def _restore_one_vs_rest(step: Any, known: _Known) -> Any:
+    k, own = len(known.classes), f"{known.name}."
+    arrays = {key: array for key, array in known.state.arrays.items() if key.startswith(own)}
+    if any(not array.ndim or len(array) != k for array in arrays.values()):
+        raise ValueError(f"the arrays of {known.name!r} are not those of {k} classes")
+    texts = {key: split_boosters(text) for key, text in known.state.texts.items()}
+    if any(len(parts) != k for parts in texts.values()):
+        raise ValueError(f"there are not the boosters of {k} classes")
+    restore = _KEEPERS[type(step.estimator).__name__][1]
+    step.estimators_ = []
+    for j in range(k):
+        part = HeadState({key: a[j] for key, a in arrays.items()}, {key: t[j] for key, t in texts.items()})
+        step.estimators_.append(restore(clone(step.estimator), _Known(known.name, part, _NO_YES, known.n_features)))
+    step.constants_, step.n_features_in_ = np.zeros(k), known.n_features
+    return step
+
+
+_NO_YES = np.array([0, 1])
+
+
+def split_boosters(text: str) -> list[str]:
+    """Return the boosters of a text that holds several, one after another."""
+    return [part for part in re.split(r"(?m)^(?=tree$)", text) if part.strip()]
+
+
 _KEEPERS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
     "LayerSelector": (_dump_nothing, _restore_selector),
     "StandardScaler": (_dump_scaler, _restore_scaler),
@@ -219,6 +257,8 @@ _KEEPERS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
     "NeighborsClassifier": (_dump_neighbours, _restore_neighbours),
     "DummyClassifier": (_dump_majority, _restore_majority),
     "MLPClassifier": (_dump_network, _restore_network),
+    "MultiLabelMLP": (_dump_network, _restore_network),
+    "OneVsRest": (_dump_one_vs_rest, _restore_one_vs_rest),
     "LGBMClassifier": (_dump_booster, _restore_booster),
     "BoosterClassifier": (_dump_booster, _restore_booster),
 }

@@ -102,13 +102,14 @@ def inspect_data(
     parts = _chosen(only, audio)
     if not len(dataset):
         raise DatasetError("there is no clip to inspect")
-    labels = {source.label for source in dataset.sources if source.label is not None}
+    several = dataset.label_separator is not None
+    labels = set() if several else {source.label for source in dataset.sources if source.label is not None}
     on_labels = [part for part in parts if part in _ON_LABELS]
     labelled = dataset.labelled() if on_labels and len(labels) > 1 else None
     findings = []
     for part in parts:
         if part in on_labels and labelled is None:
-            findings += [_no_classes(labels, len(dataset))] if part == on_labels[0] else []
+            findings += [_no_classes(labels, len(dataset), several=several)] if part == on_labels[0] else []
             continue
         report = partial(_nobody if progress is None else progress, part=part)
         report(0, 1)
@@ -145,7 +146,10 @@ def _nobody(done: int, total: int, **facts: object) -> None:
     pass
 
 
-def _no_classes(labels: set[str], n_clips: int) -> Finding:
+def _no_classes(labels: set[str], n_clips: int, *, several: bool) -> Finding:
+    if several:
+        text = "A clip may have several labels here: only the sound is looked at, not whether they are right."
+        return Finding(check="labels", title="Labels", level="note", text=text)
     if labels:
         text = f"Every label is {labels.pop()!r}: nothing can be learned, and nothing is looked at, with one class."
         return Finding(check="labels", title="Labels", level="note", text=text)

@@ -6,6 +6,7 @@
 | `manifest.py` | the ordered clips below one root |
 | `reading.py` | which kind of thing a location is |
 | `folder.py`, `parts.py`, `endings.py` | a folder's files, its parts and labels, which file is audio |
+| `label_sets.py` | several labels a clip, as one text |
 | `table.py` | delimited text: the one reader, for manifests and for lists of links |
 | `columns.py`, `timing.py` | which column is what; cells that hold times |
 | `doubts.py` | warnings of what may have been meant otherwise |
@@ -14,6 +15,14 @@
 """
 
 from embedx.manifest.file_types import AUDIO_SUFFIXES
+from embedx.manifest.label_sets import (
+    DEFAULT_SEPARATOR,
+    as_set,
+    describe_sets,
+    join_classes,
+    require_separator,
+    split_classes,
+)
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_pair
 from embedx.manifest.read import read_manifest
@@ -22,13 +31,19 @@ from embedx.manifest.time_columns import parse_seconds
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "DEFAULT_SEPARATOR",
     "ClipKey",
     "Manifest",
     "Source",
+    "as_set",
     "describe_alike",
+    "describe_sets",
+    "join_classes",
     "parse_seconds",
     "read_manifest",
+    "require_separator",
     "shorten",
     "shorten_pair",
+    "split_classes",
     "with_labels",
 ]

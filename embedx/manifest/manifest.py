@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from embedx.errors import ManifestError, unknown_name
 from embedx.manifest.columns import ROLES, Columns, choose_roles, clip_rows
+from embedx.manifest.label_sets import as_set
 from embedx.manifest.paths import is_text, relative_uri, shorten
 from embedx.manifest.source import Source, require_short, unique_sources
 from embedx.manifest.table import Table
@@ -41,6 +42,8 @@ class Manifest(Sequence[Source]):
         Files of a folder that are no audio, by ending.
     n_bad_names : int
         Files of a folder that were left out because their names are not UTF-8.
+    label_separator : str or None
+        What stands between the classes of a label where a clip may have several; None where it has one.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Manifest(Sequence[Source]):
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     n_bad_names: int = 0
+    label_separator: str | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -161,14 +165,16 @@ class Manifest(Sequence[Source]):
         return cls.from_table(table, choose_roles(table, _wanted(columns)), root=Path(os.path.abspath(root)))
 
     @classmethod
-    def from_table(cls, table: Table, columns: Columns, *, root: Path) -> Manifest:
-        """Make a manifest from a table whose columns have their roles."""
+    def from_table(cls, table: Table, columns: Columns, *, root: Path, separator: str | None = None) -> Manifest:
+        """Make a manifest from a table whose columns have their roles; with a separator, labels are sets of classes."""
         rows = (
             (row.line, Source(row.uri, row.label, row.group, row.split, row.start_seconds, row.stop_seconds))
             for row in clip_rows(table, columns, root)
         )
-        sources, n_repeats = unique_sources(rows, table.place, "row")
-        return cls(sources, root, columns.names, n_repeats, unread=columns.unread)
+        if separator is not None:
+            rows = ((line, replace(source, label=as_set(source.label, separator))) for line, source in rows)
+        sources, n_repeats = unique_sources(rows, table.place, "row", separator=separator)
+        return cls(sources, root, columns.names, n_repeats, unread=columns.unread, label_separator=separator)
 
 
 def _wanted(columns: Mapping[str, str | None]) -> dict[str, str | None]:

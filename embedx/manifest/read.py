@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from embedx.errors import ManifestError
@@ -11,6 +12,7 @@ from embedx.manifest.annotations import is_audacity, is_raven, read_audacity, re
 from embedx.manifest.columns import choose_roles
 from embedx.manifest.file_types import is_audio_name
 from embedx.manifest.folder import read_folder
+from embedx.manifest.label_sets import as_set, choose_separator, read_class_columns, with_usual_label
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_path
 from embedx.manifest.table import Table, parse_table, read_text
@@ -28,6 +30,9 @@ def read_manifest(
     start_column: str | None = None,
     stop_column: str | None = None,
     duration_column: str | None = None,
+    label_separator: str | None = None,
+    label_columns: str | Sequence[str] | None = None,
+    multi_label: bool = False,
     must_exist: bool = True,
 ) -> Manifest:
     """Read a folder (first subfolder = label), a CSV with a path column, or annotations of a recording.
@@ -46,6 +51,13 @@ def read_manifest(
     start_column, stop_column, duration_column : str, optional
         Columns that say where a segment begins, and where it ends or how long it is: numbers of seconds, of
         milliseconds where the name says so (``start_ms``), or times such as ``1:02.5``.
+    label_separator : str, optional
+        What stands between the classes of a label cell (``dog|rain``), where a clip may have several labels.
+    label_columns : str or sequence of str, optional
+        A 0/1 column for each class, by names with commas or a pattern such as ``"has_*"``.
+    multi_label : bool
+        Whether several rows of one clip add up to its labels. Each of the three asks for several labels a clip: labels
+        are then sets, written sorted and joined (by ``|`` unless told), the separator alone for a clip of no class.
     must_exist : bool
         Whether a path without a file is an error (it stops the run before hours are spent) or is
         left to the extraction, where it becomes a failure.
@@ -82,9 +94,10 @@ def read_manifest(
     place = Path(location)
     wanted = {"path": path_column, "label": label_column, "group": group_column, "split": split_column}
     wanted |= {"start": start_column, "stop": stop_column, "duration": duration_column}
+    separator = choose_separator(label_separator, label_columns, multi_label)
     if os.path.isdir(place):
-        _refuse_columns(place, wanted)
-        return read_folder(place)
+        _refuse_columns(place, {**wanted, "labels": str(label_columns or "")})
+        return _as_sets(read_folder(place), separator)
     if not os.path.exists(place):
         raise ManifestError(
             f"no such file or folder: {shorten_path(str(place))}. Give a folder of audio or a CSV with a path column"
@@ -92,10 +105,23 @@ def read_manifest(
     if is_audio_name(place.name):
         raise ManifestError(f"{place} is one audio file: give the folder it lies in, or a CSV that lists it")
     table, wanted = _read_table(place, wanted)
-    manifest = Manifest.from_table(table, choose_roles(table, wanted), root=Path(os.path.abspath(place.parent)))
+    if separator is not None and label_columns:
+        table, wanted = read_class_columns(table, wanted, label_columns, separator)
+    elif separator is not None:
+        wanted = with_usual_label(table, wanted)
+    root = Path(os.path.abspath(place.parent))
+    manifest = Manifest.from_table(table, choose_roles(table, wanted), root=root, separator=separator)
     if must_exist:
         _require_files(place, manifest)
     return manifest
+
+
+def _as_sets(manifest: Manifest, separator: str | None) -> Manifest:
+    """Read the labels of a folder as sets of classes, where that is asked for."""
+    if separator is None:
+        return manifest
+    sources = tuple(replace(source, label=as_set(source.label, separator)) for source in manifest)
+    return replace(manifest, sources=sources, label_separator=separator)
 
 
 def _refuse_columns(folder: Path, wanted: Mapping[str, str | None]) -> None:

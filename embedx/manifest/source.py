@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from embedx.errors import ManifestError
+from embedx.manifest.label_sets import join_classes, split_classes
 
 __all__ = [
     "KNOWN",
@@ -101,7 +102,9 @@ def require_short(text: str | None, what: str) -> None:
         )
 
 
-def unique_sources(rows: Iterable[tuple[int, Source]], where: str, unit: str) -> tuple[tuple[Source, ...], int]:
+def unique_sources(
+    rows: Iterable[tuple[int, Source]], where: str, unit: str, *, separator: str | None = None
+) -> tuple[tuple[Source, ...], int]:
     """Keep every clip once, with all that its rows say of it.
 
     Parameters
@@ -110,6 +113,8 @@ def unique_sources(rows: Iterable[tuple[int, Source]], where: str, unit: str) ->
         Sources, and the number that a message names each by.
     where, unit : str
         What holds them and what the numbers count, for messages.
+    separator : str, optional
+        What stands between the classes of a clip that may have several: the rows of one clip then add theirs.
 
     Returns
     -------
@@ -142,7 +147,10 @@ def unique_sources(rows: Iterable[tuple[int, Source]], where: str, unit: str) ->
             old, new = getattr(clips[key], name), getattr(source, name)
             if new is None or new == old:
                 continue
-            if old is not None:
+            if old is not None and name == "label" and separator is not None:
+                new = join_classes({*split_classes(old, separator), *split_classes(new, separator)}, separator)
+                require_short(new, f"{where}: {source.id}: the label")
+            elif old is not None:
                 rows_told = f"{old!r} in {unit} {told.get((key, name), first[key])} and {new!r} in {unit} {number}"
                 raise ManifestError(f"{where}: {source.id}: the {name} is {rows_told}. {_ADVICE[name]}")
             clips[key], told[key, name] = replace(clips[key], **{name: new}), number
@@ -150,7 +158,8 @@ def unique_sources(rows: Iterable[tuple[int, Source]], where: str, unit: str) ->
 
 
 _ADVICE = {
-    "label": "One clip has one label: delete one of them, or say which segment each is of (start, stop)",
+    "label": "One clip has one label: delete one of them, say which segment each is of (start, stop), or that clips "
+    "may have several (--multi-label)",
     "group": "One clip is of one group: delete one of them, or give what both have in common as the group",
     "split": "A clip that is learned from must not be judged on: delete one of them",
 }

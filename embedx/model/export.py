@@ -12,7 +12,7 @@ import numpy as np
 from embedx.errors import MissingExtraError, ModelFormatError
 from embedx.files import replace_file, require_replaceable
 from embedx.heads.boosters import Tree, read_trees
-from embedx.heads.serialization import dump_head
+from embedx.heads.serialization import dump_head, split_boosters
 from embedx.model.model import Model
 
 __all__ = ["TOLERANCE", "export_onnx"]
@@ -27,7 +27,8 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     """Write the head of a model as one ONNX file.
 
     The graph takes ``embeddings``, float32 (n, n_features), pooled as the model's recipe says (the recipe lies in the
-    file's metadata), and gives ``probabilities``, float32 (n, n_classes), and ``label``, text (n,).
+    file's metadata), and gives ``probabilities``, float32 (n, n_classes), and ``label``, text (n,). Where a clip may
+    have several labels, ``labels``, bool (n, n_classes), says in its place which classes it is given.
 
     Parameters
     ----------
@@ -144,6 +145,10 @@ class _Graph:
 
     def _named(self) -> None:
         self.nodes.append(self.onnx.helper.make_node("Identity", [self.now], ["probabilities"]))
+        if self.model.label_separator is not None:
+            limits = self.constant(np.array(self.model.thresholds, dtype=np.float32))
+            self.nodes.append(self.onnx.helper.make_node("GreaterOrEqual", ["probabilities", limits], ["labels"]))
+            return
         best = self.add("ArgMax", "probabilities", axis=1, keepdims=0)
         names = self.constant(np.array(self.model.classes))
         self.nodes.append(self.onnx.helper.make_node("Gather", [names, best], ["label"]))
@@ -153,10 +158,14 @@ class _Graph:
         rows = helper.make_tensor_value_info("embeddings", types.FLOAT, ["n", self.model.n_features])
         proba = helper.make_tensor_value_info("probabilities", types.FLOAT, ["n", len(self.model.classes)])
         label = helper.make_tensor_value_info("label", types.STRING, ["n"])
+        if self.model.label_separator is not None:
+            label = helper.make_tensor_value_info("labels", types.BOOL, ["n", len(self.model.classes)])
         graph = helper.make_graph(self.nodes, "embedx_head", [rows], [proba, label], self.constants)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
         proto = helper.make_model(graph, opset_imports=opsets, producer_name="embedx", ir_version=8)
-        facts = {"recipe": dataclasses.asdict(self.model.recipe), "classes": list(self.model.classes)}
+        facts: dict[str, Any] = {"recipe": dataclasses.asdict(self.model.recipe), "classes": list(self.model.classes)}
+        if self.model.label_separator is not None:
+            facts |= {"thresholds": list(self.model.thresholds), "label_separator": self.model.label_separator}
         helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
         return proto
 
@@ -213,7 +222,10 @@ def _write_network(graph: _Graph, name: str, step: Any) -> None:
             graph.step("LayerNormalization", weights[f"gain_{i}"], weights[f"shift_{i}"], axis=1, epsilon=1e-5)
         graph.step("Relu")
     graph.step("Gemm", weights["weight_out"], weights["bias_out"], transB=1)
-    graph.step("Softmax", axis=1)
+    if graph.model.label_separator is None:
+        graph.step("Softmax", axis=1)
+    else:
+        graph.step("Sigmoid")
 
 
 def _write_booster(graph: _Graph, name: str, step: Any) -> None:
@@ -221,13 +233,36 @@ def _write_booster(graph: _Graph, name: str, step: Any) -> None:
     assert state is not None
     n_classes = len(step.classes_)
     trees = read_trees(state.texts["head"], n_classes=n_classes, n_features=graph.width)
-    attributes = _tree_attributes(trees, 1 if n_classes == 2 else n_classes)
+    n_outputs = 1 if n_classes == 2 else n_classes
+    attributes = _tree_attributes(trees, [number % n_outputs for number in range(len(trees))], n_outputs)
     graph.step("TreeEnsembleRegressor", domain="ai.onnx.ml", **attributes)
     _write_link(graph, n_classes)
 
 
-def _tree_attributes(trees: list[Tree], n_outputs: int) -> dict[str, Any]:
-    """Lay trees out as ONNX does; node i of a tree is split i, then its leaves follow."""
+def _write_one_vs_rest(graph: _Graph, name: str, step: Any) -> None:
+    """Write the classifiers of all classes as one node with a column for each."""
+    kind = type(step.estimator).__name__
+    if kind == "DummyClassifier":
+        graph.step("ReduceSum", np.array([1], dtype=np.int64), keepdims=1)
+        graph.step("Mul", np.float32(0.0))
+        graph.step("Add", np.array([[one.class_prior_[1] for one in step.estimators_]], dtype=np.float32))
+        return
+    if kind == "LogisticRegression":
+        coef, intercept = (np.concatenate([getattr(o, n) for o in step.estimators_]) for n in ("coef_", "intercept_"))
+        graph.step("Gemm", coef.astype(np.float32), intercept.astype(np.float32), transB=1)
+    else:
+        state = dump_head(step)
+        assert state is not None
+        texts = split_boosters(state.texts["head"])
+        parts = [read_trees(text, n_classes=2, n_features=graph.width) for text in texts]
+        outputs = [j for j, trees in enumerate(parts) for _ in trees]
+        attributes = _tree_attributes([tree for trees in parts for tree in trees], outputs, len(parts))
+        graph.step("TreeEnsembleRegressor", domain="ai.onnx.ml", **attributes)
+    graph.step("Sigmoid")
+
+
+def _tree_attributes(trees: list[Tree], outputs: list[int], n_outputs: int) -> dict[str, Any]:
+    """Lay trees out as ONNX does, each with its output; node i of a tree is split i, then its leaves follow."""
     nodes: dict[str, list[Any]] = {
         key: [] for key in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
     }
@@ -241,7 +276,7 @@ def _tree_attributes(trees: list[Tree], n_outputs: int) -> dict[str, Any]:
             _append(nodes, row)
         for leaf, value in enumerate(tree["leaf_value"]):
             _append(nodes, (number, n_splits + leaf, 0, "LEAF", 0.0, 0, 0))
-            _append(targets, (number, n_splits + leaf, number % n_outputs, value))
+            _append(targets, (number, n_splits + leaf, outputs[number], value))
     laid_out = {f"nodes_{key}": values for key, values in nodes.items()}
     laid_out |= {f"target_{key}": values for key, values in targets.items()}
     return {**laid_out, "n_targets": n_outputs, "aggregate_function": "SUM", "post_transform": "NONE"}
@@ -263,6 +298,8 @@ _WRITERS = {
     "LogisticRegression": _write_logistic,
     "DummyClassifier": _write_majority,
     "MLPClassifier": _write_network,
+    "MultiLabelMLP": _write_network,
+    "OneVsRest": _write_one_vs_rest,
     "LGBMClassifier": _write_booster,
     "BoosterClassifier": _write_booster,
 }

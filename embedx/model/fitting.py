@@ -19,6 +19,7 @@ from embedx.heads.calibration import Calibration, as_distribution, fit_calibrati
 from embedx.heads.catalog import HeadSpec, as_spec, check_parameters, fit_head, make_head, with_recipe
 from embedx.heads.search_space import as_plain
 from embedx.model.model import Model
+from embedx.model.multi_label_fitting import fit_sets
 from embedx.text import first_line
 
 __all__ = ["fit_model"]
@@ -71,6 +72,8 @@ def fit_model(
     Returns
     -------
     Model
+        Where a clip may have several labels (`Dataset.multi_label`), one with a threshold for each class, chosen on
+        out-of-fold scores of these clips.
 
     Raises
     ------
@@ -89,6 +92,13 @@ def fit_model(
     given = check_parameters(spec, params or {}, n_layers=dataset.n_layers)
     weights = None if sample_weight is None else _weights_of_labelled(dataset, sample_weight)
     dataset = dataset.require_learnable(least=2)
+    if dataset.label_separator is not None:
+        if calibrate or sample_weight is not None:
+            what = "calibration takes" if calibrate else "sample_weight is for"
+            raise ParameterError(f"{what} one label a clip, and these clips may have several: leave it out")
+        recorded = {name: _recorded(value) for name, value in given.items()}
+        facts = {"valid": valid, "seed": seed, "training": _training_facts(dataset), "recorded": recorded}
+        return fit_sets(dataset, head, params=given, **facts)
     if spec.input_kind == "sources":
         dataset.require_audio()
     if calibrate:
@@ -261,7 +271,7 @@ def _most_confused(confusion: NDArray[np.intp], classes: tuple[str, ...]) -> lis
 
 
 def _training_facts(dataset: Dataset) -> dict[str, Any]:
-    names, counts = np.unique(np.asarray(dataset.y), return_counts=True)
+    names, counts = dataset.classes, dataset.label_matrix(dataset.classes).sum(0)
     pairs = zip(dataset.hashes, dataset.sources, strict=True)
     lines = sorted(f"{bytes(digest).hex()} {source.id} {source.label}" for digest, source in pairs)
     return {

@@ -15,13 +15,22 @@ import numpy as np
 from embedx.errors import ModelFormatError, ParameterError
 from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
+from embedx.heads.multi_label import make_multi_label_head
 from embedx.heads.safe_loading import check_estimator, refuse_unreadable
 from embedx.heads.serialization import HeadState, dump_head, restore_head
 from embedx.model.atomic_folder import draft_for, read_whole, require_place
 from embedx.model.card_seal import CARD_NAME
 from embedx.model.hub_models import push_folder, resolve_folder
 from embedx.model.model_card import render_card
-from embedx.model.model_json import FORMAT, JSON_NAME, VERSION, check_record, read_limited, read_record
+from embedx.model.model_json import (
+    FORMAT,
+    JSON_NAME,
+    MULTI_LABEL_VERSION,
+    VERSION,
+    check_record,
+    read_limited,
+    read_record,
+)
 from embedx.text import first_line
 
 __all__ = ["load", "push", "save"]
@@ -166,9 +175,12 @@ def _calibration_arrays(calibration: Calibration | None) -> dict[str, Any]:
 
 
 def _record_of(model: Any) -> dict[str, Any]:
+    sets: dict[str, Any] = {}
+    if model.label_separator is not None:
+        sets = {"label_separator": model.label_separator, "thresholds": list(model.thresholds)}
     return {
         "format": FORMAT,
-        "version": ".".join(map(str, VERSION)),
+        "version": ".".join(map(str, MULTI_LABEL_VERSION if sets else VERSION)),
         "head": model.head,
         "parameters": dict(model.parameters),
         "seed": model.seed,
@@ -180,6 +192,7 @@ def _record_of(model: Any) -> dict[str, Any]:
         "training": model.training,
         "calibration": _calibration_record(model.calibration),
         "versions": _versions_of(model),
+        **sets,
     }
 
 
@@ -264,14 +277,15 @@ def _load_calibration(record: Any, arrays: dict[str, Any], n_classes: int) -> Ca
 
 
 def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], trusted: tuple[str, ...]) -> Any:
-    if (folder / SKOPS_NAME).exists():
+    if (folder / SKOPS_NAME).exists() and not facts.get("label_separator"):
         return _load_skops(folder, trusted)
     if facts["head"] not in CATALOG:
         raise ValueError(f"head {facts['head'][:60]!r} is not in the catalogue of this embedx")
     if facts["input_kind"] == "sources":
         return _load_audio_head(folder, facts)
     n_layers = len(facts["recipe"].layers)
-    head = make_head(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
+    make = make_multi_label_head if facts.get("label_separator") else make_head
+    head = make(facts["head"], n_layers=n_layers, random_state=facts["seed"], **facts["parameters"])
     texts = {}
     if (folder / BOOSTER_NAME).exists():
         texts["head"] = read_limited(folder / BOOSTER_NAME, MAX_FILE_BYTES).decode("ascii")

@@ -59,6 +59,10 @@ class Model:
         Libraries that trained it; empty for a model that was just fitted.
     calibration : Calibration or None
         Correction of the probabilities.
+    label_separator : str or None
+        What stands between the classes of a label where a clip may have several; None where it has one.
+    thresholds : tuple of float
+        Where a clip may have several labels: probability from which on it is given each class.
 
     Examples
     --------
@@ -84,9 +88,12 @@ class Model:
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    label_separator: str | None = None
+    thresholds: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Model({self.head!r}, {len(self.classes)} classes, encoder={self.recipe.encoder!r})"
+        several = "" if self.label_separator is None else ", several a clip"
+        return f"Model({self.head!r}, {len(self.classes)} classes{several}, encoder={self.recipe.encoder!r})"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
@@ -174,6 +181,8 @@ class Model:
 
     def _disagreement(self, clip: Embedded) -> str | None:
         """Say how often the windows of a clip were given each label, if no label has two thirds of them."""
+        if self.label_separator is not None:
+            return None
         control = self.input_kind == "control"
         X = clip.control if control else clip.embeddings.reshape(len(clip.embeddings), -1)
         best = self.probabilities(X if control else X.astype(self.recipe.store_dtype)).argmax(axis=1)
@@ -229,7 +238,8 @@ class Model:
                     proba[row] = found[where[source.key]]
         lost = np.isnan(proba).any(axis=1)
         errors = tuple(failures.get(s.key, "no result") if bad else None for s, bad in zip(sources, lost, strict=True))
-        return Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors)
+        sets: dict[str, Any] = {"label_separator": self.label_separator, "thresholds": self.thresholds}
+        return Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors, **sets)
 
     def _proba(self, dataset: Dataset) -> NDArray[np.float64]:
         self.recipe.require_same(
@@ -245,6 +255,8 @@ class Model:
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:
         """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""
+        if self.label_separator is not None:
+            return np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
         proba = as_distribution(self.estimator.predict_proba(X))
         return proba if self.calibration is None else self.calibration.apply(proba)
 

@@ -8,16 +8,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedx.errors import ModelFormatError
+from embedx.errors import ModelFormatError, ParameterError
 from embedx.files import special_kind
+from embedx.manifest import require_separator
 from embedx.model.hub_models import resolve_folder
 from embedx.recipe import Recipe
 
-__all__ = ["FORMAT", "JSON_NAME", "VERSION", "check_record", "describe", "read_limited", "read_record"]
+__all__ = [
+    "FORMAT",
+    "JSON_NAME",
+    "MULTI_LABEL_VERSION",
+    "VERSION",
+    "check_record",
+    "describe",
+    "read_limited",
+    "read_record",
+]
 
 FORMAT = "embedx.model"
 VERSION = (1, 1)
 """Major and minor: a reader takes every minor of its major (older ones are migrated), and no other major."""
+
+MULTI_LABEL_VERSION = (2, 0)
+"""Of a model whose clips may have several labels: 1.1 and two fields more. A reader of 1.x alone must not take it for a
+model of one label a clip, which its arrays look like; models of one label stay what they were."""
 
 JSON_NAME = "model.json"
 MAX_JSON_BYTES = 16 * 2**20
@@ -65,9 +79,12 @@ def _migrated(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     if len(parts) != 2 or not all(part.isdecimal() and len(part) < 5 for part in parts):
         raise ModelFormatError(f"{folder / JSON_NAME} has no version such as '1.0'")
     major, minor = map(int, parts)
+    if major == MULTI_LABEL_VERSION[0]:
+        return record
     if major != VERSION[0]:
         raise ModelFormatError(
-            f"{folder} was saved in model format {major}.{minor}, this embedx reads {VERSION[0]}.x: "
+            f"{folder} was saved in model format {major}.{minor}, this embedx reads {VERSION[0]}.x and "
+            f"{MULTI_LABEL_VERSION[0]}.x: "
             "use the embedx that saved it, or train the model again"
         )
     for step in range(minor, VERSION[1]):
@@ -95,8 +112,29 @@ def check_record(record: Mapping[str, Any]) -> dict[str, Any]:
         **{name: record[name] for name in kept},
         "input_kind": record["eats"],  # its name in format 1
         "classes": tuple(classes),
+        **_check_sets(record),
         "recipe": Recipe.from_json(json.dumps(record["recipe"])),
     }
+
+
+def _check_sets(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model of several labels a clip has beside the others."""
+    is_several = str(record["version"]).startswith(f"{MULTI_LABEL_VERSION[0]}.")
+    if is_several != ("label_separator" in record):
+        raise ValueError("version and label_separator belong to different formats")
+    if not is_several:
+        return {}
+    thresholds = record["thresholds"]
+    good = isinstance(thresholds, list) and len(thresholds) == len(record["classes"]) and _all(thresholds, float)
+    if not good or not all(0 <= value <= 1 for value in thresholds):
+        raise ValueError("thresholds are no list of a number from 0 to 1 for each class")
+    try:
+        separator = require_separator(record["label_separator"])
+    except ParameterError as error:
+        raise ValueError(str(error)) from error
+    if record["calibration"] is not None or record["eats"] == "sources":
+        raise ValueError("a model of several labels a clip has no calibration and learns from embeddings")
+    return {"label_separator": separator, "thresholds": tuple(thresholds)}
 
 
 def _all(values: list[Any], kind: type) -> bool:
@@ -129,13 +167,18 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return [
         f"model: {facts['head']} ({parameters}), seed {facts['seed']}",
-        f"classes: {len(facts['classes'])} ({shown})",
+        f"classes: {len(facts['classes'])} ({shown}){_several(facts)}",
         f"encoder: {recipe.encoder} (revision {recipe.revision}), layers {', '.join(map(str, recipe.layers))}",
         f"windows: {recipe.window_seconds:g} s every {recipe.hop_seconds:g} s, pooled by {recipe.pooling}",
         f"trained on: {facts['training'].get('n_clips', '?')} clips",
         *_score_lines(facts["scores"]),
         f"made with: {versions}",
     ]
+
+
+def _several(facts: Mapping[str, Any]) -> str:
+    separator = facts.get("label_separator")
+    return "" if separator is None else f", several a clip, joined by {separator!r}"
 
 
 def _score_lines(scores: Mapping[str, Any]) -> list[str]:

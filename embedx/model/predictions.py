@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import ManifestError
-from embedx.manifest import Source
+from embedx.manifest import Source, join_classes
 
 __all__ = ["Predictions"]
 
@@ -25,11 +25,15 @@ class Predictions:
     classes : tuple of str
         Columns of ``proba``.
     proba : ndarray of shape (n, n_classes), float64
-        Rows sum to one; NaN where a clip failed.
+        Rows sum to one, unless a clip may have several labels; NaN where a clip failed.
     errors : tuple of (str or None)
         Why a clip failed, in one line.
     mixed : tuple of str
         Clips whose windows disagree so much that one label says too little, each with its windows a label.
+    label_separator : str or None
+        What stands between the classes of a label where a clip may have several.
+    thresholds : tuple of float
+        Probability from which on such a clip is given each class.
     """
 
     sources: tuple[Source, ...]
@@ -37,17 +41,32 @@ class Predictions:
     proba: NDArray[np.float64]
     errors: tuple[str | None, ...]
     mixed: tuple[str, ...] = ()
+    label_separator: str | None = None
+    thresholds: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
 
     @property
     def labels(self) -> NDArray[np.object_]:
-        """Most probable class of each clip, shape (n,); None where it failed."""
+        """Most probable class of each clip, shape (n,); None where it failed.
+
+        Where a clip may have several labels, those from their thresholds on, joined: the separator alone for none.
+        """
+        if self.label_separator is not None:
+            return self._sets(self.label_separator)
         best = [
             None if error else self.classes[row.argmax()] for row, error in zip(self.proba, self.errors, strict=True)
         ]
         return np.array(best, dtype=object)
+
+    def _sets(self, separator: str) -> NDArray[np.object_]:
+        names, given = np.array(self.classes), self.proba >= np.array(self.thresholds)
+        found = [
+            None if error else join_classes(map(str, names[row]), separator)
+            for row, error in zip(given, self.errors, strict=True)
+        ]
+        return np.array(found, dtype=object)
 
     @classmethod
     def join(cls, parts: Iterable[Predictions]) -> Predictions:
@@ -67,6 +86,8 @@ class Predictions:
             proba=np.concatenate([part.proba for part in some]),
             errors=tuple(error for part in some for error in part.errors),
             mixed=tuple(told for part in some for told in part.mixed),
+            label_separator=some[0].label_separator,
+            thresholds=some[0].thresholds,
         )
 
     @property

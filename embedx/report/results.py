@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from embedx.comparison import Comparison
+from embedx.comparison import Comparison, MultiLabelComparison
 from embedx.dataset import Dataset
 from embedx.errors import ParameterError
 from embedx.files import replace_file, require_replaceable
 from embedx.report.html import write_html
+from embedx.report.multi_label_page import write_set_html
+from embedx.report.multi_label_tables import render_set_csv, render_set_markdown, write_set_predictions
 from embedx.report.tables import json_pieces, render_csv, render_markdown, write_predictions
 
 __all__ = ["RESULTS", "require_results_folder", "save_results"]
@@ -75,6 +77,14 @@ def save_results(
         "predictions.csv": lambda file: write_predictions(comparison, file),
         "report.html": lambda file: write_html(comparison, dataset, file, findings=findings, page_folder=folder),
     }
+    if isinstance(comparison, MultiLabelComparison):
+        sets = comparison
+        writers |= {
+            "comparison.md": lambda file: file.write(render_set_markdown(sets)),
+            "comparison.csv": lambda file: file.write(render_set_csv(sets)),
+            "predictions.csv": lambda file: write_set_predictions(sets, file),
+            "report.html": lambda file: write_set_html(sets, file),
+        }
     require_results_folder(folder)
     try:
         place = folder

@@ -18,14 +18,19 @@ from embedx.report.encoder_costs import describe_head, header_of_costs, shown_co
 from embedx.text import printable
 
 __all__ = [
+    "as_csv",
     "describe_embedding",
+    "escape_markdown",
     "finite",
+    "in_columns",
     "json_pieces",
+    "markdown_table",
     "render_csv",
     "render_json",
     "render_markdown",
     "render_predictions",
     "render_text",
+    "wrapped",
     "write_predictions",
 ]
 
@@ -45,20 +50,20 @@ def render_text(comparison: Comparison, *, width: int = 100) -> str:
         Columns of the terminal.
     """
     header = ["head", "accuracy, %", "95 % interval", "balanced", "macro F1", "log-loss", "calibration", "seconds"]
-    table = _in_columns([header, *(_terminal_cells(row) for row in comparison.rows)])
+    table = in_columns([header, *(_terminal_cells(row) for row in comparison.rows)])
     costs = store_costs(comparison)
     if costs:
         title = f"Encoders, with {describe_head(comparison)}:"
-        table += ["", *_wrapped(title, width, ""), *_in_columns([header_of_costs(), *map(shown_cost, costs)])]
+        table += ["", *wrapped(title, width, ""), *in_columns([header_of_costs(), *map(shown_cost, costs)])]
     facts = comparison.facts
-    apart = [*_wrapped(describe_embedding(facts), width, ""), ""] if facts["embedding_seconds"] else []
-    said = [line for sentence in comparison.verdict for line in _wrapped(sentence, width, "- ")]
-    notes = [line for note in comparison.notes for line in _wrapped(f"Note: {note}", width, "! ")]
+    apart = [*wrapped(describe_embedding(facts), width, ""), ""] if facts["embedding_seconds"] else []
+    said = [line for sentence in comparison.verdict for line in wrapped(sentence, width, "- ")]
+    notes = [line for note in comparison.notes for line in wrapped(f"Note: {note}", width, "! ")]
     lines = [*table, "", *apart, *said, *(["", *notes] if notes else [])]
     return "\n".join(printable(line) for line in lines) + "\n"
 
 
-def _in_columns(cells: list[list[str]]) -> list[str]:
+def in_columns(cells: list[list[str]]) -> list[str]:
     """Return the lines of a table, the first of them its header."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     table = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
@@ -72,22 +77,25 @@ def _terminal_cells(row: Row) -> list[str]:
     return [row.title, shown[0], between, *shown[1:], f"{row.seconds:.1f}"]
 
 
-def _wrapped(text: str, width: int, mark: str) -> list[str]:
+def wrapped(text: str, width: int, mark: str) -> list[str]:
+    """Return the lines of a sentence, a mark ahead of the first and as much space ahead of the others."""
     return textwrap.wrap(text, width, initial_indent=mark, subsequent_indent=" " * len(mark), break_on_hyphens=False)
 
 
 def render_markdown(comparison: Comparison) -> str:
     """Return the table and its verdict, ready for a README."""
     header = ["head", *METRICS.values(), "seconds", "peak MB"]
-    lines = _markdown_table([header, *map(_cells, comparison.rows)])
+    lines = markdown_table([header, *map(_cells, comparison.rows)])
     costs = store_costs(comparison)
     if costs:
-        cells = [[_escape(one.name), *shown_cost(one)[1:]] for one in costs]
-        lines += ["", f"Encoders, with {_escape(describe_head(comparison))}:", ""]
-        lines += _markdown_table([header_of_costs(), *cells])
-    apart = [] if not comparison.facts["embedding_seconds"] else ["", _escape(describe_embedding(comparison.facts))]
-    words = ["", *(f"- {_escape(sentence)}" for sentence in comparison.verdict)]
-    notes = ["", "Notes:", "", *(f"- {_escape(note)}" for note in comparison.notes)] if comparison.notes else []
+        cells = [[escape_markdown(one.name), *shown_cost(one)[1:]] for one in costs]
+        lines += ["", f"Encoders, with {escape_markdown(describe_head(comparison))}:", ""]
+        lines += markdown_table([header_of_costs(), *cells])
+    apart = (
+        [] if not comparison.facts["embedding_seconds"] else ["", escape_markdown(describe_embedding(comparison.facts))]
+    )
+    words = ["", *(f"- {escape_markdown(sentence)}" for sentence in comparison.verdict)]
+    notes = ["", "Notes:", "", *(f"- {escape_markdown(note)}" for note in comparison.notes)] if comparison.notes else []
     return "\n".join([*lines, *apart, *words, *notes]) + "\n"
 
 
@@ -103,7 +111,8 @@ def describe_embedding(facts: Mapping[str, Any]) -> str:
     return f"Embedding {audio:.0f} s of audio took {', '.join(told)}, once, apart from the seconds of the heads."
 
 
-def _markdown_table(cells: list[list[str]]) -> list[str]:
+def markdown_table(cells: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table, its header first."""
     return [_line(cells[0]), _line(["---"] + ["--:"] * (len(cells[0]) - 1)), *map(_line, cells[1:])]
 
 
@@ -111,7 +120,8 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Return a text that Markdown shows as it is, in one line."""
     flat = " ".join(str(text).split())
     for sign in "\\`*_[]<>|#":
         flat = flat.replace(sign, "\\" + sign)
@@ -119,7 +129,7 @@ def _escape(text: str) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    cells = [_escape(row.title)]
+    cells = [escape_markdown(row.title)]
     for name in METRICS:
         value, bounds = row.scores[name], row.intervals.get(name)
         cells.append(_number(value, bounds, percent=name in _PERCENT))
@@ -139,7 +149,7 @@ def render_csv(comparison: Comparison) -> str:
     """Return one line a row and metric-with-bounds columns."""
     names = [column for name in METRICS for column in (name, f"{name}_low", f"{name}_high")]
     header = ["row", "kind", "head", "store", *names, "seconds", "peak_bytes"]
-    return _csv([header, *(_csv_cells(row) for row in comparison.rows)])
+    return as_csv([header, *(_csv_cells(row) for row in comparison.rows)])
 
 
 def _csv_cells(row: Row) -> list[Any]:
@@ -150,7 +160,8 @@ def _csv_cells(row: Row) -> list[Any]:
     return [*cells, round(row.seconds, 4), "" if row.peak_bytes is None else row.peak_bytes]
 
 
-def _csv(rows: Any) -> str:
+def as_csv(rows: Any) -> str:
+    """Return rows as CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()

@@ -145,6 +145,7 @@ def tune(
     _check(metric, pruner, timeout_seconds, n_trials, n_folds, n_jobs)
     require_jobs(n_jobs, jobs_backend, address)
     seed = require_seed(seed)
+    dataset.require_single_label("tuning")
     spec = as_spec(with_recipe(head, dataset.recipe), space=space)
     task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)
     dimensions = search_space(task.spec, n_layers=task.n_layers)

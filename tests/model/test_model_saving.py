@@ -273,7 +273,14 @@ def test_json_that_is_huge_is_not_read(model_folder):
 
 
 @pytest.mark.parametrize(
-    ("version", "word"), [("2.0", "2.0"), ("0.9", "0.9"), ("1", "no version"), ("1.x", "no version")]
+    ("version", "word"),
+    [
+        ("3.0", "3.0"),
+        ("2.0", "belong to different formats"),
+        ("0.9", "0.9"),
+        ("1", "no version"),
+        ("1.x", "no version"),
+    ],
 )
 def test_another_major_version_is_refused_by_name(model_folder, version, word):
     folder = model_folder()
