@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "text", "versions", "checks", "files", "child_process"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
-    {"encoders", "pooling"},
+    {"encoders", "pooling", "embedding_tables"},
     {"extract", "dataset", "heads", "evaluation"},
     {"tuning"},
     {"comparison", "inspection", "model"},
@@ -46,6 +46,8 @@ DOORS = {
     "onnx": ("model/export.py",),
     "onnxruntime": ("model/export.py",),
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
+    "pandas": ("embedding_tables.py",),
+    "pyarrow": ("embedding_tables.py",),
     "torchaudio": ("encoders/", "heads/"),
     "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),
 }

@@ -111,14 +111,20 @@ def list_clips(X: Any) -> list[Any]:
         return list(items_of(X))
     if is_one_clip(X) and not (isinstance(X, np.ndarray) and X.ndim == 2) and not isinstance(X, tuple):
         raise ParameterError(f"X is one clip (a {type(X).__name__}): give a list of clips")
-    clips = [] if not np.ndim(X) and not hasattr(X, "__len__") else list(items_of(X) if hasattr(X, "columns") else X)
+    clips = list(items_of(X) if hasattr(X, "columns") else X) if hasattr(X, "__iter__") else []
     clips = [one[0] if _is_row(one) else one for one in clips]
     if not clips or not all(isinstance(clip, str | os.PathLike) or is_one_clip(clip) for clip in clips):
         raise ParameterError(
-            f"X has shape {np.shape(np.asarray(X, dtype=object))}: it must be a list of one or more paths of audio "
-            "files, or of clips in memory"
+            f"X has {_shape(X)}: it must be a list of one or more paths of audio files, or of clips in memory"
         )
     return [os.fspath(clip) if isinstance(clip, str | os.PathLike) else clip for clip in clips]
+
+
+def _shape(X: Any) -> str:
+    try:
+        return f"shape {np.asarray(X, dtype=object).shape}"
+    except ValueError:  # items of other lengths
+        return "items of several kinds"
 
 
 def _is_row(item: Any) -> bool:

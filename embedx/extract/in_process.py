@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -52,9 +53,15 @@ _kept = _Kept()
 
 
 def _forget_in_child() -> None:
-    """Begin anew after a fork: decoding processes are the parent's, and so may be the locks that threads held."""
+    """Begin anew after a fork: decoding processes are the parent's, and so may be the locks that threads held.
+
+    OpenMP waits for ever for threads that it had in the parent, so torch computes with one from here on.
+    """
     global _kept
-    _kept = _Kept(is_forked=True)
+    had_used_torch = bool(_kept.encoders)
+    _kept = _Kept(is_forked=_kept.is_forked or had_used_torch)
+    if had_used_torch:
+        sys.modules["torch"].set_num_threads(1)
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
@@ -186,10 +193,10 @@ def _computing(plan: RecipePlan, resources: Resources, n_clips: int) -> Iterator
     with contextlib.ExitStack() as stack:
 
         def begin() -> ClipEncoder:
-            encoder = loaded_encoder(plan.recipe, plan.info, resources)
             each = not _is_gpu(resources) and 1 < count_encode_threads("cpu", threads) <= n_clips
             if not each:
                 stack.enter_context(torch_threads(threads))
+            encoder = loaded_encoder(plan.recipe, plan.info, resources)
             kind = ClipEncoder if each else SameThreadEncoder
             return stack.enter_context(kind(plan.recipe, plan.info, resources).adopt(encoder))
 

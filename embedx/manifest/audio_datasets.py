@@ -5,13 +5,15 @@ The library itself is not imported: whoever has such a dataset has it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embedx.errors import ManifestError, unknown_name
 from embedx.manifest.paths import shorten
+from embedx.manifest.table import Table
 
-__all__ = ["audio_column", "is_dataset", "is_dataset_column", "undecoded"]
+__all__ = ["audio_column", "is_dataset", "is_dataset_column", "table_of", "undecoded"]
 
 
 def is_dataset(thing: object) -> bool:
@@ -53,7 +55,39 @@ def audio_column(dataset: Any, name: str | None = None) -> str:
     return found[0]
 
 
+def table_of(dataset: Any, column: str) -> Table:
+    """Return a dataset as a table of texts, with the path of each clip in its column of audio.
+
+    Raises
+    ------
+    ManifestError
+        Audio lies inside of the dataset, in no file.
+    """
+    names = {name: getattr(feature, "int2str", None) for name, feature in dataset.features.items()}
+    rows = []
+    for number, row in enumerate(undecoded(dataset, column)):
+        clip = row[column] or {}
+        if not clip.get("path") or (clip.get("bytes") is not None and not os.path.isfile(clip["path"])):
+            raise ManifestError(
+                f"the dataset: the audio of row {number} lies in no file: give the dataset to Model.predict or to "
+                "AudioEmbedder as it is, or write its files first"
+            )
+        cells = ((name, clip["path"] if name == column else row[name]) for name in names)
+        rows.append([_text_of(value, names[name]) for name, value in cells])
+    return Table("the dataset", tuple(names), rows, range(len(rows)))
+
+
+def _text_of(value: Any, int2str: Any) -> str:
+    """Return a cell as text: the name of a class label, nothing for what no cell holds."""
+    if value is None or isinstance(value, Mapping | list | bytes) or value != value:
+        return ""
+    return str(int2str(value)) if int2str is not None and value >= 0 else str(value)
+
+
 def undecoded(dataset: Any, column: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a dataset with ``{"bytes": ..., "path": ...}`` in its column of audio."""
-    feature = dataset.features[column]
-    yield from dataset.cast_column(column, type(feature)(decode=False))
+    """Yield the rows of a dataset with ``{"bytes": ..., "path": ...}`` in its columns of audio."""
+    assert column in dataset.features
+    for name, feature in tuple(dataset.features.items()):
+        if type(feature).__name__ == "Audio":
+            dataset = dataset.cast_column(name, type(feature)(decode=False))
+    yield from dataset
