@@ -59,7 +59,7 @@ def clip_frames(
 def _windows(path: str, plan: RecipePlan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
     request = ClipRequest.from_recipe(path, plan.recipe.replace(min_tail_seconds=0.0))
     n_given = n_samples = 0
-    with decoders(plan.resources) as pool, torch_threads(n_threads_here(plan.resources)):
+    with decoders(plan.resources) as pool:
         events = pool.load([request])
         encoder = loaded_encoder(plan.recipe, plan.info, plan.resources)
         for _, event in events:
@@ -69,7 +69,9 @@ def _windows(path: str, plan: RecipePlan) -> Iterator[tuple[NDArray[np.float32],
                 n_samples = len(event.samples)
                 if n_samples >= encoder.min_samples:
                     n_given += 1
-                    yield _frames(encoder, event, path)
+                    with torch_threads(n_threads_here(plan.resources)):
+                        found = _frames(encoder, event, path)
+                    yield found
     if not n_given:
         least = f"one frame of {plan.recipe.encoder}, {encoder.min_samples} samples"
         raise ClipTooShortError(f"{path}: {n_samples} samples are less than {least}")

@@ -193,10 +193,10 @@ def _computing(plan: RecipePlan, resources: Resources, n_clips: int) -> Iterator
     with contextlib.ExitStack() as stack:
 
         def begin() -> ClipEncoder:
+            encoder = loaded_encoder(plan.recipe, plan.info, resources)
             each = not _is_gpu(resources) and 1 < count_encode_threads("cpu", threads) <= n_clips
             if not each:
                 stack.enter_context(torch_threads(threads))
-            encoder = loaded_encoder(plan.recipe, plan.info, resources)
             kind = ClipEncoder if each else SameThreadEncoder
             return stack.enter_context(kind(plan.recipe, plan.info, resources).adopt(encoder))
 
