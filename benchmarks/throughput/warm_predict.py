@@ -52,7 +52,7 @@ def main() -> None:
         (folder / "base").mkdir()
         base = make_encoder(folder / "base", **(SMALL if args.small else {}))
         found = {
-            "short_clip": short_clip(folder, args.rounds),
+            "short_clip": short_clip(folder, args.rounds, 1 if args.small else 3),
             "forward": beside_transformers(base, args.rounds),
             "files": beside_processes(folder, max(1, args.rounds // 5), (1, 4) if args.small else (1, 4, 16, 32)),
         }
@@ -79,12 +79,12 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def short_clip(folder: Path, rounds: int) -> dict[str, Any]:
+def short_clip(folder: Path, rounds: int, n_first: int) -> dict[str, Any]:
     """Time one clip of a second with the bundled encoder: the first call of a process, and later ones."""
     model, samples = train("tiny"), make_tone(440.0)
     write_wav(str(folder / "clip.wav"), samples)
     place, clip = str(model.save(folder / "model")), str(folder / "clip.wav")
-    first = {way: [first_call(place, clip, way) for _ in range(2)] for way in ("here", "processes")}
+    first = {way: [first_call(place, clip, way) for _ in range(n_first)] for way in ("here", "processes")}
     calls: dict[str, list[float]] = {"array, later call": [], "path, later call": []}
     ways = {
         "array, later call": lambda: model.predict_proba((samples, RATE)),

@@ -53,7 +53,7 @@ class Recording:
         kind = (_FLOAT_FORMAT, n_channels, self.sample_rate, self.sample_rate * frame_bytes, frame_bytes, 32)
         head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", min(n_bytes + 36, _LARGEST), b"WAVE", b"fmt ", 16, *kind)
         data = struct.pack("<4sI", b"data", min(n_bytes, _LARGEST))  # the largest number says "to the end"
-        return head + data + self.samples.T.astype("<f4").tobytes()
+        return b"".join([head, data, np.ascontiguousarray(self.samples.T, dtype="<f4").data])
 
 
 def as_recording(samples: Any, sampling_rate: Any, where: str = "the clip") -> Recording:

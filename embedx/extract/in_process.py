@@ -28,11 +28,8 @@ from embedx.recipe import Recipe, Resources
 
 __all__ = ["are_few", "decoders", "forget", "loaded_encoder", "n_threads_here", "plan_again", "run_units_here"]
 
-MOST_CLIPS = 16
-"""So many files at most are encoded here unless told: see benchmarks/results/warm_predict.json."""
-
-MOST_BYTES = 1 << 25
-"""And so many bytes of files: hours of audio are sooner done by a process that gives every core clips of its own."""
+MOST_CLIPS, MOST_BYTES = 16, 1 << 25
+"""So many files, of so many bytes, are encoded here at most unless told: more are worth a process that may die."""
 
 _MOST_ENCODERS, _MOST_INFOS, _MOST_POOLS = 2, 16, 2
 
@@ -228,4 +225,5 @@ def run_units_here(units: Sequence[Unit], plan: RecipePlan, root: Path) -> Itera
     for unit in units:
         with decoders(resources) as pool, _computing(plan, resources, len(unit.sources)) as begin:
             runner = UnitRunner(plan.recipe, plan.info, resources, root).lend(begin, pool)
-            yield UnitDone(unit, runner(unit), {})
+            results = runner(unit)
+        yield UnitDone(unit, results, {})

@@ -170,20 +170,12 @@ class Model:
         choices: dict[str, Any] = {"progress": progress, "in_process": in_process}
         yield from predict_parts(self, clips, sampling_rate, resources=resources or Resources(), **choices)
 
-    def embed(
-        self,
-        clips: Clips,
-        *,
-        sampling_rate: int | None = None,
-        resources: Resources | None = None,
-        progress: Callable[..., None] | None = None,
-        in_process: bool | None = None,
-    ) -> Dataset:
+    def embed(self, clips: Clips, *, sampling_rate: int | None = None, **options: Any) -> Dataset:
         """Embed clips by the model's recipe: what its head sees of them, and the log-mel control.
 
         Parameters
         ----------
-        clips, sampling_rate, resources, progress, in_process
+        clips, sampling_rate, **options
             As in `predictions`.
 
         Returns
@@ -200,8 +192,7 @@ class Model:
         """
         from embedx.model.predict_clips import embed_clips
 
-        choices: dict[str, Any] = {"progress": progress, "in_process": in_process}
-        return embed_clips(self, clips, sampling_rate, resources=resources or Resources(), **choices)
+        return embed_clips(self, clips, sampling_rate, **options)
 
     def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
         """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""

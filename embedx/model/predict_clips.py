@@ -57,7 +57,8 @@ def embed_clips(model: Any, clips: Any, sampling_rate: int | None, **choices: An
     from embedx.extract.any_clips import embed_all
 
     clips = as_listed(clips)
-    results, recipe, root = embed_all(clips, sampling_rate, recipe=model.recipe, **choices)
+    choices = {"recipe": model.recipe, **{name: value for name, value in choices.items() if value is not None}}
+    results, recipe, root = embed_all(clips, sampling_rate, **choices)
     rows = rows_of_repeated(clips)
     return build_dataset(results if rows is None else [results[i] for i in rows], recipe=recipe, root=root)
 
