@@ -93,6 +93,11 @@ def _families(options: Options) -> list[Step]:
     ]
 
 
+def _warm_predict(options: Options) -> list[Step]:
+    quick = ["--small", "--rounds", "2"] if options.quick else []
+    return [Step(name="warm_predict", words=["-m", "benchmarks.throughput.warm_predict", *quick])]
+
+
 def _audio(options: Options) -> Path:
     tasks = read_tasks()
     name = "esc10" if _is_here(tasks["esc10"], options.data) else "sample"
@@ -167,6 +172,7 @@ SUITES: dict[str, Callable[[Options], list[Step]]] = {
     "heads": _heads,
     "throughput": _throughput,
     "families": _families,
+    "warm_predict": _warm_predict,
     "store": _store,
     "finetune": _finetune,
     "cluster": _cluster,

@@ -280,6 +280,67 @@ class Dataset:
         inputs[:] = [replace(source, uri=str(Path(self.root) / source.uri)) for source in self.sources]
         return inputs
 
+    def to_dataframe(self) -> Any:
+        """Return a data frame of pandas: path, label, group, split, start, stop and seconds, then every number.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a clip, in order; the numbers of layer 3 are the columns ``layer3_0``, ``layer3_1``, ... (float32).
+            Ask `load_embeddings` for the layers that you need.
+
+        Raises
+        ------
+        MissingExtraError
+            pandas is not installed.
+
+        Examples
+        --------
+        >>> from embedx.testing import make_dataset
+        >>> make_dataset(n=12).to_dataframe().groupby("label")["layer1_0"].count().tolist()
+        [4, 4, 4]
+        """
+        from embedx.embedding_tables import as_dataframe
+
+        return as_dataframe(self)
+
+    def to_arrow(self) -> Any:
+        """Return a table of Arrow: the columns of `to_dataframe`, and a vector a layer.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row a clip, in order; ``layer3`` holds vectors of D numbers, ``control`` of 128 (float32). Its metadata
+            hold the recipe and the root.
+
+        Raises
+        ------
+        MissingExtraError
+            pyarrow is not installed (``embedx[parquet]``).
+        """
+        from embedx.embedding_tables import as_arrow
+
+        return as_arrow(self)
+
+    def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Write the table of `to_arrow` to a Parquet file, whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            A new file, or a Parquet file that is replaced.
+
+        Raises
+        ------
+        MissingExtraError
+            pyarrow is not installed (``embedx[parquet]``).
+        ParameterError
+            It cannot be written, or a file of another kind lies there.
+        """
+        from embedx.embedding_tables import write_parquet
+
+        write_parquet(self, path)
+
     def located_at(self, root: str | PathLike[str]) -> Dataset:
         """Return the same clips with their files looked for below another folder."""
         return replace(self, root=os.path.abspath(root))

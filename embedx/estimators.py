@@ -1,4 +1,4 @@
-"""scikit-learn over paths: a transformer that embeds audio files and a classifier that labels them.
+"""scikit-learn over clips: a transformer that embeds audio files or samples, and a classifier that labels them.
 
 scikit-learn's ``check_estimator`` passes both, which says nothing: it leaves out nearly every check for estimators that
 take text instead of numbers. `embedx.testing.check_path_transformer` and `embedx.testing.check_path_classifier` are the
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from embedx.audio.clip_inputs import list_clips
 from embedx.checks import require_labels
 from embedx.dataset import Dataset, build_dataset, load_embeddings
 from embedx.errors import DecodeError, ParameterError, StoreBusyError
@@ -34,9 +35,9 @@ _BUSY_SECONDS = 60.0
 
 
 class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Turn paths of audio files into embeddings, as the first step of a pipeline of your own.
+    """Turn audio, files or samples in memory, into embeddings, as the first step of a pipeline of your own.
 
-    Nothing is learned: ``fit`` only looks at the paths. Long files are cut into windows and pooled.
+    Nothing is learned: ``fit`` only looks at what X holds. Long files are cut into windows and pooled.
 
     Parameters
     ----------
@@ -58,12 +59,14 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
     workers : int
-        Decoding workers; 0 decodes in this process.
+        Decoding workers of each encoder process; 0 decodes in that process.
+    sampling_rate : int, optional
+        Hertz of arrays of samples that come without one.
 
     Attributes
     ----------
     n_features_in_ : int
-        1: a column of paths.
+        1: a column of clips.
     n_features_out_ : int
         Columns of what `transform` returned last.
 
@@ -86,6 +89,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         root: str | os.PathLike[str] = ".",
         device: str = "auto",
         workers: int = 0,
+        sampling_rate: int | None = None,
     ) -> None:
         self.encoder = encoder
         self.layer = layer
@@ -95,59 +99,107 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.root = root
         self.device = device
         self.workers = workers
+        self.sampling_rate = sampling_rate
 
     def fit(self, X: Any, y: object = None) -> AudioEmbedder:
-        """Check that X holds paths; nothing is learned.
+        """Check that X holds clips; nothing is learned.
 
         Parameters
         ----------
-        X : list or array of path-like, shape (n,) or (n, 1)
-            Audio files.
+        X : list, array or column of clips, shape (n,) or (n, 1)
+            As for `transform`.
         y : ignored
         """
-        self.n_paths_ = len(as_paths(X))
+        self.n_paths_ = len(list_clips(X))
         self.n_features_in_ = 1
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Embed files.
+        """Embed clips.
 
         Parameters
         ----------
-        X : list or array of path-like, shape (n,) or (n, 1)
-            Audio files; one that stands there twice is embedded once.
+        X : list, array or column of clips, shape (n,) or (n, 1)
+            Audio files, of which one that stands there twice is embedded once; or clips in memory as `Model.predict`
+            takes them: arrays, pairs, mappings, open files. The rows of a numeric array of shape (n, n_samples) are
+            clips.
 
         Returns
         -------
         ndarray of shape (n, D), float32
-            One row a path, in the order of X; (n, L * D) for ``layer="all"``.
+            One row a clip, in the order of X; (n, L * D) for ``layer="all"``.
 
         Raises
         ------
         DecodeError
-            A file cannot be used: scikit-learn has no way to leave a row out, so it is named.
+            A clip cannot be used: scikit-learn has no way to leave a row out, so it is named.
+        ParameterError
+            X holds something else than clips, or arrays without a rate.
         """
         dataset = self.embed(X)
-        selector = LayerSelector(n_layers=dataset.n_layers, layer=self.layer)
-        embedded = selector.fit_transform(np.asarray(dataset.X, dtype=np.float32))
+        embedded = self._selected(np.asarray(dataset.X, dtype=np.float32), dataset.n_layers)
         self.n_features_out_ = embedded.shape[1]
         return embedded
 
+    def frames(self, clip: Any) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Embed a clip frame by frame, as transcripts and time lines need it.
+
+        Parameters
+        ----------
+        clip : clip
+            One path, or one clip in memory as `transform` takes it.
+
+        Returns
+        -------
+        frames : ndarray of shape (T, D), float32
+            A row a frame (20 ms apart for wav2vec2); (T, L * D) for ``layer="all"``. ``pooling`` is not applied.
+        seconds : ndarray of shape (T,), float64
+            The middle of what each frame is computed from, in seconds of the clip. A long clip is encoded in windows,
+            none of whose frames reaches into the next one.
+
+        Raises
+        ------
+        DecodeError, ClipTooShortError
+            The clip cannot be used.
+
+        Examples
+        --------
+        >>> from embedx.testing import make_tone
+        >>> frames, seconds = AudioEmbedder("tiny", sampling_rate=16_000).frames(make_tone(440.0))
+        >>> frames.shape, seconds[:3].round(4).tolist()
+        ((49, 192), [0.0125, 0.0325, 0.0525])
+        """
+        from embedx.encoders.resolve import resolve_encoder
+        from embedx.extract.frames import clip_frames
+
+        clips = [_below(self.root, clip)] if isinstance(clip, str | os.PathLike) else [clip]
+        n_layers = resolve_encoder(self.encoder).n_layers
+        pairs = clip_frames(clips, self.sampling_rate, **self._choices())
+        parts = [(self._selected(values, n_layers), seconds) for values, seconds in pairs]
+        return np.concatenate([values for values, _ in parts]), np.concatenate([seconds for _, seconds in parts])
+
+    def _selected(self, values: NDArray[np.float32], n_layers: int) -> NDArray[np.float32]:
+        return LayerSelector(n_layers=n_layers, layer=self.layer).fit_transform(values)
+
     def embed(self, X: Any) -> Dataset:
-        """Return the clips with every layer and the log-mel control, one a path, in the order of X."""
-        paths = as_paths(X)
-        wanted = [Manifest.from_paths([path], root=self.root)[0].key for path in paths]
-        manifest = Manifest.from_paths(paths, root=self.root)
+        """Return the clips with every layer and the log-mel control, one a clip, in the order of X."""
+        clips = list_clips(X)
+        if not _are_paths(clips):
+            return self._computed([_below(self.root, clip) if _are_paths([clip]) else clip for clip in clips])
+        wanted = [Manifest.from_paths([path], root=self.root)[0].key for path in clips]
+        manifest = Manifest.from_paths(clips, root=self.root)
         dataset = self._computed(manifest) if self.store is None else self._stored(manifest, Path(self.store))
         where = {source.key: i for i, source in enumerate(dataset.sources)}
         return dataset.take([where[key] for key in wanted])
 
-    def _computed(self, manifest: Manifest) -> Dataset:
-        from embedx.extract.job import embed
+    def _computed(self, clips: Manifest | list[Any]) -> Dataset:
+        from embedx.extract.any_clips import embed_all
 
-        results, recipe = embed(manifest, **self._choices())
+        if self.store is not None and not isinstance(clips, Manifest):
+            raise ParameterError("a store keeps clips by their files, and some of these lie in memory: leave store out")
+        results, recipe, root = embed_all(clips, self.sampling_rate, **self._choices())
         _refuse(failure for failure in results if isinstance(failure, Failure))
-        return build_dataset(results, recipe=recipe, root=manifest.root)
+        return build_dataset(results, recipe=recipe, root=root)
 
     def _stored(self, manifest: Manifest, store: Path) -> Dataset:
         from embedx.extract.job import extract_embeddings
@@ -198,7 +250,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
     ----------
     head : str or estimator
         A head of the catalogue (``"logreg"``, ``"lgbm"``, ``"mlp"``, ``"knn"``, ...) or a classifier of your own.
-    encoder, pooling, padding, store, root, device, workers
+    encoder, pooling, padding, store, root, device, workers, sampling_rate
         As in `AudioEmbedder`.
     parameters : mapping, optional
         Parameters of the head, ``layer`` among them.
@@ -231,6 +283,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         root: str | os.PathLike[str] = ".",
         device: str = "auto",
         workers: int = 0,
+        sampling_rate: int | None = None,
         parameters: Any = None,
         random_state: int = 0,
     ) -> None:
@@ -242,18 +295,19 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         self.root = root
         self.device = device
         self.workers = workers
+        self.sampling_rate = sampling_rate
         self.parameters = parameters
         self.random_state = random_state
 
     def fit(
         self, X: Any, y: Iterable[Any], groups: Iterable[Any] | None = None, sample_weight: Any = None
     ) -> AudioClassifier:
-        """Embed files and train the head.
+        """Embed clips and train the head.
 
         Parameters
         ----------
-        X : list or array of path-like, shape (n,) or (n, 1)
-            Audio files.
+        X : list, array or column of clips, shape (n,) or (n, 1)
+            As for `AudioEmbedder.transform`.
         y : array-like of shape (n,)
             Labels: text, numbers or booleans.
         groups : array-like of shape (n,), optional
@@ -264,14 +318,14 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ParameterError
-            X, y, groups and weights differ in length, a label is missing, X holds no paths, or the head takes
+            X, y, groups and weights differ in length, a label is missing, X holds no clips, or the head takes
             no weights.
         DatasetError
             A single class, or a class of one clip.
         """
         require_labels(y)
         labels = np.asarray(y)
-        texts = _as_texts(labels, "labels", len(as_paths(X)))
+        texts = _as_texts(labels, "labels", len(list_clips(X)))
         parts = None if groups is None else _as_groups(groups, len(texts))
         dataset = self._embedder().embed(X).relabel(texts, groups=parts)
         self.model_: Model = fit_model(
@@ -305,7 +359,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         return self.model_.save(folder, overwrite=overwrite)
 
     def _embedder(self) -> AudioEmbedder:
-        names = ("encoder", "pooling", "padding", "store", "root", "device", "workers")
+        names = ("encoder", "pooling", "padding", "store", "root", "device", "workers", "sampling_rate")
         return AudioEmbedder(**{name: getattr(self, name) for name in names})
 
     def __sklearn_tags__(self) -> Any:
@@ -315,22 +369,12 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def as_paths(X: Any) -> list[str]:
-    """Return the paths in X as text, or say what is wrong with it.
+def _are_paths(clips: list[Any]) -> bool:
+    return all(isinstance(clip, str) for clip in clips)
 
-    Raises
-    ------
-    ParameterError
-        X is one path, is empty, or holds something else than paths.
-    """
-    if isinstance(X, str | os.PathLike):
-        raise ParameterError(f"X is one path ({os.fspath(X)!r}): give a list of paths")
-    values = np.asarray(X, dtype=object)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1 or not len(values) or not all(isinstance(value, str | os.PathLike) for value in values):
-        raise ParameterError(f"X has shape {values.shape}: it must be a list of one or more paths of audio files")
-    return [os.fspath(value) for value in values]
+
+def _below(root: str | os.PathLike[str], path: Any) -> str:
+    return os.path.join(root, os.fspath(path))
 
 
 def _as_texts(values: NDArray[Any], name: str, n_paths: int) -> list[str]:

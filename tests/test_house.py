@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "text", "versions", "checks", "files", "child_process"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
-    {"encoders", "pooling"},
+    {"encoders", "pooling", "embedding_tables"},
     {"extract", "dataset", "heads", "evaluation"},
     {"tuning"},
     {"comparison", "inspection", "model"},
@@ -47,6 +47,8 @@ DOORS = {
     "onnxruntime": ("model/export.py",),
     "huggingface_hub": ("encoders/hub.py", "model/hub_models.py"),
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
+    "pandas": ("embedding_tables.py",),
+    "pyarrow": ("embedding_tables.py",),
     "torchaudio": ("encoders/", "heads/"),
     "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),
 }

@@ -85,7 +85,7 @@ class DecodePool:
         if self.n_workers <= 0:
             return self._load_here(requests)
         load = Load(len(requests), self._heartbeat)
-        self._loads.append(load)
+        self._loads = [*(one for one in self._loads if not one.is_over), load]
         for index, request in enumerate(requests):
             self._tasks.put((load, index, request))
         while len(self._threads) < min(self.n_workers, max(len(requests), len(self._threads))):

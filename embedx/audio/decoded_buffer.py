@@ -53,6 +53,11 @@ class Load:
             self._changed.notify_all()
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing is to come any more."""
+        return self.dropped or not self._n_left
+
+    @property
     def has_event(self) -> bool:
         """Whether the next one can be had without waiting."""
         return bool(not self._n_left or self._events or self._error or self.dropped)

@@ -79,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
     output = _Output(args, clips)
     rows_are_seen = not args.csv and sys.stdout is not None and sys.stdout.isatty()
     with ProgressBar("predict", unit="clips") as bar, output.opened():
-        for part in model.stream(clips.sources, resources=resources, progress=None if rows_are_seen else bar):
+        progress = None if rows_are_seen else bar
+        choices: dict[str, Any] = {"resources": resources, "progress": progress, "in_process": False}
+        for part in model.stream(clips.sources, **choices):
             output.write(_rows(part, clips, args.proba), part.mixed)
         output.write(_failed_rows(clips, model, args.proba))
     return output.end()

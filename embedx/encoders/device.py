@@ -24,6 +24,7 @@ __all__ = [
     "one_thread_each",
     "release_memory",
     "share_threads",
+    "torch_threads",
 ]
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -239,6 +240,22 @@ def one_thread_each() -> Iterator[Callable[[], None]]:
     before = torch.get_num_threads()
     try:
         yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Let torch's operations use so many threads meanwhile; 0 leaves what this process has chosen."""
+    import torch
+
+    before = torch.get_num_threads()
+    if n in (0, before):
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
 

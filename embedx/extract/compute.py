@@ -25,7 +25,7 @@ from embedx.encoders.resolve import load_encoder
 from embedx.errors import EmbedxWarning
 from embedx.recipe import Recipe, Resources
 
-__all__ = ["ClipEncoder", "Row", "Stream", "Window"]
+__all__ = ["ClipEncoder", "Row", "SameThreadEncoder", "Stream", "Window"]
 
 _AHEAD = 4  # batches' worth of windows that are sorted by length together on a GPU
 
@@ -161,6 +161,11 @@ class ClipEncoder:
         assert self._memory_gate is not None
         return Stream(self, next(self._count), on_begin)
 
+    def adopt(self, encoder: Encoder) -> ClipEncoder:
+        """Compute with weights that are loaded already and belong to somebody else."""
+        self.__dict__["encoder"] = encoder
+        return self
+
     def submit(self, batch: Sequence[Window], *, turn: int, on_begin: OnBegin = _ignore) -> Future[list[Row]]:
         """Have a batch computed as soon as a thread is free: the lowest turn first, and of one turn the longest batch.
 
@@ -229,6 +234,18 @@ class ClipEncoder:
             EmbedxWarning,
             stacklevel=2,
         )
+
+
+class SameThreadEncoder(ClipEncoder):
+    """Computes each batch where it is given, with the threads that torch has there: one clip is done soonest so."""
+
+    def submit(self, batch: Sequence[Window], *, turn: int, on_begin: OnBegin = _ignore) -> Future[list[Row]]:
+        """Compute a batch before this returns."""
+        future: Future[list[Row]] = Future()
+        for window in batch:
+            on_begin(window)
+        future.set_result(self._compute(batch))
+        return future
 
 
 class Stream:

@@ -15,6 +15,7 @@ from embedx.audio.decode import decoder_versions
 from embedx.encoders.device import choose_device
 from embedx.errors import ParameterError, unknown_name
 from embedx.extract.dispatch import Progress as OnProgress
+from embedx.extract.in_process import plan_again, run_units_here
 from embedx.extract.options import ClusterOptions
 from embedx.extract.planning import RecipePlan, require_places
 from embedx.extract.remote_runner import RemoteRunner, Written, seconds_of
@@ -197,6 +198,7 @@ def embed_parts(
     revision: str | None = None,
     resources: Resources = Resources(),  # noqa: B008
     progress: Progress | None = None,
+    in_process: bool = False,
     **options: Any,
 ) -> tuple[Iterator[list[ClipResult]], Recipe]:
     """Embed clips for prediction: a part is given while the next ones are computed.
@@ -209,6 +211,8 @@ def embed_parts(
         The recipe to follow, such as a saved model's; options that differ from it are refused.
     encoder, revision, resources, progress, **options
         As in `extract_embeddings`.
+    in_process : bool
+        Whether they are encoded in this process, where weights stay loaded, and not in one that may die.
 
     Returns
     -------
@@ -217,13 +221,23 @@ def embed_parts(
     recipe : Recipe
         What is computed.
     """
-    plan = RecipePlan(options, encoder=encoder, revision=revision, recorded=recipe, resources=resources)
+    make = plan_again if in_process else RecipePlan
+    plan = make(options, encoder=encoder, revision=revision, recorded=recipe, resources=resources)
     plan.require_recorded("the recipe", "Leave the options out, or embed with a recipe of your own")
-    return _parts(manifest, UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root), progress), plan.recipe
+    parts = _parts_here(manifest, plan, progress) if in_process else _parts(manifest, plan, progress)
+    return parts, plan.recipe
 
 
-def _parts(manifest: Manifest, runner: UnitRunner, progress: Progress | None) -> Iterator[list[ClipResult]]:
+def _parts_here(manifest: Manifest, plan: RecipePlan, progress: Progress | None) -> Iterator[list[ClipResult]]:
+    tally = _Tally(len(manifest), progress)
+    for _, results, _ in run_units_here(plan_units(manifest), plan, manifest.root):
+        tally.count(results)
+        yield results
+
+
+def _parts(manifest: Manifest, plan: RecipePlan, progress: Progress | None) -> Iterator[list[ClipResult]]:
     tally, units = _Tally(len(manifest), progress), plan_units(manifest)
+    runner = UnitRunner(plan.recipe, plan.info, plan.resources, manifest.root)
     order, found = iter([unit.number for unit in units]), dict[int, list[ClipResult]]()
     due = next(order, None)
     with contextlib.closing(_run(units, runner, tally.on_progress)) as done:

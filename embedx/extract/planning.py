@@ -53,6 +53,8 @@ class RecipePlan:
         What the store holds: adopted wherever nothing else was asked for.
     resources : Resources
         Where it will be computed; decides ``compute_dtype="auto"``.
+    info : EncoderInfo, optional
+        The encoder, where it was looked up before.
 
     Raises
     ------
@@ -72,8 +74,11 @@ class RecipePlan:
         revision: str | None = None,
         recorded: Recipe | None = None,
         resources: Resources = Resources(),  # noqa: B008
+        info: EncoderInfo | None = None,
     ) -> None:
         self.recorded, self.resources = recorded, resources
+        if info is not None:
+            self.__dict__["info"] = info
         self._given = _plain({key: value for key, value in options.items() if value is not None})
         self._encoder, self._revision = _named(encoder), revision
         _check_options(self._given)

@@ -126,6 +126,7 @@ class UnitRunner(Runner):
     def __init__(self, recipe: Recipe, info: EncoderInfo, resources: Resources, root: Path) -> None:
         self.recipe, self.info, self.resources, self.root = recipe, info, resources, Path(root)
         self._compute: ClipEncoder | None = None
+        self._begin: Callable[[], ClipEncoder] = self._own_encoder
         self._pool: DecodePool | None = None
         self._ahead: dict[Unit, UnitFlow] = {}
 
@@ -162,8 +163,16 @@ class UnitRunner(Runner):
     def load(self) -> None:
         """Load the weights now rather than at the first unit."""
         if self._compute is None:
-            self._compute = ClipEncoder(self.recipe, self.info, self.resources)
+            self._compute = self._begin()
         assert self._compute.encoder is not None
+
+    def _own_encoder(self) -> ClipEncoder:
+        return ClipEncoder(self.recipe, self.info, self.resources)
+
+    def lend(self, begin: Callable[[], ClipEncoder], pool: DecodePool) -> UnitRunner:
+        """Work with what others own and close: decoders, and an encoder that is asked for when they are at work."""
+        self._begin, self._pool = begin, pool
+        return self
 
     def setup(self) -> Mapping[str, str]:
         """Load the weights."""

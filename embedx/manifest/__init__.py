@@ -10,6 +10,7 @@
 | `table.py` | delimited text: the one reader, for manifests and for lists of links |
 | `columns.py`, `timing.py` | which column is what; cells that hold times |
 | `doubts.py` | warnings of what may have been meant otherwise |
+| `audio_datasets.py` | datasets of Hugging Face with a column of audio |
 | `annotations.py` | Raven selection tables and Audacity label files |
 | `paths.py` | names of files, as they are on disk and as messages show them |
 """

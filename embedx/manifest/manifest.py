@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from embedx.errors import ManifestError, unknown_name
+from embedx.manifest.audio_datasets import audio_column as find_audio_column
+from embedx.manifest.audio_datasets import table_of
 from embedx.manifest.columns import ROLES, Columns, choose_roles, clip_rows
 from embedx.manifest.label_sets import as_set
 from embedx.manifest.paths import is_text, relative_uri, shorten
@@ -165,6 +167,44 @@ class Manifest(Sequence[Source]):
         return cls.from_table(table, choose_roles(table, _wanted(columns)), root=Path(os.path.abspath(root)))
 
     @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        *,
+        audio_column: str | None = None,
+        root: str | os.PathLike[str] = ".",
+        **columns: str | None,
+    ) -> Manifest:
+        """Make a manifest from a dataset of Hugging Face's ``datasets`` whose audio lies in files.
+
+        Parameters
+        ----------
+        dataset : datasets.Dataset or IterableDataset
+            With an Audio column; nothing is decoded. Class labels become their names.
+        audio_column : str, optional
+            Which one, where there are several.
+        root : path-like
+            Folder that relative paths are relative to.
+        **columns : str, optional
+            ``label_column`` and so on, as in `read_manifest`; guessed otherwise.
+
+        Raises
+        ------
+        ManifestError
+            As `from_dataframe` does; or audio that lies inside of the dataset, or is missing.
+        """
+        table = table_of(dataset, find_audio_column(dataset, audio_column))
+        wanted = {"path": find_audio_column(dataset, audio_column), **_wanted(columns)}
+        manifest = cls.from_table(table, choose_roles(table, wanted), root=Path(os.path.abspath(root)))
+        missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
+        if missing:
+            raise ManifestError(
+                f"the dataset: {len(missing):,} of {len(manifest):,} files are missing, the first is {missing[0]!r} "
+                f"(looked in {manifest.root}): say where they lie with root"
+            )
+        return manifest
+
+    @classmethod
     def from_table(cls, table: Table, columns: Columns, *, root: Path, separator: str | None = None) -> Manifest:
         """Make a manifest from a table whose columns have their roles; with a separator, labels are sets of classes."""
         rows = (
@@ -191,8 +231,8 @@ def _as_name(path: Any) -> Any:
     except TypeError:
         kind = type(path).__name__
         raise ManifestError(
-            f"paths has an item of type {kind}, which is no path: give the names of audio files (samples in memory are "
-            "written to a file first)"
+            f"paths has an item of type {kind}, which is no path: give the names of audio files (Model.predict and "
+            "AudioEmbedder take samples in memory, too)"
         ) from None
 
 

@@ -12,21 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.audio.clip_parts import as_listed, rows_of_repeated
 from embedx.dataset import Dataset
 from embedx.errors import SkippedSourcesWarning
 from embedx.heads.calibration import Calibration, as_distribution
-from embedx.manifest import Manifest, Source
+from embedx.manifest import Manifest
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
-from embedx.store.rows import ClipResult, Embedded, Failure
 from embedx.text import as_html
 
 __all__ = ["Clips", "Model"]
 
-_HEARD_AT_A_TIME = 256
-
-Clips = Dataset | Manifest | Iterable[str | os.PathLike[str]]
-"""What a model labels: embeddings, a manifest, or paths of audio files."""
+Clips = Dataset | Manifest | Iterable[Any] | Any
+"""What a model labels: embeddings, a manifest, or clips; see `Model.predictions`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -109,102 +107,99 @@ class Model:
         self,
         clips: Clips,
         *,
+        sampling_rate: int | None = None,
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
+        in_process: bool | None = None,
     ) -> Predictions:
         """Label clips: audio is decoded, embedded by the model's own recipe, and predicted.
 
         Parameters
         ----------
-        clips : Dataset, Manifest or iterable of path-like
-            What to label.
+        clips : Dataset, Manifest, or clips
+            Embeddings, a manifest, or a list or column of clips: paths; arrays of samples, (n,) or with up to 8
+            channels first or last, floats within -1 to 1 or PCM (int16, int32, uint8); ``(samples, rate)`` pairs;
+            ``{"array", "sampling_rate"}`` or ``{"bytes", "path"}``, as Hugging Face's ``datasets`` gives them; files
+            that are open in binary. A single array, pair, mapping or open file is one clip. A dataset of ``datasets``
+            with one Audio column is read undecoded, its files as any files.
+        sampling_rate : int, optional
+            Hertz of arrays that come without one.
         resources : Resources, optional
             Device, batch size and workers.
         progress : callable, optional
             Called as ``progress(done, total, **facts)``.
+        in_process : bool, optional
+            Whether files are encoded in this process, where the encoder stays loaded from call to call, or in one
+            that may die of them. By default up to 16 files (32 MB) are; what lies in memory always is. Files are
+            decoded in processes of their own either way.
 
         Returns
         -------
         Predictions
-            One row a clip; a clip that cannot be used is a row with its reason.
+            One row a clip that was given; a clip that cannot be used is a row with its reason.
 
         Raises
         ------
         RecipeMismatchError
             The embeddings were made by another recipe; the fields that differ are listed.
+        ParameterError
+            A clip is none: another kind of thing, samples without a rate, empty, with NaN or other axes.
         """
-        return Predictions.join(self.stream(clips, resources=resources, progress=progress))
+        clips = as_listed(clips)
+        choices: dict[str, Any] = {"resources": resources, "progress": progress, "in_process": in_process}
+        found = Predictions.join(self.stream(clips, sampling_rate=sampling_rate, **choices))
+        rows = None if isinstance(clips, Dataset) else rows_of_repeated(clips)
+        return found if rows is None else found.take(rows)
 
     def stream(
         self,
         clips: Clips,
         *,
+        sampling_rate: int | None = None,
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
+        in_process: bool | None = None,
     ) -> Iterator[Predictions]:
         """Label clips as `predictions` does, and give them part by part, in order, while the next are computed.
 
         Parameters
         ----------
-        clips, resources, progress
-            As in `predictions`.
+        clips, sampling_rate, resources, progress, in_process
+            As in `predictions`; a path that is listed twice is labelled once.
 
         Yields
         ------
         Predictions
             Of the next clips.
         """
-        if isinstance(clips, Dataset):
-            yield self._rows(clips.sources, clips, {})
-            return
-        manifest = clips if isinstance(clips, Manifest) else Manifest.from_paths(clips)
-        if self.input_kind == "sources":
-            yield from self._from_audio(manifest, resources or Resources(), progress)
-            return
-        from embedx.extract.job import embed_parts
+        from embedx.model.predict_clips import predict_parts
 
-        parts, recipe = embed_parts(manifest, recipe=self.recipe, resources=resources or Resources(), progress=progress)
-        for results in parts:
-            yield self._from_results(results, recipe, manifest.root)
+        choices: dict[str, Any] = {"progress": progress, "in_process": in_process}
+        yield from predict_parts(self, clips, sampling_rate, resources=resources or Resources(), **choices)
 
-    def _from_results(self, results: list[ClipResult], recipe: Recipe, root: Path) -> Predictions:
-        from embedx.dataset import build_dataset
+    def embed(self, clips: Clips, *, sampling_rate: int | None = None, **options: Any) -> Dataset:
+        """Embed clips by the model's recipe: what its head sees of them, and the log-mel control.
 
-        failures = {result.source.key: result.message for result in results if isinstance(result, Failure)}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SkippedSourcesWarning)  # they are rows here
-            some = len(failures) < len(results)
-            dataset = build_dataset(results, recipe=recipe, root=root) if some else None
-        found = self._rows(tuple(result.source for result in results), dataset, failures)
-        long = [result for result in results if isinstance(result, Embedded) and len(result.embeddings) > 1]
-        return replace(found, mixed=tuple(told for clip in long if (told := self._disagreement(clip))))
+        Parameters
+        ----------
+        clips, sampling_rate, **options
+            As in `predictions`.
 
-    def _disagreement(self, clip: Embedded) -> str | None:
-        """Say how often the windows of a clip were given each label, if no label has two thirds of them."""
-        if self.label_separator is not None:
-            return None
-        control = self.input_kind == "control"
-        X = clip.control if control else clip.embeddings.reshape(len(clip.embeddings), -1)
-        best = self.probabilities(X if control else X.astype(self.recipe.store_dtype)).argmax(axis=1)
-        counts = np.bincount(best, minlength=len(self.classes))
-        if 3 * counts.max() >= 2 * len(best):
-            return None
-        told = ", ".join(f"{self.classes[i]} {counts[i]}" for i in np.argsort(-counts, kind="stable")[:3] if counts[i])
-        return f"{clip.source.id} ({len(best)} windows: {told})"
+        Returns
+        -------
+        Dataset
+            One row a clip, in order; clips that cannot be used are left out with a `SkippedSourcesWarning`.
 
-    def _from_audio(
-        self, manifest: Manifest, resources: Resources, progress: Callable[..., None] | None
-    ) -> Iterator[Predictions]:
-        """Let a head that learned from audio hear the clips itself."""
-        head = self.estimator.set_params(device=resources.device, batch_seconds=resources.batch_seconds)
-        for start in range(0, len(manifest), _HEARD_AT_A_TIME):
-            sources = tuple(manifest)[start : start + _HEARD_AT_A_TIME]
-            located = [replace(source, uri=str(manifest.path_of(source))) for source in sources]
-            proba, errors = head.predict_with_errors(located, progress=_from(start, len(manifest), progress))
-            if self.calibration is not None:
-                good = ~np.isnan(proba).any(axis=1)
-                proba[good] = self.calibration.apply(proba[good])
-            yield Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors)
+        Raises
+        ------
+        ParameterError
+            The model learned from audio and has no embeddings, or a clip is none.
+        DatasetError
+            No clip can be used.
+        """
+        from embedx.model.predict_clips import embed_clips
+
+        return embed_clips(self, clips, sampling_rate, **options)
 
     def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
         """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""
@@ -227,31 +222,6 @@ class Model:
                 stacklevel=3,
             )
         return found
-
-    def _rows(self, sources: tuple[Source, ...], dataset: Dataset | None, failures: Mapping[Any, str]) -> Predictions:
-        proba = np.full((len(sources), len(self.classes)), np.nan)
-        if dataset is not None:
-            found = self._proba(dataset)
-            where = {source.key: i for i, source in enumerate(dataset.sources)}
-            for row, source in enumerate(sources):
-                if source.key in where:
-                    proba[row] = found[where[source.key]]
-        lost = np.isnan(proba).any(axis=1)
-        errors = tuple(failures.get(s.key, "no result") if bad else None for s, bad in zip(sources, lost, strict=True))
-        sets: dict[str, Any] = {"label_separator": self.label_separator, "thresholds": self.thresholds}
-        return Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors, **sets)
-
-    def _proba(self, dataset: Dataset) -> NDArray[np.float64]:
-        self.recipe.require_same(
-            dataset.recipe,
-            where="the model",
-            advice="Extract these clips again with the model's recipe, or predict from the audio files",
-        )
-        X = dataset.inputs_for(self)
-        if self.input_kind == "embeddings" and X.dtype != self.recipe.store_dtype:
-            # rounded as the store rounds: one answer whichever way a clip comes
-            X = np.asarray(X, dtype=self.recipe.store_dtype)
-        return self.probabilities(X)
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:
         """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""
@@ -353,10 +323,3 @@ class Model:
         from embedx.model.folder import push
 
         return push(self, repo, **options)
-
-
-def _from(start: int, total: int, progress: Callable[..., None] | None) -> Callable[..., None] | None:
-    """Let a part's progress count from where it begins."""
-    if progress is None:
-        return None
-    return lambda done, _, **facts: progress(start + done, total, **facts)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,15 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def take(self, indices: Sequence[int]) -> Predictions:
+        """Return some of the rows, in the given order; one may be there twice."""
+        return replace(
+            self,
+            sources=tuple(self.sources[i] for i in indices),
+            proba=self.proba[list(indices)],
+            errors=tuple(self.errors[i] for i in indices),
+        )
 
     @property
     def labels(self) -> NDArray[np.object_]:

@@ -8,7 +8,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from embedx import AudioClassifier, AudioEmbedder, Model, load_embeddings
-from embedx.errors import DatasetError, DecodeError, ParameterError
+from embedx.errors import ClipTooShortError, DatasetError, DecodeError, ParameterError
 from embedx.model import fit_model as fit
 from tests.encoders.checkpoints import write_other
 
@@ -189,3 +189,75 @@ def test_a_missing_label_is_no_class(clips, store, missing):
     missing = np.datetime64("NaT") if isinstance(missing, str) else missing
     with pytest.raises(DatasetError, match=r"1 of 4 labels are missing \(None, NaN or NA\), row 2"):
         AudioClassifier("logreg", encoder="tiny", store=store).fit(clips[0][:4], ["a", "b", missing, "a"])
+
+
+def test_samples_in_memory_are_clips_too(clips, store):
+    import io
+    from pathlib import Path
+
+    import soundfile
+
+    paths = clips[0][:4]
+    samples = [soundfile.read(path, dtype="float32")[0] for path in paths]
+    embedder = AudioEmbedder("tiny", sampling_rate=16_000)
+    expected = embedder.transform(paths)
+    mixed = [
+        samples[0],
+        {"array": samples[1], "sampling_rate": 16_000},
+        io.BytesIO(Path(paths[2]).read_bytes()),
+        paths[3],
+    ]
+    for X in (samples, mixed, [(one, 16_000) for one in samples]):
+        assert np.array_equal(embedder.fit_transform(X), expected)
+    table = np.stack([one[:8_000] for one in samples])
+    assert embedder.fit_transform(table).shape == (4, 192)  # rows are clips, as scikit-learn has it
+    classifier = AudioClassifier("logreg", encoder="tiny", sampling_rate=16_000).fit(table, list("abab"))
+    assert classifier.predict(list(table)).tolist() == list("abab")
+    assert clone(classifier).get_params()["sampling_rate"] == 16_000
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros(800), "X is one clip"),
+        ({"array": np.zeros(800), "sampling_rate": 16_000}, "X is one clip"),
+        ([np.zeros(800)], "clip 0 has no sampling rate"),
+        ([(np.full(800, np.nan), 16_000)], "clip 0 holds NaN"),
+        ([None], "one or more paths"),
+        (3, "one or more paths"),
+        ((np.zeros(800), 16_000), "one or more paths"),
+    ],
+)
+def test_what_is_no_list_of_clips(X, message):
+    with pytest.raises(ParameterError, match=message):
+        AudioEmbedder("tiny").fit_transform(X)
+
+
+def test_a_store_is_of_files(tmp_path):
+    with pytest.raises(ParameterError, match="leave store out"):
+        AudioEmbedder("tiny", store=tmp_path / "emb.h5").transform([(np.zeros(800), 16_000)])
+    assert not (tmp_path / "emb.h5").exists()
+
+
+def test_frames_have_their_times(clips, tmp_path):
+    import soundfile
+
+    samples = soundfile.read(clips[0][0], dtype="float32")[0]
+    frames, seconds = AudioEmbedder("tiny", layer="all").frames(clips[0][0])
+    assert frames.shape == (len(seconds), 5 * 192)
+    assert np.allclose(np.diff(seconds), 0.02)
+    assert seconds[-1] < len(samples) / 16_000
+    last, _ = AudioEmbedder("tiny", layer=-1, sampling_rate=16_000).frames(samples)
+    assert np.array_equal(last, frames[:, -192:])
+    (tmp_path / "text.wav").write_text("no audio")
+    with pytest.raises(DecodeError, match=r"text\.wav"):
+        AudioEmbedder("tiny", root=tmp_path).frames("text.wav")
+    with pytest.raises(ClipTooShortError, match="clip 0: 100 samples are less than one frame of tiny"):
+        AudioEmbedder("tiny", sampling_rate=16_000).frames(samples[:100])
+
+
+def test_frames_of_an_encoder_that_fills_short_clips_up_end_with_the_clip(tmp_path):
+    write_other(tmp_path / "encoder", "whisper-asr")
+    encoder, clip = str(tmp_path / "encoder"), (np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
+    shapes = {p: AudioEmbedder(encoder, padding=p).frames(clip)[0].shape for p in ("none", "masked", "pooled")}
+    assert shapes == dict.fromkeys(shapes, (25, 32))

@@ -1,15 +1,17 @@
 """One folder for transformers and for embedx; the commands around it; the same folds as the frozen heads."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from embedx.audio.decode import decode
 from embedx.dataset import list_audio, load_embeddings
-from embedx.errors import DatasetError, ModelFormatError
+from embedx.errors import DatasetError, ModelFormatError, ParameterError
 from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.saving import RECORD
 from embedx.manifest import read_manifest
@@ -159,6 +161,13 @@ def test_as_an_embedx_model_it_is_judged_saved_and_predicts(audio, tone_folder, 
     assert "notes.txt" in found.errors[-1]
     again = model.predictions(sorted(tone_folder.glob("*/1.wav")))
     assert np.allclose(found.proba[:3], again.proba, atol=1e-6)
+    samples, rate = soundfile.read(sorted(tone_folder.glob("*/1.wav"))[0])
+    heard = model.predictions([(samples, rate), io.BytesIO(b"no audio")])
+    assert np.allclose(heard.proba[0], again.proba[0], atol=1e-6)
+    assert [source.uri for source in heard.sources] == ["clip 0", "clip 1"]
+    assert heard.errors[1].startswith("clip 1 cannot be decoded")
+    with pytest.raises(ParameterError, match="has no embeddings"):
+        model.embed((samples, rate))
     (tone_folder / "notes.txt").unlink()
 
 
