@@ -20,6 +20,7 @@ FLOORS = [
     {"tuning"},
     {"comparison", "inspection", "model"},
     {"estimators", "report"},
+    {"serve"},
     {"cli", "testing"},
 ]
 RANK = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -46,6 +47,10 @@ DOORS = {
     "onnx": ("model/export.py",),
     "onnxruntime": ("model/export.py",),
     "huggingface_hub": ("encoders/hub.py", "model/hub_models.py"),
+    "fastapi": ("serve/app.py",),
+    "starlette": ("serve/app.py",),
+    "prometheus_client": ("serve/app.py",),
+    "uvicorn": ("cli/serve.py",),
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
     "pandas": ("embedding_tables.py",),
     "pyarrow": ("embedding_tables.py",),

@@ -1,0 +1,281 @@
+"""The routes. This is the one module that imports FastAPI and the Prometheus client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import html
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from embedx import __version__
+from embedx.errors import EmbedxError
+from embedx.serve.answers import Answerer, Job, Refusal
+from embedx.serve.guards import BodyTooLargeError, Guards
+from embedx.serve.limits import ServiceLimits
+from embedx.serve.request_batches import BatchWorker, QueueFullError
+
+if TYPE_CHECKING:
+    from embedx.model import Model
+
+__all__ = ["build_app"]
+
+_RAW = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/x-www-form-urlencoded")
+_UPLOAD = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A recording in any format that FFmpeg reads, as the body or as the file of a form.",
+        "content": {"audio/*": _UPLOAD, "application/octet-stream": _UPLOAD, "multipart/form-data": _FORM},
+    }
+}
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in one line."""
+
+    error: str
+
+
+class Prediction(BaseModel):
+    """Label and probabilities of a recording, the most likely class first."""
+
+    seconds: float | None
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Embedding(BaseModel):
+    """What the model sees of a recording: a row of numbers for each layer of its encoder."""
+
+    seconds: float
+    layers: list[int]
+    embedding: list[list[float]]
+
+
+class ModelFacts(BaseModel):
+    """What answers."""
+
+    head: str
+    encoder: str
+    classes: list[str]
+    most_seconds: float
+    most_bytes: int
+
+
+_REFUSALS = {
+    401: "No token, or a wrong one.",
+    408: "The upload took too long.",
+    413: "Too many bytes, or too many seconds.",
+    415: "The content type is none of a recording.",
+    422: "No audio in it, or audio that cannot be used.",
+    429: "Too many requests wait.",
+    504: "The answer took too long.",
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": told, "model": Problem} for status, told in _REFUSALS.items()
+}
+
+
+def build_app(model: Model, *, limits: ServiceLimits, token: str | None, hosts: tuple[str, ...] | None) -> FastAPI:
+    """Return the application; see `embedx.serve.create_app`."""
+    service = _Service(model, limits)
+    app = FastAPI(title="embedx", version=__version__, docs_url=None, redoc_url=None, lifespan=service.running)
+    app.add_middleware(Guards, token=token, hosts=hosts, most_bytes=limits.most_bytes)
+    posts: dict[str, Any] = {"methods": ["POST"], "openapi_extra": _BODY, "responses": _RESPONSES}
+    app.add_api_route(
+        "/predict", service.answering("predict"), response_model=Prediction, summary="Label a recording", **posts
+    )
+    app.add_api_route(
+        "/embed", service.answering("embed"), response_model=Embedding, summary="Embed a recording", **posts
+    )
+    app.add_api_route("/model", service.facts, response_model=ModelFacts, summary="What answers")
+    app.add_api_route("/healthz", _healthy, summary="Whether the service runs")
+    app.add_api_route("/metrics", service.metrics, summary="Figures for Prometheus", response_class=Response)
+    app.add_api_route("/", _page, include_in_schema=False)
+    app.add_api_route("/docs", lambda: HTMLResponse(_docs(app)), include_in_schema=False)
+    for kind in (HTTPException, EmbedxError, OSError, Exception):
+        app.add_exception_handler(kind, _problem)
+    return app
+
+
+class _Service:
+    """A model, the thread that computes, the folder where bodies lie meanwhile, and what is counted."""
+
+    def __init__(self, model: Model, limits: ServiceLimits) -> None:
+        self.model, self.limits = model, limits
+        self._numbers = itertools.count()
+        self._registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self._registry}
+        self._requests = Counter("embedx_requests", "Requests answered", ["path", "status"], **own)
+        self._seconds = Histogram(
+            "embedx_request_seconds", "Seconds from the first byte to the answer", ["path"], **own
+        )
+        self._together = Histogram(
+            "embedx_batch_clips", "Requests computed at a time", buckets=(1, 2, 4, 8, 16, 32), **own
+        )
+        self._audio = Counter("embedx_audio_seconds", "Seconds of audio answered for", **own)
+        waiting = Gauge("embedx_waiting_requests", "Requests that have not begun", **own)
+        waiting.set_function(lambda: self._worker.n_waiting)
+
+    @contextlib.asynccontextmanager
+    async def running(self, app: FastAPI) -> AsyncIterator[None]:
+        """Hold the thread and the folder as long as the application runs; what waits at its end is answered."""
+        answer = Answerer(self.model, self.limits)
+
+        def counted(jobs: Any) -> list[Any]:
+            self._together.observe(len(jobs))
+            return answer(jobs)
+
+        counts = {"most_waiting": self.limits.most_waiting, "most_together": self.limits.most_together}
+        self._worker = BatchWorker(counted, **counts)
+        with tempfile.TemporaryDirectory(prefix="embedx-serve-", ignore_cleanup_errors=True) as folder:
+            self._folder = Path(folder)
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(self._worker.close)
+
+    def answering(self, kind: str) -> Callable[[Request], Awaitable[Response]]:
+        """Return what answers a request of one kind."""
+
+        async def answer(request: Request) -> Response:
+            started = time.monotonic()
+            response = await _answered(self._answer(kind, request))
+            self._requests.labels(f"/{kind}", str(response.status_code)).inc()
+            self._seconds.labels(f"/{kind}").observe(time.monotonic() - started)
+            return response
+
+        return answer
+
+    async def _answer(self, kind: str, request: Request) -> Response:
+        deadline = time.monotonic() + self.limits.timeout_seconds
+        path = self._folder / f"{next(self._numbers)}.upload"
+        try:
+            try:
+                async with asyncio.timeout(self.limits.timeout_seconds):
+                    await _receive(request, path)
+            except TimeoutError:
+                return _refused(408, f"the upload took longer than {self.limits.timeout_seconds:g} s")
+            return await self._computed(Job(kind, path), deadline - time.monotonic())
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _computed(self, job: Job, seconds: float) -> Response:
+        future = self._worker.submit(job)
+        try:
+            found = await asyncio.wait_for(asyncio.wrap_future(future), max(seconds, 0.001))
+        except TimeoutError:
+            return _refused(504, f"the answer took longer than {self.limits.timeout_seconds:g} s: send less at a time")
+        if isinstance(found, Refusal):
+            return _refused(found.status, found.told)
+        self._audio.inc(found["seconds"] or 0)
+        return JSONResponse(found)
+
+    async def facts(self) -> ModelFacts:
+        """Return what the page shows of the model."""
+        model, limits = self.model, self.limits
+        names = {"head": model.head, "encoder": Path(model.recipe.encoder).name, "classes": list(model.classes)}
+        return ModelFacts(**names, most_seconds=limits.most_seconds, most_bytes=limits.most_bytes)
+
+    async def metrics(self) -> Response:
+        """Return all figures as Prometheus reads them."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _answered(answer: Awaitable[Response]) -> Response:
+    """Wait for an answer; what is raised on the way becomes one."""
+    try:
+        return await answer
+    except Exception as error:
+        return await _problem(None, error)
+
+
+async def _receive(request: Request, path: Path) -> None:
+    """Write the body, or the file of a form, to ``path``."""
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        async with request.form(max_files=1, max_fields=4) as form:
+            upload = next((value for value in form.values() if isinstance(value, UploadFile)), None)
+            if upload is None:
+                raise HTTPException(422, "the form has no file: send one as the field 'file'")
+            with open(path, "wb") as file:
+                await asyncio.to_thread(shutil.copyfileobj, upload.file, file)
+        return
+    if not kind.startswith(_RAW):
+        raise HTTPException(
+            415, f"content type {kind[:80]!r}: send audio/*, video/*, application/octet-stream or a form"
+        )
+    with open(path, "wb") as file:
+        async for block in request.stream():
+            file.write(block)
+    if not path.stat().st_size:
+        raise HTTPException(422, "the body is empty: send a recording")
+
+
+def _refused(status: int, told: str) -> JSONResponse:
+    headers = {"Retry-After": "1"} if status == 429 else None
+    return JSONResponse({"error": told}, status, headers)
+
+
+async def _problem(request: Request | None, error: Exception) -> JSONResponse:
+    """Turn whatever was raised into a line; of what nobody foresaw only the kind is told."""
+    if isinstance(error, HTTPException):
+        return _refused(error.status_code, str(error.detail))
+    if isinstance(error, BodyTooLargeError):
+        return _refused(413, str(error))
+    if isinstance(error, QueueFullError):
+        return _refused(429, str(error))
+    if isinstance(error, ClientDisconnect):
+        return _refused(400, "the body ended early")
+    if isinstance(error, OSError):
+        return _refused(507, "the service has no room for the recording")
+    return _refused(500, f"internal error ({type(error).__name__})")
+
+
+async def _healthy() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+async def _page() -> HTMLResponse:
+    return HTMLResponse(render_page())
+
+
+def render_page() -> str:
+    """Return the page: one file in the style of the report, which asks this service and nobody else."""
+    own, report = files("embedx.serve") / "template", files("embedx.report") / "template"
+    text = {name: (own / name).read_text(encoding="utf-8") for name in ("page.html", "serve.css", "serve.js")}
+    shared = {name: (report / name).read_text(encoding="utf-8") for name in ("style.css", "base.js", "spectrogram.js")}
+    script = "\n".join((shared["base.js"], shared["spectrogram.js"], text["serve.js"]))
+    return Template(text["page.html"]).substitute(style=shared["style.css"] + text["serve.css"], script=script)
+
+
+def _docs(app: FastAPI) -> str:
+    """Return the routes as a page, drawn from the OpenAPI document without any script of others."""
+    parts = ["<!doctype html><meta charset=utf-8><title>embedx: HTTP</title><h1>HTTP</h1>"]
+    for path, methods in app.openapi()["paths"].items():
+        for method, facts in methods.items():
+            codes = ", ".join(f"{code} {html.escape(one['description'])}" for code, one in facts["responses"].items())
+            parts.append(
+                f"<h2>{method.upper()} {html.escape(path)}</h2><p>{html.escape(facts['summary'])}</p><p>{codes}</p>"
+            )
+    parts.append("<pre>curl --data-binary @dog.wav http://127.0.0.1:8000/predict</pre>")
+    parts.append('<p><a href="/openapi.json">openapi.json</a></p>')
+    return "".join(parts)
