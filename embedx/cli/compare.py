@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, names, number, read_layers
-from embedx.cli.encoder_stores import add_encoder_arguments, embed_with_each, read_clips, refuse_options_of_encoders
+from embedx.cli.encoder_stores import (
+    add_encoder_arguments,
+    embed_with_each,
+    name_encoders,
+    read_clips,
+    refuse_options_of_encoders,
+)
 from embedx.cli.manifest_options import add_segment_arguments, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
@@ -82,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f"--heads {args.heads!r} names no head: give names with commas, such as logreg,knn")
     for head in heads:  # what compare() would refuse, before hours of embedding
         as_spec(head)
+    if args.encoders is not None:
+        name_encoders(args.encoders)
     require_jobs(args.jobs, args.jobs_backend, args.address)
     require_folder(Path(args.output))
     stores, failed = _read(args)
