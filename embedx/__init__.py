@@ -34,6 +34,7 @@ _HOME = {
     "compare": "embedx.comparison",
     "download_clips": "embedx.download.api",
     "export_onnx": "embedx.model.export",
+    "export_whole": "embedx.model.export_whole",
     "extract_embeddings": "embedx.extract.job",
     "fit_model": "embedx.model",
     "inspect_data": "embedx.inspection",

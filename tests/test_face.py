@@ -29,6 +29,7 @@ FACE = [
     "compare",
     "download_clips",
     "export_onnx",
+    "export_whole",
     "extract_embeddings",
     "fit_model",
     "inspect_data",

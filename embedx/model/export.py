@@ -1,4 +1,4 @@
-"""A model's head as ONNX, embeddings in, probabilities out. The only module that imports onnx."""
+"""A model's head as ONNX, embeddings in, probabilities out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from embedx.errors import MissingExtraError, ModelFormatError
 from embedx.files import replace_file, require_replaceable
-from embedx.heads.boosters import Tree, read_trees
-from embedx.heads.serialization import dump_head, split_boosters
+from embedx.model.export_heads import WRITERS
 from embedx.model.model import Model
 
-__all__ = ["TOLERANCE", "export_onnx"]
+__all__ = ["TOLERANCE", "HeadGraph", "export_onnx", "import_onnx", "require_place", "write_graph"]
 
 TOLERANCE = 1e-4
 """Largest difference of a probability from embedx's own that an exported head may show."""
@@ -33,7 +32,8 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     Parameters
     ----------
     model : Model
-        With a head of the catalogue: majority, logmel, logreg, lgbm or mlp; not calibrated by isotonic curves.
+        With a head of the catalogue: majority, logmel, logreg, lgbm, mlp or knn (by cosine or Euclidean distance); not
+        calibrated by isotonic curves.
     place : path-like
         File to write; an older export is replaced whole or not at all, anything else is refused.
 
@@ -58,15 +58,27 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     place = export_onnx(model, f"{folder}/head.onnx")  # needs embedx[onnx]
     """
-    _require_place(place)
+    require_place(place)
+    onnx = import_onnx()
+    proto = HeadGraph(onnx, model).finished()
+    onnx.checker.check_model(proto)
+    content = proto.SerializeToString()
+    difference = _difference(model, content)
+    write_graph(place, content, difference)
+    return difference
+
+
+def import_onnx() -> Any:
+    """Return the package onnx, or say how it is installed."""
     try:
         import onnx
     except ImportError:
         raise MissingExtraError.for_extra("onnx", "onnx", "embedx export --onnx") from None
-    proto = _Graph(onnx, model).finished()
-    onnx.checker.check_model(proto)
-    content = proto.SerializeToString()
-    difference = _difference(model, content)
+    return onnx
+
+
+def write_graph(place: str | os.PathLike[str], content: bytes, difference: float | None) -> None:
+    """Write a graph whose answers are those of the model; refuse any other."""
     if difference is not None and not difference <= TOLERANCE:
         raise ModelFormatError(f"the ONNX graph differs from the model by {difference:.1e}: please report this head")
     try:
@@ -74,10 +86,10 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
             file.write(content)
     except OSError as error:
         raise ModelFormatError(f"{place} cannot be written: {error.strerror or error}") from error
-    return difference
 
 
-def _require_place(place: str | os.PathLike[str]) -> None:
+def require_place(place: str | os.PathLike[str]) -> None:
+    """Refuse a place where no graph can be written, or where another kind of file would be lost."""
     try:
         require_replaceable(place, b"\x12\x06embedx")  # the producer, as protobuf writes it
     except OSError as error:
@@ -95,34 +107,68 @@ def _difference(model: Model, content: bytes) -> float | None:
     return float(np.abs(found - model.probabilities(X)).max())
 
 
-class _Graph:
-    """Nodes in the order in which they run; ``now`` names the tensor that the next one takes."""
+class HeadGraph:
+    """Nodes in the order in which they run; ``now`` names the tensor that the next one takes.
 
-    def __init__(self, onnx: Any, model: Model) -> None:
-        self.onnx, self.model = onnx, model
+    Parameters
+    ----------
+    onnx : module
+        What `import_onnx` returns.
+    model : Model
+        Whose head is written.
+    opset : int
+        Of the graph that the nodes go into.
+    """
+
+    def __init__(self, onnx: Any, model: Model, *, opset: int = _OPSET) -> None:
+        self.onnx, self.model, self.opset = onnx, model, opset
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.now, self.width = "embeddings", model.n_features
 
     def finished(self) -> Any:
-        for name, step in getattr(self.model.estimator, "steps", [("head", self.model.estimator)]):
-            writer = _WRITERS.get(type(step).__name__)
-            if writer is None:
-                known = "majority, logmel, logreg, lgbm and mlp"
-                raise ModelFormatError(f"head {self.model.head!r} cannot be written as ONNX: {known} can")
-            writer(self, name, step)
-        self._calibrated()
-        self._named()
+        """Return the head as a graph of its own."""
+        self.add_head()
+        self.add_answers()
         return self._proto()
 
+    def add_head(self) -> None:
+        """Add the steps of the head, from embeddings to its own probabilities."""
+        for name, step in getattr(self.model.estimator, "steps", [("head", self.model.estimator)]):
+            writer = WRITERS.get(type(step).__name__)
+            if writer is None:
+                known = "majority, logmel, logreg, lgbm, mlp and knn"
+                raise ModelFormatError(f"head {self.model.head!r} cannot be written as ONNX: {known} can")
+            writer(self, name, step)
+
+    def add_answers(self) -> None:
+        """Add calibration and the outputs ``probabilities`` and ``label``, or ``labels`` of sets of classes."""
+        self._calibrated()
+        self.nodes.append(self.onnx.helper.make_node("Identity", [self.now], ["probabilities"]))
+        if self.model.label_separator is not None:
+            limits = self.constant(np.array(self.model.thresholds, dtype=np.float32))
+            self.nodes.append(self.onnx.helper.make_node("GreaterOrEqual", ["probabilities", limits], ["labels"]))
+            return
+        best = self.add("ArgMax", "probabilities", axis=1, keepdims=0)
+        names = self.constant(np.array(self.model.classes))
+        self.nodes.append(self.onnx.helper.make_node("Gather", [names, best], ["label"]))
+
     def add(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        output = f"{kind.lower()}_{len(self.nodes)}"
+        """Add a node, and return the name of its output."""
+        output = f"head_{kind.lower()}_{len(self.nodes)}"
         node = self.onnx.helper.make_node(kind, list(inputs), [output], domain=domain, **attributes)
         self.nodes.append(node)
         return output
 
+    def add_several(self, kind: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
+        """Add a node of two outputs, and return their names."""
+        outputs = (f"head_{kind.lower()}_{len(self.nodes)}", f"head_{kind.lower()}_{len(self.nodes)}_more")
+        self.nodes.append(self.onnx.helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs
+
     def constant(self, values: Any) -> str:
-        name = f"constant_{len(self.constants)}"
+        """Add numbers or texts, and return their name."""
+        name = f"head_constant_{len(self.constants)}"
         array = np.asarray(values)
         if array.dtype.kind == "U":
             array = array.astype(object)
@@ -130,6 +176,7 @@ class _Graph:
         return name
 
     def step(self, kind: str, *others: Any, **attributes: Any) -> None:
+        """Add a node that takes ``now``, and constants, and whose output is ``now``."""
         self.now = self.add(kind, self.now, *(self.constant(other) for other in others), **attributes)
 
     def _calibrated(self) -> None:
@@ -143,163 +190,30 @@ class _Graph:
         self.step("Div", np.float32(calibration.temperature))
         self.step("Softmax", axis=1)
 
-    def _named(self) -> None:
-        self.nodes.append(self.onnx.helper.make_node("Identity", [self.now], ["probabilities"]))
+    def outputs(self, batch: str) -> list[Any]:
+        """Return what the graph gives."""
+        helper, types = self.onnx.helper, self.onnx.TensorProto
+        proba = helper.make_tensor_value_info("probabilities", types.FLOAT, [batch, len(self.model.classes)])
         if self.model.label_separator is not None:
-            limits = self.constant(np.array(self.model.thresholds, dtype=np.float32))
-            self.nodes.append(self.onnx.helper.make_node("GreaterOrEqual", ["probabilities", limits], ["labels"]))
-            return
-        best = self.add("ArgMax", "probabilities", axis=1, keepdims=0)
-        names = self.constant(np.array(self.model.classes))
-        self.nodes.append(self.onnx.helper.make_node("Gather", [names, best], ["label"]))
+            return [proba, helper.make_tensor_value_info("labels", types.BOOL, [batch, len(self.model.classes)])]
+        return [proba, helper.make_tensor_value_info("label", types.STRING, [batch])]
+
+    def opsets(self) -> list[Any]:
+        """Return the versions of operators that the nodes are written in."""
+        make = self.onnx.helper.make_opsetid
+        return [make("", self.opset), make("ai.onnx.ml", _ML_OPSET)]
+
+    def add_facts(self, proto: Any, **more: Any) -> None:
+        """Write the recipe, the classes and more into a graph's metadata."""
+        facts = {"recipe": dataclasses.asdict(self.model.recipe), "classes": list(self.model.classes), **more}
+        if self.model.label_separator is not None:
+            facts |= {"thresholds": list(self.model.thresholds), "label_separator": self.model.label_separator}
+        self.onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
 
     def _proto(self) -> Any:
         helper, types = self.onnx.helper, self.onnx.TensorProto
         rows = helper.make_tensor_value_info("embeddings", types.FLOAT, ["n", self.model.n_features])
-        proba = helper.make_tensor_value_info("probabilities", types.FLOAT, ["n", len(self.model.classes)])
-        label = helper.make_tensor_value_info("label", types.STRING, ["n"])
-        if self.model.label_separator is not None:
-            label = helper.make_tensor_value_info("labels", types.BOOL, ["n", len(self.model.classes)])
-        graph = helper.make_graph(self.nodes, "embedx_head", [rows], [proba, label], self.constants)
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", _ML_OPSET)]
-        proto = helper.make_model(graph, opset_imports=opsets, producer_name="embedx", ir_version=8)
-        facts: dict[str, Any] = {"recipe": dataclasses.asdict(self.model.recipe), "classes": list(self.model.classes)}
-        if self.model.label_separator is not None:
-            facts |= {"thresholds": list(self.model.thresholds), "label_separator": self.model.label_separator}
-        helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
+        graph = helper.make_graph(self.nodes, "embedx_head", [rows], self.outputs("n"), self.constants)
+        proto = helper.make_model(graph, opset_imports=self.opsets(), producer_name="embedx", ir_version=8)
+        self.add_facts(proto)
         return proto
-
-
-def _write_selector(graph: _Graph, name: str, step: Any) -> None:
-    if step.layer == "all" or step.n_layers == 1:
-        return
-    first, last = step.span()
-    graph.width //= step.n_layers
-    bounds = [np.array([value], dtype=np.int64) for value in (first * graph.width, (last + 1) * graph.width, 1)]
-    graph.step("Slice", *bounds)
-    if last > first:
-        graph.step("Reshape", np.array([-1, last - first + 1, graph.width], dtype=np.int64))
-        graph.step("ReduceMean", axes=[1], keepdims=0)
-
-
-def _write_scaler(graph: _Graph, name: str, step: Any) -> None:
-    graph.step("Sub", step.mean_.astype(np.float32))
-    graph.step("Div", step.scale_.astype(np.float32))
-
-
-def _write_logistic(graph: _Graph, name: str, step: Any) -> None:
-    graph.step("Gemm", step.coef_.astype(np.float32), step.intercept_.astype(np.float32), transB=1)
-    _write_link(graph, len(step.classes_))
-
-
-def _write_link(graph: _Graph, n_classes: int) -> None:
-    """Turn scores into probabilities; two classes have one score."""
-    if n_classes > 2:
-        graph.step("Softmax", axis=1)
-        return
-    graph.step("Sigmoid")
-    other = graph.add("Sub", graph.constant(np.float32(1.0)), graph.now)
-    graph.now = graph.add("Concat", other, graph.now, axis=1)
-
-
-def _write_majority(graph: _Graph, name: str, step: Any) -> None:
-    graph.step("ReduceSum", np.array([1], dtype=np.int64), keepdims=1)
-    graph.step("Mul", np.float32(0.0))
-    graph.step("Add", np.asarray(step.class_prior_, dtype=np.float32)[None])
-
-
-def _write_network(graph: _Graph, name: str, step: Any) -> None:
-    weights = step.weights_
-    if "layers" in weights:
-        n_layers = len(weights["layers"])
-        graph.width //= n_layers
-        graph.step("Reshape", np.array([-1, n_layers, graph.width], dtype=np.int64))
-        graph.step("Mul", weights["layers"][:, None])
-        graph.step("ReduceSum", np.array([1], dtype=np.int64), keepdims=0)
-    for i in range(step.n_hidden):
-        graph.step("Gemm", weights[f"weight_{i}"], weights[f"bias_{i}"], transB=1)
-        if f"gain_{i}" in weights:
-            graph.step("LayerNormalization", weights[f"gain_{i}"], weights[f"shift_{i}"], axis=1, epsilon=1e-5)
-        graph.step("Relu")
-    graph.step("Gemm", weights["weight_out"], weights["bias_out"], transB=1)
-    if graph.model.label_separator is None:
-        graph.step("Softmax", axis=1)
-    else:
-        graph.step("Sigmoid")
-
-
-def _write_booster(graph: _Graph, name: str, step: Any) -> None:
-    state = dump_head(step)
-    assert state is not None
-    n_classes = len(step.classes_)
-    trees = read_trees(state.texts["head"], n_classes=n_classes, n_features=graph.width)
-    n_outputs = 1 if n_classes == 2 else n_classes
-    attributes = _tree_attributes(trees, [number % n_outputs for number in range(len(trees))], n_outputs)
-    graph.step("TreeEnsembleRegressor", domain="ai.onnx.ml", **attributes)
-    _write_link(graph, n_classes)
-
-
-def _write_one_vs_rest(graph: _Graph, name: str, step: Any) -> None:
-    """Write the classifiers of all classes as one node with a column for each."""
-    kind = type(step.estimator).__name__
-    if kind == "DummyClassifier":
-        graph.step("ReduceSum", np.array([1], dtype=np.int64), keepdims=1)
-        graph.step("Mul", np.float32(0.0))
-        graph.step("Add", np.array([[one.class_prior_[1] for one in step.estimators_]], dtype=np.float32))
-        return
-    if kind == "LogisticRegression":
-        coef, intercept = (np.concatenate([getattr(o, n) for o in step.estimators_]) for n in ("coef_", "intercept_"))
-        graph.step("Gemm", coef.astype(np.float32), intercept.astype(np.float32), transB=1)
-    else:
-        state = dump_head(step)
-        assert state is not None
-        texts = split_boosters(state.texts["head"])
-        parts = [read_trees(text, n_classes=2, n_features=graph.width) for text in texts]
-        outputs = [j for j, trees in enumerate(parts) for _ in trees]
-        attributes = _tree_attributes([tree for trees in parts for tree in trees], outputs, len(parts))
-        graph.step("TreeEnsembleRegressor", domain="ai.onnx.ml", **attributes)
-    graph.step("Sigmoid")
-
-
-def _tree_attributes(trees: list[Tree], outputs: list[int], n_outputs: int) -> dict[str, Any]:
-    """Lay trees out as ONNX does, each with its output; node i of a tree is split i, then its leaves follow."""
-    nodes: dict[str, list[Any]] = {
-        key: [] for key in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
-    }
-    targets: dict[str, list[Any]] = {key: [] for key in ("treeids", "nodeids", "ids", "weights")}
-    for number, tree in enumerate(trees):
-        n_splits = len(tree["leaf_value"]) - 1
-        for i in range(n_splits):
-            left, right = (n_splits - c - 1 if c < 0 else c for c in (tree["left_child"][i], tree["right_child"][i]))
-            # x <= t for float32 x is x <= the largest float32 that is not above t.
-            row = (number, i, tree["split_feature"][i], "BRANCH_LEQ", _floor32(tree["threshold"][i]), left, right)
-            _append(nodes, row)
-        for leaf, value in enumerate(tree["leaf_value"]):
-            _append(nodes, (number, n_splits + leaf, 0, "LEAF", 0.0, 0, 0))
-            _append(targets, (number, n_splits + leaf, outputs[number], value))
-    laid_out = {f"nodes_{key}": values for key, values in nodes.items()}
-    laid_out |= {f"target_{key}": values for key, values in targets.items()}
-    return {**laid_out, "n_targets": n_outputs, "aggregate_function": "SUM", "post_transform": "NONE"}
-
-
-def _append(columns: dict[str, list[Any]], row: tuple[Any, ...]) -> None:
-    for column, value in zip(columns.values(), row, strict=True):
-        column.append(value)
-
-
-def _floor32(value: float) -> float:
-    near = np.float32(value)
-    return float(near if float(near) <= value else np.nextafter(near, np.float32(-np.inf)))
-
-
-_WRITERS = {
-    "LayerSelector": _write_selector,
-    "StandardScaler": _write_scaler,
-    "LogisticRegression": _write_logistic,
-    "DummyClassifier": _write_majority,
-    "MLPClassifier": _write_network,
-    "MultiLabelMLP": _write_network,
-    "OneVsRest": _write_one_vs_rest,
-    "LGBMClassifier": _write_booster,
-    "BoosterClassifier": _write_booster,
-}

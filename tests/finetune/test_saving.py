@@ -171,6 +171,26 @@ def test_as_an_embedx_model_it_is_judged_saved_and_predicts(audio, tone_folder, 
     (tone_folder / "notes.txt").unlink()
 
 
+def test_exported_whole_it_answers_in_another_engine(audio, tone_folder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
+    pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+    from embedx.model.export_whole import export_whole
+
+    model = fit_model(audio, "finetune", params={"epochs": 1}, calibrate="temperature")
+    assert export_whole(model, tmp_path / "model.onnx") < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    paths = sorted(tone_folder.glob("*/[0-2].wav"))
+    clips = [decode(path) for path in paths]
+    waveform = np.full((len(clips), max(map(len, clips))), np.nan, np.float32)
+    for row, clip in zip(waveform, clips, strict=True):
+        row[: len(clip)] = clip
+    fed = {"waveform": waveform, "n_samples": np.array([len(clip) for clip in clips])}
+    proba, labels = session.run(["probabilities", "label"], fed)
+    expected = model.predictions(paths)
+    np.testing.assert_allclose(proba, expected.proba, atol=1e-4)
+    assert list(labels) == list(expected.labels)
+
+
 def test_calibration_leaves_the_kept_training_alone(audio, tmp_path):
     """Its folds train too; what can be resumed is the one training on all clips."""
     kept = {"epochs": 1, "checkpoint_folder": tmp_path / "kept", "resume": True}

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from embedx.errors import ModelFormatError
 from embedx.model import Model, fit_model
@@ -26,6 +27,8 @@ def run(place, X):
     ("head", "params"),
     [("majority", {}), ("logmel", {}), ("logreg", {}), ("logreg", {"layer": "all"}), ("logreg", {"layer": "1-2"})]
     + [("logreg", {"layer": -1}), ("lgbm", {}), ("lgbm", {"layer": "all", "num_leaves": 31}), ("mlp", {})]
+    + [("knn", {}), ("knn", {"weights": "uniform", "metric": "euclidean", "n_neighbors": 7, "layer": 0})]
+    + [("knn", {"metric": "sqeuclidean", "layer": "1-2"}), ("knn", {"n_neighbors": 400})]
     + [("mlp", {"layer": "learned", "norm": "layer", "n_hidden": 2}), ("mlp", {"norm": "none", "n_hidden": 3})],
     ids=str,
 )
@@ -33,6 +36,8 @@ def test_equal_predictions(make_dataset, tmp_path, head, params, n_classes):
     dataset = make_dataset(n_classes=n_classes, n=90)
     model = fit_model(dataset, head, params=params, calibrate="temperature")
     model.save(tmp_path / "m")
+    if head == "knn":  # a clip that is known exactly has a distance of nothing but rounding
+        dataset = make_dataset(n_classes=n_classes, n=60, seed=1)
     for one in (model, Model.load(tmp_path / "m")):
         assert export_onnx(one, tmp_path / "head.onnx") < 1e-4
         proba, labels = run(tmp_path / "head.onnx", dataset.inputs_for(model).astype(np.float32))
@@ -52,12 +57,18 @@ def test_the_recipe_travels_with_the_graph(make_dataset, tmp_path):
 
 @pytest.mark.parametrize(
     ("head", "calibrate", "message"),
-    [("knn", False, "head 'knn' cannot be written as ONNX"), ("logreg", "isotonic", "--calibrate temperature")],
+    [(LinearDiscriminantAnalysis(), False, "cannot be written as ONNX: .* can"), ("logreg", "isotonic", "--calibrate")],
 )
 def test_what_cannot_be_exported_says_so(make_dataset, tmp_path, head, calibrate, message):
     with pytest.raises(ModelFormatError, match=message):
         export_onnx(fit_model(make_dataset(), head, calibrate=calibrate), tmp_path / "head.onnx")
     assert not (tmp_path / "head.onnx").exists()
+
+
+def test_neighbours_by_a_distance_that_onnx_lacks(make_dataset, tmp_path):
+    model = fit_model(make_dataset(), "knn", params={"metric": "canberra"})
+    with pytest.raises(ModelFormatError, match=r"neighbours by 'canberra' cannot be written as ONNX"):
+        export_onnx(model, tmp_path / "head.onnx")
 
 
 def test_a_place_that_cannot_be_written(make_dataset, tmp_path):
