@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.checks import require_number
 from embedx.dataset import Dataset
-from embedx.errors import SkippedSourcesWarning
+from embedx.errors import EmbedxWarning, SkippedSourcesWarning
 from embedx.heads.calibration import Calibration, as_distribution
+from embedx.heads.novelty import Novelty, novelty_inputs
 from embedx.manifest import Manifest, Source
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
@@ -24,6 +26,9 @@ from embedx.text import as_html
 __all__ = ["Clips", "Model"]
 
 _HEARD_AT_A_TIME = 256
+
+UNKNOWN_AT = 0.05
+"""Share of known clips that may be called unknown, unless told otherwise."""
 
 Clips = Dataset | Manifest | Iterable[str | os.PathLike[str]]
 """What a model labels: embeddings, a manifest, or paths of audio files."""
@@ -59,6 +64,9 @@ class Model:
         Libraries that trained it; empty for a model that was just fitted.
     calibration : Calibration or None
         Correction of the probabilities.
+    novelty : Novelty or None
+        What tells unknown sounds; None for a head that learned from audio, where no group could be held out, and for
+        a model of an embedx before it.
 
     Examples
     --------
@@ -84,6 +92,7 @@ class Model:
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    novelty: Novelty | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.head!r}, {len(self.classes)} classes, encoder={self.recipe.encoder!r})"
@@ -104,6 +113,7 @@ class Model:
         *,
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
+        unknown_at: float | None = None,
     ) -> Predictions:
         """Label clips: audio is decoded, embedded by the model's own recipe, and predicted.
 
@@ -115,6 +125,10 @@ class Model:
             Device, batch size and workers.
         progress : callable, optional
             Called as ``progress(done, total, **facts)``.
+        unknown_at : float, optional
+            Share of known clips that may be called unknown, between 0 and 1: the limit is where so many clips lie that
+            were held out, groups whole, when the model was fitted. Labels and probabilities do not depend on it. By
+            default 0.05, or the least share that can be held where fewer than 19 clips were held out.
 
         Returns
         -------
@@ -123,10 +137,13 @@ class Model:
 
         Raises
         ------
+        ParameterError
+            ``unknown_at`` is no such share.
         RecipeMismatchError
             The embeddings were made by another recipe; the fields that differ are listed.
         """
-        return Predictions.join(self.stream(clips, resources=resources, progress=progress))
+        parts = self.stream(clips, resources=resources, progress=progress, unknown_at=unknown_at)
+        return Predictions.join(parts)
 
     def stream(
         self,
@@ -134,12 +151,13 @@ class Model:
         *,
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
+        unknown_at: float | None = None,
     ) -> Iterator[Predictions]:
         """Label clips as `predictions` does, and give them part by part, in order, while the next are computed.
 
         Parameters
         ----------
-        clips, resources, progress
+        clips, resources, progress, unknown_at
             As in `predictions`.
 
         Yields
@@ -147,6 +165,23 @@ class Model:
         Predictions
             Of the next clips.
         """
+        limit = self._novelty_limit(unknown_at)
+        for part in self._stream(clips, resources=resources, progress=progress):
+            yield replace(part, novelty_limit=limit)
+
+    def _novelty_limit(self, unknown_at: float | None) -> float | None:
+        require_number("unknown_at", unknown_at, 0, 1, optional=True, open_low=True, open_high=True)
+        if self.novelty is None:
+            return None
+        if unknown_at is not None:
+            return self.novelty.limit(unknown_at)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EmbedxWarning)  # nobody asked for a share that few clips cannot hold
+            return self.novelty.limit(UNKNOWN_AT)
+
+    def _stream(
+        self, clips: Clips, *, resources: Resources | None, progress: Callable[..., None] | None
+    ) -> Iterator[Predictions]:
         if isinstance(clips, Dataset):
             yield self._rows(clips.sources, clips, {})
             return
@@ -221,15 +256,31 @@ class Model:
 
     def _rows(self, sources: tuple[Source, ...], dataset: Dataset | None, failures: Mapping[Any, str]) -> Predictions:
         proba = np.full((len(sources), len(self.classes)), np.nan)
+        novelty = None if self.novelty is None else np.full(len(sources), np.nan)
         if dataset is not None:
             found = self._proba(dataset)
+            unlike = self._novelty(dataset)
             where = {source.key: i for i, source in enumerate(dataset.sources)}
             for row, source in enumerate(sources):
                 if source.key in where:
                     proba[row] = found[where[source.key]]
+                    if novelty is not None and unlike is not None:
+                        novelty[row] = unlike[where[source.key]]
         lost = np.isnan(proba).any(axis=1)
         errors = tuple(failures.get(s.key, "no result") if bad else None for s, bad in zip(sources, lost, strict=True))
-        return Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors)
+        return Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors, novelty=novelty)
+
+    def _novelty(self, dataset: Dataset) -> NDArray[np.float64] | None:
+        """Return how unlike what was learned from each clip of a dataset is, shape (n,)."""
+        if self.novelty is None:
+            return None
+        n_layers = dataset.n_layers if self.input_kind == "embeddings" else 0
+        X = self._rounded(dataset.X)
+        return self.novelty.score(novelty_inputs(self.estimator, X, dataset.control, n_layers=n_layers))
+
+    def _rounded(self, X: Any) -> Any:
+        """Return embeddings rounded as the store rounds: one answer whichever way a clip comes."""
+        return X if X.dtype == self.recipe.store_dtype else np.asarray(X, dtype=self.recipe.store_dtype)
 
     def _proba(self, dataset: Dataset) -> NDArray[np.float64]:
         self.recipe.require_same(
@@ -238,10 +289,7 @@ class Model:
             advice="Extract these clips again with the model's recipe, or predict from the audio files",
         )
         X = dataset.inputs_for(self)
-        if self.input_kind == "embeddings" and X.dtype != self.recipe.store_dtype:
-            # rounded as the store rounds: one answer whichever way a clip comes
-            X = np.asarray(X, dtype=self.recipe.store_dtype)
-        return self.probabilities(X)
+        return self.probabilities(self._rounded(X) if self.input_kind == "embeddings" else X)
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:
         """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""

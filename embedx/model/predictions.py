@@ -30,6 +30,11 @@ class Predictions:
         Why a clip failed, in one line.
     mixed : tuple of str
         Clips whose windows disagree so much that one label says too little, each with its windows a label.
+    novelty : ndarray of shape (n,), float64, or None
+        How unlike all that was learned from: 1 is usual for a known sound that was held out; NaN where a clip failed.
+        None when the model cannot say it.
+    novelty_limit : float or None
+        Above it a clip is unknown.
     """
 
     sources: tuple[Source, ...]
@@ -37,6 +42,8 @@ class Predictions:
     proba: NDArray[np.float64]
     errors: tuple[str | None, ...]
     mixed: tuple[str, ...] = ()
+    novelty: NDArray[np.float64] | None = None
+    novelty_limit: float | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -48,6 +55,13 @@ class Predictions:
             None if error else self.classes[row.argmax()] for row, error in zip(self.proba, self.errors, strict=True)
         ]
         return np.array(best, dtype=object)
+
+    @property
+    def known(self) -> NDArray[np.bool_] | None:
+        """Whether each clip is like what was learned from, shape (n,); False where it failed, None without novelty."""
+        if self.novelty is None or self.novelty_limit is None:
+            return None
+        return np.asarray(self.novelty <= self.novelty_limit)
 
     @classmethod
     def join(cls, parts: Iterable[Predictions]) -> Predictions:
@@ -67,9 +81,16 @@ class Predictions:
             proba=np.concatenate([part.proba for part in some]),
             errors=tuple(error for part in some for error in part.errors),
             mixed=tuple(told for part in some for told in part.mixed),
+            novelty=_joined([part.novelty for part in some]),
+            novelty_limit=some[0].novelty_limit,
         )
 
     @property
     def n_failed(self) -> int:
         """Clips without a prediction."""
         return sum(error is not None for error in self.errors)
+
+
+def _joined(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if len(given) == len(parts) else None
