@@ -206,7 +206,7 @@ def _load(folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
         novelty = _load_novelty(
             record["novelty"],
             {name: arrays.pop(name) for name in list(arrays) if name.startswith(_NOVELTY)},
-            _novelty_width(facts),
+            facts,
         )
         calibration = _load_calibration(record["calibration"], curves, len(facts["classes"]))
         estimator = _load_head(folder, facts, arrays, trusted)
@@ -251,14 +251,20 @@ def _novelty_width(facts: Mapping[str, Any]) -> int:
     return int(CONTROL_DIM + (facts["n_features"] // n_layers if facts["input_kind"] == "embeddings" else 0))
 
 
-def _load_novelty(record: Any, arrays: dict[str, Any], width: int) -> Novelty | None:
+def _load_novelty(record: Any, arrays: dict[str, Any], facts: Mapping[str, Any]) -> Novelty | None:
     if record is None:
         return None
     mean, whitening, centres, quantiles = (
         arrays[f"{_NOVELTY}{name}"] for name in ("mean", "whitening", "centres", "quantiles")
     )
+    width = _novelty_width(facts)
     fits = mean.shape == (width,) and whitening.shape == (width, width) and centres.shape[1:] == (width,)
-    if not (fits and len(centres) and quantiles.ndim == 1 and 0 < len(quantiles) <= MOST_QUANTILES):
+    if not (
+        fits
+        and 0 < len(centres) <= len(facts["classes"])
+        and quantiles.ndim == 1
+        and 0 < len(quantiles) <= MOST_QUANTILES
+    ):
         raise ValueError("novelty holds arrays of other shapes")
     if not all(part.dtype.kind == "f" and np.isfinite(part).all() for part in (mean, whitening, centres, quantiles)):
         raise ValueError("novelty holds values that are no finite numbers")

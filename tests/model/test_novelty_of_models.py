@@ -16,7 +16,10 @@ from sklearn.naive_bayes import GaussianNB
 from embedx import testing
 from embedx.cli import main
 from embedx.errors import EmbedxWarning, ModelFormatError, ParameterError
+from embedx.heads.catalog import make_head
+from embedx.heads.novelty import MOST_QUANTILES
 from embedx.model import Model, describe, fit_model
+from embedx.model.novelty_fitting import MOST_CLIPS, fit_novelty
 
 FORMATS = Path(__file__).parents[1] / "formats"
 
@@ -181,3 +184,11 @@ def test_a_clip_that_failed_has_neither(tmp_path, tone_folder):
     assert found.known.tolist() == [True, False]
     assert np.isnan(found.novelty).tolist() == [False, True]
     assert found.labels.tolist() == ["high", None]
+
+
+def test_of_many_clips_some_are_drawn(make_dataset):
+    dataset = make_dataset(n=MOST_CLIPS + 900, n_layers=1, dim=2)
+    novelty, told = fit_novelty(dataset, make_head("logreg", n_layers=1), "embeddings", 0)
+    assert novelty.n_held_out == told["n_clips"] == MOST_CLIPS
+    assert novelty.distances.whitening.shape == (130, 130)
+    assert len(novelty.quantiles) == MOST_QUANTILES
