@@ -35,6 +35,7 @@ FACE = [
     "load_embeddings",
     "merge_stores",
     "read_manifest",
+    "search_store",
     "tune",
     "verify_store",
 ]

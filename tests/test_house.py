@@ -19,7 +19,7 @@ FLOORS = [
     {"extract", "dataset", "heads", "evaluation"},
     {"tuning"},
     {"comparison", "inspection", "model"},
-    {"estimators", "report"},
+    {"estimators", "report", "search"},
     {"cli", "testing"},
 ]
 RANK = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -10,7 +10,7 @@ from embedx.errors import ParameterError
 if TYPE_CHECKING:
     from embedx.manifest import Manifest
 
-__all__ = ["add_segment_arguments", "named_columns", "read_labels"]
+__all__ = ["add_labels_arguments", "add_segment_arguments", "named_columns", "read_labels"]
 
 _SEGMENTS = {"start": "where a segment begins", "stop": "where it ends", "duration": "how long it is"}
 
@@ -19,6 +19,14 @@ def add_segment_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGr
     """Declare which columns cut files into segments."""
     for role, says in _SEGMENTS.items():
         parser.add_argument(f"--{role}-column", metavar="NAME", help=f"column of {of} that says {says}; '' reads none")
+
+
+def add_labels_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--labels`` and its columns, for `read_labels`."""
+    parser.add_argument("--labels", metavar="CSV", help="labels and groups from this CSV, not from the store")
+    parser.add_argument("--label-column", help="column of --labels with the class")
+    parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
+    add_segment_arguments(parser, of="--labels")
 
 
 def named_columns(args: argparse.Namespace, *roles: str) -> dict[str, Any]:
