@@ -41,6 +41,7 @@ _HOME = {
     "load_embeddings": "embedx.dataset",
     "merge_stores": "embedx.store.maintenance",
     "read_manifest": "embedx.manifest",
+    "search_store": "embedx.search",
     "tune": "embedx.tuning",
     "verify_store": "embedx.store.maintenance",
 }

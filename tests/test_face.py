@@ -36,6 +36,7 @@ FACE = [
     "load_embeddings",
     "merge_stores",
     "read_manifest",
+    "search_store",
     "tune",
     "verify_store",
 ]

@@ -19,7 +19,7 @@ FLOORS = [
     {"extract", "dataset", "heads", "evaluation"},
     {"tuning"},
     {"comparison", "inspection", "model"},
-    {"estimators", "report"},
+    {"estimators", "report", "search"},
     {"serve"},
     {"cli", "testing"},
 ]

@@ -54,10 +54,10 @@ def main() -> None:
             print(harm, flush=True)
     rows = [[name, *(f"{of[key]:.{digits}f}" for key, digits in _COLUMNS.values())] for name, of in found.items()]
     tables = {"load": table(["", *_COLUMNS], rows, note="Clips of 5 s of the bundled sample, encoder `tiny`.")}
-    tables["hostile"] = table(["", "of bodies that are no recordings"], [[key, str(value)] for key, value in harm.items()])
-    measures = {
-        f"{name}: seconds": measure(of.pop("each"), better="lower", unit="s") for name, of in found.items() if of["each"]
-    }
+    facts = [[key, str(value)] for key, value in harm.items()]
+    tables["hostile"] = table(["", "of bodies that are no recordings"], facts)
+    each = {name: of.pop("each") for name, of in found.items()}
+    measures = {f"{name}: seconds": measure(one, better="lower", unit="s") for name, one in each.items() if one}
     print(write_result("serve", tables=tables, measures=measures, load=found, hostile=harm))
 
 
@@ -175,8 +175,9 @@ def attack(port: int, pid: int, bodies: list[bytes], n: int) -> dict[str, Any]:
         thread.join()
     after = _usage(pid)
     is_well = send(port, bodies[0]) == 200
-    facts = {f"answered {code}": count for code, count in sorted(codes.items())}
-    return {**facts, "a good one afterwards": "200" if is_well else "no", **{f"{k} before, after": f"{before[k]}, {after[k]}" for k in before}}
+    answers = {f"answered {code}": count for code, count in sorted(codes.items())}
+    left = {f"{name}, before and after": f"{before[name]}, {after[name]}" for name in before}
+    return {**answers, "a good one afterwards": "200" if is_well else "no", **left}
 
 
 def _flipped(rng: random.Random, body: bytes) -> bytes:

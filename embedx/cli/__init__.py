@@ -35,6 +35,7 @@ COMMANDS = {
     "fit": "train one head and save the model",
     "predict": "label new audio with a saved model",
     "serve": "try a saved model on a page, and use it by HTTP",
+    "search": "find the clips of a store that sound most like one clip, or like those of a label",
     "encoders": "list the encoders that can be used, what they are good at, and which are here",
     "info": "say what is in a store or a saved model",
     "verify": "check every row of a store",

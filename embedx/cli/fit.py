@@ -96,6 +96,28 @@ def _saved(model: Model, args: argparse.Namespace) -> Path:
 
 
 def _print_scores(model: Model) -> None:
+    _print_held_out(model)
+    _print_novelty(model)
+
+
+def _print_novelty(model: Model) -> None:
+    told = model.scores.get("novelty", {})
+    if "auroc" in told:
+        show(
+            f"unknown sounds: of classes left out in turns {told['told']:.0%} of the clips are told "
+            f"when 5 % of the known ones are called unknown (AUROC {told['auroc']:.2f})"
+        )
+    elif model.novelty is None:
+        show("unknown sounds are not told: " + _why_not(model))
+
+
+def _why_not(model: Model) -> str:
+    if model.input_kind == "sources":
+        return "a fine-tuned network has no novelty score"
+    return "that needs clips of several groups, of which some can be held out"
+
+
+def _print_held_out(model: Model) -> None:
     if "valid" in model.scores:
         columns = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
         guess = "majority baseline"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, names
-from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
+from embedx.cli.manifest_options import add_label_arguments, add_labels_arguments, asked_separator, read_labels
 from embedx.cli.terminal import show
 from embedx.files import replace_file
 
@@ -21,10 +21,7 @@ SHOWN = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("store", metavar="EMB.h5", help="store that `embedx extract` wrote")
-    parser.add_argument("--labels", metavar="CSV", help="labels and groups from this CSV, not from the store")
-    parser.add_argument("--label-column", help="column of --labels with the class")
-    parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
-    add_segment_arguments(parser, of="--labels")
+    add_labels_arguments(parser)
     add_label_arguments(parser, of="--labels")
     parser.add_argument("--no-audio", action="store_true", help="do not listen to the files (silence, clipping)")
     parser.add_argument(

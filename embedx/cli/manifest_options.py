@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_label_arguments",
+    "add_labels_arguments",
     "add_segment_arguments",
     "asked_separator",
     "named_columns",
@@ -61,6 +62,14 @@ def asked_separator(args: argparse.Namespace) -> str | None:
     from embedx.manifest.label_sets import choose_separator
 
     return choose_separator(**named_labels(args))
+
+
+def add_labels_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--labels`` and its columns, for `read_labels`."""
+    parser.add_argument("--labels", metavar="CSV", help="labels and groups from this CSV, not from the store")
+    parser.add_argument("--label-column", help="column of --labels with the class")
+    parser.add_argument("--group-column", help="column of --labels with what must not be cut apart")
+    add_segment_arguments(parser, of="--labels")
 
 
 def named_columns(args: argparse.Namespace, *roles: str) -> dict[str, Any]:

@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_segment_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of CSV")
     parser.add_argument("--proba", action="store_true", help="add the probability of every class")
+    parser.add_argument(
+        "--unknown-at",
+        type=_rate_or_off,
+        metavar="RATE",
+        help="share of known clips that column 'known' may call unknown (default 0.05); the label stays. "
+        "off leaves the columns 'novelty' and 'known' out",
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument(
         "--batch-seconds",
@@ -67,6 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _rate_or_off(text: str) -> float:
+    """Return the share, 0 for off."""
+    return 0.0 if text == "off" else float(number(0, 1, open_low=True, open_high=True)(text))
+
+
+def _require_novelty(args: argparse.Namespace, model: Model) -> None:
+    if args.unknown_at and model.novelty is None:
+        raise ParameterError(
+            f"--unknown-at {args.unknown_at:g}: {args.model} does not tell unknown sounds (embedx info {args.model} "
+            "says why): leave the option out, or fit a model that does"
+        )
+
+
 def run(args: argparse.Namespace) -> int:
     """Predict and print a row a clip as it comes; 3 when clips failed."""
     from embedx.model import Model
@@ -74,16 +94,19 @@ def run(args: argparse.Namespace) -> int:
 
     _require_writable(args)
     model = Model.load(args.model, trusted=args.trust)
+    _require_novelty(args, model)
     clips = _read_clips(args.clips, model, named_columns(args, "path"))
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     output = _Output(args, clips)
+    told = _Told(proba=args.proba, novelty=model.novelty is not None and args.unknown_at != 0)
+    rate = {"unknown_at": args.unknown_at} if args.unknown_at else {}
     rows_are_seen = not args.csv and sys.stdout is not None and sys.stdout.isatty()
     with ProgressBar("predict", unit="clips") as bar, output.opened():
         progress = None if rows_are_seen else bar
-        choices: dict[str, Any] = {"resources": resources, "progress": progress, "in_process": False}
+        choices: dict[str, Any] = {"resources": resources, "progress": progress, "in_process": False, **rate}
         for part in model.stream(clips.sources, **choices):
-            output.write(_rows(part, clips, args.proba), part.mixed)
-        output.write(_failed_rows(clips, model, args.proba))
+            output.write(_rows(part, clips, told), part.mixed)
+        output.write(_failed_rows(clips, model, told))
     return output.end()
 
 
@@ -156,17 +179,37 @@ def _read_store(place: str, model: Model) -> _Clips:
     return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
 
 
-def _rows(part: Predictions, clips: _Clips, with_proba: bool) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Which columns beside label, probability and error are written."""
+
+    proba: bool
+    novelty: bool
+
+
+def _rows(part: Predictions, clips: _Clips, told: _Told) -> Iterator[dict[str, Any]]:
     several = part.label_separator is not None
-    for source, label, proba, error in zip(part.sources, part.labels, part.proba, part.errors, strict=True):
+    unlike = part.novelty if part.novelty is not None else [None] * len(part)
+    known = part.known if part.known is not None else [None] * len(part)
+    rows = zip(part.sources, part.labels, part.proba, part.errors, unlike, known, strict=True)
+    for source, label, proba, error, novelty, is_known in rows:
         values = None if error else proba
-        yield _row(clips.path(source), source, label, values, error, part.classes if with_proba else (), several)
+        row = _row(clips.path(source), source, label, values, error, part.classes if told.proba else (), several)
+        yield row | (_novelty_columns(None if error else novelty, is_known) if told.novelty else {})
 
 
-def _failed_rows(clips: _Clips, model: Model, with_proba: bool) -> Iterator[dict[str, Any]]:
+def _novelty_columns(novelty: Any, is_known: Any) -> dict[str, Any]:
+    """Return the last columns of a row, so that whoever reads the others by their place finds them there."""
+    if novelty is None:
+        return {"novelty": None, "known": None}
+    return {"novelty": round(float(novelty), 4), "known": bool(is_known)}
+
+
+def _failed_rows(clips: _Clips, model: Model, told: _Told) -> Iterator[dict[str, Any]]:
     several = model.label_separator is not None
     for source, error in clips.failed:
-        yield _row(clips.path(source), source, None, None, error, model.classes if with_proba else (), several)
+        row = _row(clips.path(source), source, None, None, error, model.classes if told.proba else (), several)
+        yield row | (_novelty_columns(None, None) if told.novelty else {})
 
 
 def _row(

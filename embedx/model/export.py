@@ -8,16 +8,22 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedx.errors import MissingExtraError, ModelFormatError
 from embedx.files import replace_file, require_replaceable
-from embedx.model.export_heads import WRITERS
+from embedx.heads.novelty import layer_span, novelty_inputs
+from embedx.model.export_heads import WRITERS, write_mean
 from embedx.model.model import Model
+from embedx.store.rows import CONTROL_DIM
 
 __all__ = ["TOLERANCE", "HeadGraph", "export_onnx", "import_onnx", "require_place", "write_graph"]
 
 TOLERANCE = 1e-4
 """Largest difference of a probability from embedx's own that an exported head may show."""
+
+LIMITS_AT = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Shares of known clips called unknown, for which an export says the limit of novelty."""
 
 _OPSET, _ML_OPSET = 17, 3
 
@@ -27,7 +33,10 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
 
     The graph takes ``embeddings``, float32 (n, n_features), pooled as the model's recipe says (the recipe lies in the
     file's metadata), and gives ``probabilities``, float32 (n, n_classes), and ``label``, text (n,). Where a clip may
-    have several labels, ``labels``, bool (n, n_classes), says in its place which classes it is given.
+    have several labels, ``labels``, bool (n, n_classes), says in its place which classes it is given. Of a model that
+    tells unknown sounds it also gives ``novelty``, float32 (n,), and takes ``control`` for it, the log-mel statistics,
+    float32 (n, 128): an input that may be left out, novelty is then NaN. The metadata's ``novelty_limits`` holds the
+    novelty above which a clip is unknown, by the share of known clips that are called so.
 
     Parameters
     ----------
@@ -40,7 +49,8 @@ def export_onnx(model: Model, place: str | os.PathLike[str]) -> float | None:
     Returns
     -------
     float or None
-        Largest difference of a probability on 64 random rows; None when onnxruntime is not installed.
+        Largest difference of a probability on 64 random rows, or of novelty (above 1 as a share of it); None when
+        onnxruntime is not installed.
 
     Raises
     ------
@@ -104,7 +114,20 @@ def _difference(model: Model, content: bytes) -> float | None:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     X = np.random.default_rng(0).normal(size=(64, model.n_features)).astype(np.float16).astype(np.float32)
     (found,) = session.run(["probabilities"], {"embeddings": X})
-    return float(np.abs(found - model.probabilities(X)).max())
+    difference = float(np.abs(found - model.probabilities(X)).max())
+    return difference if model.novelty is None else max(difference, _novelty_difference(model, session, X))
+
+
+def _novelty_difference(model: Model, session: Any, X: NDArray[np.float32]) -> float:
+    assert model.novelty is not None
+    control = np.random.default_rng(1).normal(size=(len(X), CONTROL_DIM)).astype(np.float32)
+    on_embeddings = model.input_kind == "embeddings"
+    given = {"embeddings": X, "control": control} if on_embeddings else {"embeddings": X}
+    (found,) = session.run(["novelty"], given)
+    n_layers = len(model.recipe.layers) if on_embeddings else 0
+    values = novelty_inputs(model.estimator, X, control if on_embeddings else X, n_layers=n_layers)
+    expected = model.novelty.score(values)
+    return float((np.abs(found - expected) / np.maximum(1.0, expected)).max())
 
 
 class HeadGraph:
@@ -130,6 +153,7 @@ class HeadGraph:
         """Return the head as a graph of its own."""
         self.add_head()
         self.add_answers()
+        self._unlike()
         return self._proto()
 
     def add_head(self) -> None:
@@ -210,10 +234,52 @@ class HeadGraph:
             facts |= {"thresholds": list(self.model.thresholds), "label_separator": self.model.label_separator}
         self.onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in facts.items()})
 
+    def _unlike(self) -> None:
+        """Add the distance to the nearest class, in columns where it is a Euclidean one."""
+        if self.model.novelty is None:
+            return
+        learned, self.now, self.width = self.model.novelty.distances, "embeddings", self.model.n_features
+        if self.model.input_kind == "embeddings":
+            n_layers = len(self.model.recipe.layers)
+            first, last = layer_span(self.model.estimator, n_layers)
+            write_mean(self, n_layers, first, last)
+            self.now = self.add("Concat", self.now, self._control(), axis=1)
+        self.step("Sub", learned.mean)
+        self.step("MatMul", learned.whitening)
+        squares = self.add("ReduceSum", self.add("Mul", self.now, self.now), self.constant(np.array([1])), keepdims=0)
+        self.step("MatMul", -2 * learned.centres.T)
+        self.step("Add", (learned.centres.astype(np.float64) ** 2).sum(axis=1).astype(np.float32))
+        self.step("ReduceMin", axes=[1], keepdims=0)
+        self.now = self.add("Add", self.now, squares)
+        self.step("Relu")
+        self.step("Sqrt")
+        unit = self.constant(np.float32(self.model.novelty.unit))
+        self.nodes.append(self.onnx.helper.make_node("Div", [self.now, unit], ["novelty"]))
+
+    def _control(self) -> str:
+        """Return the log-mel statistics, as many rows as embeddings: NaN unless they are given."""
+        unknown = np.full((1, CONTROL_DIM), np.nan, dtype=np.float32)
+        self.constants.append(self.onnx.numpy_helper.from_array(unknown, "control"))
+        rows = self.add("Shape", "embeddings", start=0, end=1)
+        shape = self.add("Concat", rows, self.constant(np.array([CONTROL_DIM])), axis=0)
+        return self.add("Expand", "control", shape)
+
+    def _novelty_limits(self) -> dict[str, float]:
+        novelty = self.model.novelty
+        if novelty is None:
+            return {}
+        return {f"{rate:g}": novelty.limit(rate) for rate in LIMITS_AT if rate * (novelty.n_held_out + 1) >= 1}
+
     def _proto(self) -> Any:
         helper, types = self.onnx.helper, self.onnx.TensorProto
         rows = helper.make_tensor_value_info("embeddings", types.FLOAT, ["n", self.model.n_features])
-        graph = helper.make_graph(self.nodes, "embedx_head", [rows], self.outputs("n"), self.constants)
+        inputs, outputs = [rows], self.outputs("n")
+        if self.model.novelty is not None:
+            outputs.append(helper.make_tensor_value_info("novelty", types.FLOAT, ["n"]))
+            if self.model.input_kind == "embeddings":
+                inputs.append(helper.make_tensor_value_info("control", types.FLOAT, ["m", CONTROL_DIM]))
+        graph = helper.make_graph(self.nodes, "embedx_head", inputs, outputs, self.constants)
         proto = helper.make_model(graph, opset_imports=self.opsets(), producer_name="embedx", ir_version=8)
-        self.add_facts(proto)
+        limits = self._novelty_limits()
+        self.add_facts(proto, **({"novelty_limits": limits} if limits else {}))
         return proto

@@ -10,7 +10,7 @@ from embedx.errors import ModelFormatError
 from embedx.heads.boosters import Tree, read_trees
 from embedx.heads.serialization import dump_head, split_boosters
 
-__all__ = ["WRITERS"]
+__all__ = ["WRITERS", "write_mean"]
 
 _METRICS = ("cosine", "euclidean", "l2", "sqeuclidean")
 
@@ -19,7 +19,12 @@ def _write_selector(graph: Any, name: str, step: Any) -> None:
     if step.layer == "all" or step.n_layers == 1:
         return
     first, last = step.span()
-    graph.width //= step.n_layers
+    write_mean(graph, step.n_layers, first, last)
+
+
+def write_mean(graph: Any, n_layers: int, first: int, last: int) -> None:
+    """Average some of the layers that lie side by side."""
+    graph.width //= n_layers
     bounds = [np.array([value], dtype=np.int64) for value in (first * graph.width, (last + 1) * graph.width, 1)]
     graph.step("Slice", *bounds)
     if last > first:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from embedx.checks import require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, EmbedxWarning, ParameterError
+from embedx.evaluation.inner_folds import plan_inner_folds
 from embedx.evaluation.metrics import align_proba, score
-from embedx.evaluation.splits import Fold, most_folds, plan_folds
+from embedx.evaluation.splits import Fold, most_folds
 from embedx.heads.calibration import Calibration, as_distribution, fit_calibration
 from embedx.heads.catalog import HeadSpec, as_spec, check_parameters, fit_head, make_head, with_recipe
 from embedx.heads.search_space import as_plain
 from embedx.model.model import Model
 from embedx.model.multi_label_fitting import fit_sets
+from embedx.model.novelty_fitting import fit_novelty
 from embedx.text import first_line
 
 __all__ = ["fit_model"]
@@ -73,7 +75,9 @@ def fit_model(
     -------
     Model
         Where a clip may have several labels (`Dataset.multi_label`), one with a threshold for each class, chosen on
-        out-of-fold scores of these clips.
+        out-of-fold scores of these clips. Otherwise with what it needs to tell unknown sounds, unless the head learns
+        from audio or no group can be held out; ``scores["novelty"]`` says how well classes that were left out in turns
+        are told.
 
     Raises
     ------
@@ -111,6 +115,8 @@ def fit_model(
         inner = _Fit(spec, {name: value for name, value in fit.params.items() if name not in _KEEPING}, seed)
         method = "auto" if calibrate is True else calibrate
         calibration, scores["calibration"] = _calibrated(inner, dataset, weights, method)
+    novelty, told = fit_novelty(dataset, estimator, spec.input_kind, seed)
+    scores |= {"novelty": told} if told else {}
     model = Model(
         head=spec.name,
         estimator=estimator,
@@ -122,6 +128,7 @@ def fit_model(
         seed=seed,
         training=_training_facts(dataset),
         calibration=calibration,
+        novelty=novelty,
     )
     if valid is not None:
         scores.update(_scored(model, dataset, valid))
@@ -221,21 +228,15 @@ def _calibrated(
 
 def _calibration_folds(dataset: Dataset, seed: int) -> tuple[Fold, ...]:
     """Return folds of two classes or more in training, with clips of learned classes to predict."""
-    labels = np.asarray(dataset.y)
-    most = most_folds(labels, dataset.groups)
-    if most < 2:
+    folds = plan_inner_folds(np.asarray(dataset.y), dataset.groups, seed)
+    if len(folds) > 1:
+        return folds
+    if most_folds(np.asarray(dataset.y), dataset.groups) < 2:
         raise DatasetError("calibration needs clips of two groups or more, to predict on held-out ones")
-    folds = tuple(
-        fold
-        for fold in plan_folds(labels, groups=dataset.groups, n_folds=min(5, most), seed=seed)
-        if len(np.unique(labels[fold.train])) > 1 and np.isin(labels[fold.test], labels[fold.train]).any()
+    raise DatasetError(
+        "calibration needs classes in several groups, to predict clips of classes that were learned: "
+        "leave it out, or add clips of other groups"
     )
-    if len(folds) < 2:
-        raise DatasetError(
-            "calibration needs classes in several groups, to predict clips of classes that were learned: "
-            "leave it out, or add clips of other groups"
-        )
-    return folds
 
 
 def _both(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:

@@ -16,6 +16,7 @@ from embedx.errors import ModelFormatError, ParameterError
 from embedx.heads.calibration import Calibration
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.heads.multi_label import make_multi_label_head
+from embedx.heads.novelty import MOST_QUANTILES, ClassDistances, Novelty
 from embedx.heads.safe_loading import check_estimator, refuse_unreadable
 from embedx.heads.serialization import HeadState, dump_head, restore_head
 from embedx.model.atomic_folder import draft_for, read_whole, require_place
@@ -31,13 +32,14 @@ from embedx.model.model_json import (
     read_limited,
     read_record,
 )
+from embedx.store.rows import CONTROL_DIM
 from embedx.text import first_line
 
 __all__ = ["load", "push", "save"]
 
 ARRAYS_NAME, BOOSTER_NAME, SKOPS_NAME = "arrays.safetensors", "booster.txt", "head.skops"
 MAX_FILE_BYTES = 4 * 2**30
-_CURVE = "calibration."
+_CURVE, _NOVELTY = "calibration.", "novelty."
 _OWN_TYPES = (
     "embedx.heads.layers.LayerSelector",
     "embedx.heads.mlp.MLPClassifier",
@@ -142,7 +144,7 @@ def _parts_of(model: Any) -> dict[str, bytes]:
     from safetensors.numpy import save as to_bytes
 
     parts: dict[str, bytes] = {}
-    arrays = _calibration_arrays(model.calibration)
+    arrays = _calibration_arrays(model.calibration) | _novelty_arrays(model.novelty)
     own = model.head in CATALOG and model.input_kind != "sources"
     state = dump_head(model.estimator) if own else None
     if model.input_kind == "sources":
@@ -174,6 +176,13 @@ def _calibration_arrays(calibration: Calibration | None) -> dict[str, Any]:
     }
 
 
+def _novelty_arrays(novelty: Novelty | None) -> dict[str, Any]:
+    if novelty is None:
+        return {}
+    learned = {name: getattr(novelty.distances, name) for name in ("mean", "whitening", "centres")}
+    return {f"{_NOVELTY}{name}": values for name, values in {**learned, "quantiles": novelty.quantiles}.items()}
+
+
 def _record_of(model: Any) -> dict[str, Any]:
     sets: dict[str, Any] = {}
     if model.label_separator is not None:
@@ -191,6 +200,7 @@ def _record_of(model: Any) -> dict[str, Any]:
         "scores": model.scores,
         "training": model.training,
         "calibration": _calibration_record(model.calibration),
+        "novelty": None if model.novelty is None else {"n_held_out": model.novelty.n_held_out},
         "versions": _versions_of(model),
         **sets,
     }
@@ -239,9 +249,14 @@ def _load(folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
         facts = check_record(record)
         arrays = _load_arrays(folder)
         curves = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_CURVE)}
+        novelty = _load_novelty(
+            record["novelty"],
+            {name: arrays.pop(name) for name in list(arrays) if name.startswith(_NOVELTY)},
+            facts,
+        )
         calibration = _load_calibration(record["calibration"], curves, len(facts["classes"]))
         estimator = _load_head(folder, facts, arrays, trusted)
-        return {**facts, "estimator": estimator, "calibration": calibration}
+        return {**facts, "estimator": estimator, "calibration": calibration, "novelty": novelty}
     except ModelFormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, ParameterError, RecursionError, OSError) as error:
@@ -274,6 +289,36 @@ def _load_calibration(record: Any, arrays: dict[str, Any], n_classes: int) -> Ca
         if not (good and np.isfinite([x, y]).all() and (np.diff(x) >= 0).all() and y.min() >= 0 and y.max() <= 1):
             raise ValueError("calibration holds a damaged curve")
     return Calibration(method=record["method"], curves=curves, **numbers)
+
+
+def _novelty_width(facts: Mapping[str, Any]) -> int:
+    """Return the columns that novelty is judged by."""
+    n_layers = len(facts["recipe"].layers)
+    return int(CONTROL_DIM + (facts["n_features"] // n_layers if facts["input_kind"] == "embeddings" else 0))
+
+
+def _load_novelty(record: Any, arrays: dict[str, Any], facts: Mapping[str, Any]) -> Novelty | None:
+    if record is None:
+        return None
+    mean, whitening, centres, quantiles = (
+        arrays[f"{_NOVELTY}{name}"] for name in ("mean", "whitening", "centres", "quantiles")
+    )
+    width = _novelty_width(facts)
+    fits = mean.shape == (width,) and whitening.shape == (width, width) and centres.shape[1:] == (width,)
+    if not (
+        fits
+        and 0 < len(centres) <= len(facts["classes"])
+        and quantiles.ndim == 1
+        and 0 < len(quantiles) <= MOST_QUANTILES
+    ):
+        raise ValueError("novelty holds arrays of other shapes")
+    if not all(part.dtype.kind == "f" and np.isfinite(part).all() for part in (mean, whitening, centres, quantiles)):
+        raise ValueError("novelty holds values that are no finite numbers")
+    n_held_out = record["n_held_out"]
+    if type(n_held_out) is not int or n_held_out < len(quantiles) or (np.diff(quantiles) < 0).any():
+        raise ValueError("novelty holds damaged quantiles")
+    distances = ClassDistances(mean=mean, whitening=whitening, centres=centres)
+    return Novelty(distances=distances, quantiles=quantiles, n_held_out=n_held_out)
 
 
 def _load_head(folder: Path, facts: Mapping[str, Any], arrays: dict[str, Any], trusted: tuple[str, ...]) -> Any:

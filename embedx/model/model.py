@@ -13,15 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.audio.clip_parts import as_listed, rows_of_repeated
+from embedx.checks import require_number
 from embedx.dataset import Dataset
-from embedx.errors import SkippedSourcesWarning
+from embedx.errors import EmbedxWarning, SkippedSourcesWarning
 from embedx.heads.calibration import Calibration, as_distribution
+from embedx.heads.novelty import Novelty
 from embedx.manifest import Manifest
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
 from embedx.text import as_html
 
 __all__ = ["Clips", "Model"]
+
+UNKNOWN_AT = 0.05
+"""Share of known clips that may be called unknown, unless told otherwise."""
 
 Clips = Dataset | Manifest | Iterable[Any] | Any
 """What a model labels: embeddings, a manifest, or clips; see `Model.predictions`."""
@@ -61,6 +66,9 @@ class Model:
         What stands between the classes of a label where a clip may have several; None where it has one.
     thresholds : tuple of float
         Where a clip may have several labels: probability from which on it is given each class.
+    novelty : Novelty or None
+        What tells unknown sounds; None for a head that learned from audio, where no group could be held out, and for
+        a model of an embedx before it.
 
     Examples
     --------
@@ -88,6 +96,7 @@ class Model:
     calibration: Calibration | None = None
     label_separator: str | None = None
     thresholds: tuple[float, ...] = ()
+    novelty: Novelty | None = None
 
     def __repr__(self) -> str:
         several = "" if self.label_separator is None else ", several a clip"
@@ -111,6 +120,7 @@ class Model:
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
         in_process: bool | None = None,
+        unknown_at: float | None = None,
     ) -> Predictions:
         """Label clips: audio is decoded, embedded by the model's own recipe, and predicted.
 
@@ -132,6 +142,10 @@ class Model:
             Whether files are encoded in this process, where the encoder stays loaded from call to call, or in one
             that may die of them. By default up to 16 files (32 MB) are; what lies in memory always is. Files are
             decoded in processes of their own either way.
+        unknown_at : float, optional
+            Share of known clips that may be called unknown, between 0 and 1: the limit is where so many clips lie that
+            were held out, groups whole, when the model was fitted. Labels and probabilities do not depend on it. By
+            default 0.05, or the least share that can be held where fewer than 19 clips were held out.
 
         Returns
         -------
@@ -140,6 +154,8 @@ class Model:
 
         Raises
         ------
+        ParameterError
+            ``unknown_at`` is no such share.
         RecipeMismatchError
             The embeddings were made by another recipe; the fields that differ are listed.
         ParameterError
@@ -147,7 +163,7 @@ class Model:
         """
         clips = as_listed(clips)
         choices: dict[str, Any] = {"resources": resources, "progress": progress, "in_process": in_process}
-        found = Predictions.join(self.stream(clips, sampling_rate=sampling_rate, **choices))
+        found = Predictions.join(self.stream(clips, sampling_rate=sampling_rate, unknown_at=unknown_at, **choices))
         rows = None if isinstance(clips, Dataset) else rows_of_repeated(clips)
         return found if rows is None else found.take(rows)
 
@@ -159,12 +175,13 @@ class Model:
         resources: Resources | None = None,
         progress: Callable[..., None] | None = None,
         in_process: bool | None = None,
+        unknown_at: float | None = None,
     ) -> Iterator[Predictions]:
         """Label clips as `predictions` does, and give them part by part, in order, while the next are computed.
 
         Parameters
         ----------
-        clips, sampling_rate, resources, progress, in_process
+        clips, sampling_rate, resources, progress, in_process, unknown_at
             As in `predictions`; a path that is listed twice is labelled once.
 
         Yields
@@ -174,8 +191,21 @@ class Model:
         """
         from embedx.model.predict_clips import predict_parts
 
+        limit = self._novelty_limit(unknown_at)
+
         choices: dict[str, Any] = {"progress": progress, "in_process": in_process}
-        yield from predict_parts(self, clips, sampling_rate, resources=resources or Resources(), **choices)
+        for part in predict_parts(self, clips, sampling_rate, resources=resources or Resources(), **choices):
+            yield replace(part, novelty_limit=limit)
+
+    def _novelty_limit(self, unknown_at: float | None) -> float | None:
+        require_number("unknown_at", unknown_at, 0, 1, optional=True, open_low=True, open_high=True)
+        if self.novelty is None:
+            return None
+        if unknown_at is not None:
+            return self.novelty.limit(unknown_at)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EmbedxWarning)  # nobody asked for a share that few clips cannot hold
+            return self.novelty.limit(UNKNOWN_AT)
 
     def embed(self, clips: Clips, *, sampling_rate: int | None = None, **options: Any) -> Dataset:
         """Embed clips by the model's recipe: what its head sees of them, and the log-mel control.

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 FORMAT = "embedx.model"
-VERSION = (1, 1)
+VERSION = (1, 2)
 """Major and minor: a reader takes every minor of its major (older ones are migrated), and no other major."""
 
 MULTI_LABEL_VERSION = (2, 0)
@@ -38,6 +38,7 @@ MAX_JSON_BYTES = 16 * 2**20
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     0: lambda record: {**record, "calibration": None},  # 1.1 added calibration
+    1: lambda record: {**record, "novelty": None},  # 1.2 added novelty
 }
 """By minor version: how a record of it becomes one of the next."""
 
@@ -156,7 +157,8 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
     """
     place = resolve_folder(folder)
     try:
-        facts = check_record(read_record(place))
+        record = read_record(place)
+        facts = check_record(record)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, ModelFormatError):
             raise
@@ -172,6 +174,7 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
         f"windows: {recipe.window_seconds:g} s every {recipe.hop_seconds:g} s, pooled by {recipe.pooling}",
         f"trained on: {facts['training'].get('n_clips', '?')} clips",
         *_score_lines(facts["scores"]),
+        *([] if record["novelty"] else [_no_novelty(facts["input_kind"])]),
         f"made with: {versions}",
     ]
 
@@ -179,6 +182,12 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
 def _several(facts: Mapping[str, Any]) -> str:
     separator = facts.get("label_separator")
     return "" if separator is None else f", several a clip, joined by {separator!r}"
+
+
+def _no_novelty(input_kind: str) -> str:
+    if input_kind == "sources":
+        return "novelty: none, a fine-tuned network does not tell unknown sounds"
+    return "novelty: none, it was saved by an embedx before it or learned from clips of which none can be held out"
 
 
 def _score_lines(scores: Mapping[str, Any]) -> list[str]:

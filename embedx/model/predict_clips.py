@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embedx.audio.clip_parts import ClipPart, as_listed, clip_parts, rows_of_repeated
 from embedx.dataset import Dataset, build_dataset
 from embedx.errors import ParameterError, SkippedSourcesWarning
+from embedx.heads.novelty import novelty_inputs
 from embedx.manifest import Source
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
@@ -113,16 +114,19 @@ def _named(found: Predictions, part: ClipPart) -> Predictions:
 
 def _rows(model: Any, sources: tuple[Source, ...], dataset: Dataset | None, failures: Mapping[Any, str]) -> Predictions:
     proba = np.full((len(sources), len(model.classes)), np.nan)
+    novelty = None if model.novelty is None else np.full(len(sources), np.nan)
     if dataset is not None:
-        found = _proba(model, dataset)
+        found, unlike = _proba(model, dataset), _novelty(model, dataset)
         where = {source.key: i for i, source in enumerate(dataset.sources)}
         for row, source in enumerate(sources):
             if source.key in where:
                 proba[row] = found[where[source.key]]
+                if novelty is not None and unlike is not None:
+                    novelty[row] = unlike[where[source.key]]
     lost = np.isnan(proba).any(axis=1)
     errors = tuple(failures.get(s.key, "no result") if bad else None for s, bad in zip(sources, lost, strict=True))
     sets: dict[str, Any] = {"label_separator": model.label_separator, "thresholds": model.thresholds}
-    return Predictions(sources=sources, classes=model.classes, proba=proba, errors=errors, **sets)
+    return Predictions(sources=sources, classes=model.classes, proba=proba, errors=errors, novelty=novelty, **sets)
 
 
 def _proba(model: Any, dataset: Dataset) -> NDArray[np.float64]:
@@ -132,7 +136,18 @@ def _proba(model: Any, dataset: Dataset) -> NDArray[np.float64]:
         advice="Extract these clips again with the model's recipe, or predict from the audio files",
     )
     X = dataset.inputs_for(model)
-    if model.input_kind == "embeddings" and X.dtype != model.recipe.store_dtype:
-        # rounded as the store rounds: one answer whichever way a clip comes
-        X = np.asarray(X, dtype=model.recipe.store_dtype)
-    return model.probabilities(X)
+    return model.probabilities(_rounded(model, X) if model.input_kind == "embeddings" else X)
+
+
+def _novelty(model: Any, dataset: Dataset) -> NDArray[np.float64] | None:
+    """Return how unlike what was learned from each clip of a dataset is, shape (n,)."""
+    if model.novelty is None:
+        return None
+    n_layers = dataset.n_layers if model.input_kind == "embeddings" else 0
+    X = _rounded(model, dataset.X)
+    return model.novelty.score(novelty_inputs(model.estimator, X, dataset.control, n_layers=n_layers))
+
+
+def _rounded(model: Any, X: Any) -> Any:
+    """Return embeddings rounded as the store rounds: one answer whichever way a clip comes."""
+    return X if X.dtype == model.recipe.store_dtype else np.asarray(X, dtype=model.recipe.store_dtype)

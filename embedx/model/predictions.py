@@ -34,6 +34,11 @@ class Predictions:
         What stands between the classes of a label where a clip may have several.
     thresholds : tuple of float
         Probability from which on such a clip is given each class.
+    novelty : ndarray of shape (n,), float64, or None
+        How unlike all that was learned from: 1 is usual for a known sound that was held out; NaN where a clip failed.
+        None when the model cannot say it.
+    novelty_limit : float or None
+        Above it a clip is unknown.
     """
 
     sources: tuple[Source, ...]
@@ -43,6 +48,8 @@ class Predictions:
     mixed: tuple[str, ...] = ()
     label_separator: str | None = None
     thresholds: tuple[float, ...] = ()
+    novelty: NDArray[np.float64] | None = None
+    novelty_limit: float | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -54,6 +61,7 @@ class Predictions:
             sources=tuple(self.sources[i] for i in indices),
             proba=self.proba[list(indices)],
             errors=tuple(self.errors[i] for i in indices),
+            novelty=None if self.novelty is None else self.novelty[list(indices)],
         )
 
     @property
@@ -77,6 +85,13 @@ class Predictions:
         ]
         return np.array(found, dtype=object)
 
+    @property
+    def known(self) -> NDArray[np.bool_] | None:
+        """Whether each clip is like what was learned from, shape (n,); False where it failed, None without novelty."""
+        if self.novelty is None or self.novelty_limit is None:
+            return None
+        return np.asarray(self.novelty <= self.novelty_limit)
+
     @classmethod
     def join(cls, parts: Iterable[Predictions]) -> Predictions:
         """Return predictions one after another as one.
@@ -97,9 +112,16 @@ class Predictions:
             mixed=tuple(told for part in some for told in part.mixed),
             label_separator=some[0].label_separator,
             thresholds=some[0].thresholds,
+            novelty=_joined([part.novelty for part in some]),
+            novelty_limit=some[0].novelty_limit,
         )
 
     @property
     def n_failed(self) -> int:
         """Clips without a prediction."""
         return sum(error is not None for error in self.errors)
+
+
+def _joined(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if len(given) == len(parts) else None

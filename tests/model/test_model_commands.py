@@ -237,7 +237,8 @@ def test_predict_writes_a_row_a_clip_and_says_why_one_failed(say, model, tone_fo
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9
-    assert list(rows[0]) == ["path", "label", "probability", "p_high", "p_low", "p_middle", "error"]
+    columns = ["path", "label", "probability", "p_high", "p_low", "p_middle", "error", "novelty", "known"]
+    assert list(rows[0]) == columns
     (failed,) = [row for row in rows if row["error"]]
     assert failed["path"] == str(tmp_path / "new" / "broken.wav")
     assert (failed["label"], failed["p_low"]) == ("", "")

@@ -45,6 +45,29 @@ def test_equal_predictions(make_dataset, tmp_path, head, params, n_classes):
         assert list(labels) == list(model.predict(dataset))
 
 
+@pytest.mark.parametrize(
+    ("head", "params"),
+    [("logreg", {}), ("logreg", {"layer": 1}), ("logreg", {"layer": "1-2"}), ("logreg", {"layer": "all"})]
+    + [("lgbm", {}), ("majority", {}), ("mlp", {"layer": "learned"}), ("logmel", {})],
+    ids=str,
+)
+def test_equal_novelty(make_dataset, tmp_path, head, params):
+    import onnx
+
+    dataset = make_dataset(n=90)
+    model = fit_model(dataset, head, params=params)
+    assert export_onnx(model, tmp_path / "head.onnx") < 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "head.onnx"), providers=["CPUExecutionProvider"])
+    given = {"embeddings": dataset.inputs_for(model).astype(np.float32)}
+    if head != "logmel":
+        assert np.isnan(session.run(["novelty"], given)[0]).all()
+        given["control"] = dataset.control
+    found = model.predictions(dataset, unknown_at=0.1)
+    np.testing.assert_allclose(session.run(["novelty"], given)[0], found.novelty, atol=1e-4)
+    facts = {entry.key: json.loads(entry.value) for entry in onnx.load(tmp_path / "head.onnx").metadata_props}
+    assert facts["novelty_limits"]["0.1"] == found.novelty_limit
+
+
 def test_the_recipe_travels_with_the_graph(make_dataset, tmp_path):
     import onnx
 
