@@ -1,7 +1,7 @@
 """Every family of encoders beside the loop that people write for it: speed, parameters, and how far the rows are apart.
 
-Random weights of the sizes that people use (speed does not depend on them) and made-up clips; both loops take turns on
-the same two threads.
+Random weights of the sizes that people use (speed does not depend on them) and recordings of the bundled sample; both
+loops take turns on the same two threads.
 
     python -m benchmarks.throughput.families [--small] [--clips N] [--rounds N] [--only NAME,NAME]
 """
@@ -9,6 +9,7 @@ the same two threads.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -22,13 +23,16 @@ import numpy as np
 import torch
 import transformers
 
+import embedx
 from benchmarks.tools.record import measure, table, write_result
+from embedx.audio.decode import decode
 from embedx.encoders.base import EncoderInfo
 from embedx.encoders.resolve import load_encoder, resolve_encoder
 from embedx.extract.compute import ClipEncoder, Window
 from embedx.recipe import Recipe, Resources
 
 SEED, THREADS = 0, 2
+SAMPLE = Path(embedx.__file__).parent / "assets" / "sample" / "audio"
 
 
 @dataclass(frozen=True)
@@ -179,10 +183,15 @@ def make(family: Family, folder: Path, *, small: bool) -> tuple[Any, Any]:
 
 
 def make_clips(info: EncoderInfo, n: int) -> Iterator[np.ndarray]:
-    """Yield noise of 1 to 10 s at the rate that the encoder wants."""
+    """Yield 1 to 10 s of recordings, one after the other where one is shorter, at the rate that the encoder wants."""
     rng = np.random.default_rng(SEED)
+    paths = itertools.cycle(rng.permutation(sorted(SAMPLE.iterdir())))
     for seconds in rng.uniform(1, 10, n):
-        yield rng.normal(0, 0.1, round(seconds * info.sample_rate)).astype(np.float32)
+        wanted = round(seconds * info.sample_rate)
+        clip = np.zeros(0, np.float32)
+        while len(clip) < wanted:
+            clip = np.concatenate([clip, decode(next(paths), sample_rate=info.sample_rate)])
+        yield clip[:wanted]
 
 
 @torch.inference_mode()
@@ -256,7 +265,7 @@ def draw(found: dict[str, dict[str, Any]], *, small: bool) -> dict[str, Any]:
                 f"{row['default_against_plain_cosine']:.4f}",
             ]
         )
-    note = "Random weights, made-up clips of 1 to 10 s, two threads, float32."
+    note = "Random weights, recordings of 1 to 10 s, two threads, float32."
     return table(columns, rows, note=note + (" Layers of a few numbers: no figures of speed." if small else ""))
 
 

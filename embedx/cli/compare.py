@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import MOST_BYTES, SEED, add_jobs_arguments, names, number, read_layers
-from embedx.cli.encoder_stores import add_encoder_arguments, embed_with_each, read_clips, refuse_options_of_encoders
+from embedx.cli.encoder_stores import (
+    add_encoder_arguments,
+    embed_with_each,
+    name_encoders,
+    read_clips,
+    refuse_options_of_encoders,
+)
 from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
 from embedx.cli.terminal import show, show_lines
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
@@ -87,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
         as_spec(head)
         if asked_separator(args) is not None:
             require_multi_label_head(head)
+    if args.encoders is not None:
+        name_encoders(args.encoders)
     require_jobs(args.jobs, args.jobs_backend, args.address)
     require_folder(Path(args.output))
     stores, failed = _read(args)

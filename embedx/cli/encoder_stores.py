@@ -27,7 +27,13 @@ from embedx.errors import EmbedxError, ParameterError
 if TYPE_CHECKING:
     from embedx.manifest import Manifest
 
-__all__ = ["add_encoder_arguments", "embed_with_each", "read_clips", "refuse_options_of_encoders"]
+__all__ = [
+    "add_encoder_arguments",
+    "embed_with_each",
+    "name_encoders",
+    "read_clips",
+    "refuse_options_of_encoders",
+]
 
 _ROLES = ("path", "label", "group", "split", "start", "stop", "duration")
 
@@ -106,7 +112,7 @@ def embed_with_each(args: argparse.Namespace, manifest: Manifest) -> tuple[dict[
     ParameterError, EncoderError, RecipeMismatchError
         Before any clip is embedded: an encoder cannot be had or used so, or its store has another recipe.
     """
-    encoders = _named(args.encoders)
+    encoders = name_encoders(args.encoders)
     folder = Path(args.store_folder or args.output)
     require_output(folder, "folder", option="--store-folder" if args.store_folder else "-o")
     stores = {name: str(folder / f"{name}.h5") for name in encoders}
@@ -144,13 +150,18 @@ def _keeping(name: str, folder: Path) -> Iterator[None]:
         raise ParameterError(f"encoder {name}: {error}; {kept}") from error
 
 
-def _named(encoders: tuple[str, ...]) -> dict[str, str]:
+def name_encoders(encoders: tuple[str, ...]) -> dict[str, str]:
     """Return the encoders by the name that their store and their rows shall have.
 
     Examples
     --------
-    >>> _named(("openai/whisper-small", "a/last", "b/last"))
+    >>> name_encoders(("openai/whisper-small", "a/last", "b/last"))
     {'whisper-small': 'openai/whisper-small', 'a-last': 'a/last', 'b-last': 'b/last'}
+
+    Raises
+    ------
+    ParameterError
+        None, one twice, or two that cannot be told apart by name.
     """
     from embedx.encoders.short_names import KNOWN, full_name
 

@@ -87,6 +87,7 @@ def test_what_encoders_cannot_be_compared_by_is_one_line_before_the_first_clip(t
         ([clips, "--encoders", "tiny,tinny"], "did you mean 'tiny'"),
         ([clips, "--encoders", ","], "--encoders names no encoder"),
         ([clips, "--encoders", "tiny,tiny"], "--encoders names tiny twice"),
+        ([str(tmp_path / "none"), "--encoders", "tiny,tiny"], "--encoders names tiny twice"),
         ([clips, "--encoders", f"{ast},{ast}/."], "twice: name each encoder once"),
         ([clips, "--encoders", f"tiny,{ast}", "--padding", "masked"], "padding 'masked': tiny allows none"),
         ([clips, "--encoders", f"tiny,{ast}", "--window-seconds", "5"], "takes at most 2.04 s at a time"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from embedx.audio.decode import decode
 from embedx.encoders.families import FAMILIES
 from embedx.encoders.frame_pooling import pool_frames
 from embedx.encoders.networks import NETWORKS
@@ -108,11 +109,30 @@ def test_the_front_end_is_transformers_own(other_checkpoint, seconds):
     folder = other_checkpoint[0]
     info, encoder = load(folder)
     for samples in (*clips_for(info, [seconds]), decaying_tone(seconds, info.sample_rate)):
-        ready = features_of(extractor_of(folder), samples)
-        theirs = torch.as_tensor(np.asarray(ready[next(iter(ready))]))[0].double()
-        ours = encoder._network.features(torch.from_numpy(encoder._network.prepared(samples))[None])[0].double()
-        theirs = theirs[tuple(map(slice, ours.shape))]  # Whisper's is of as many frames as are asked for
-        assert float((ours - theirs).abs().max() / theirs.abs().max()) <= TOLERANCE
+        hold_to_extractor(folder, encoder, samples)
+
+
+def hold_to_extractor(folder, encoder, samples):
+    ready = features_of(extractor_of(folder), samples)
+    theirs = torch.as_tensor(np.asarray(ready[next(iter(ready))]))[0].double()
+    ours = encoder._network.features(torch.from_numpy(encoder._network.prepared(samples))[None])[0].double()
+    theirs = theirs[tuple(map(slice, ours.shape))]  # Whisper's is of as many frames as are asked for
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("place", ["esc10/audio", "fsdd/recordings"])
+def test_the_front_end_is_transformers_own_on_recordings(other_checkpoint, shared_data, place):
+    folder = other_checkpoint[0]
+    info, encoder = load(folder)
+    files = sorted((shared_data / place).rglob("*.*"))[:: 90 if place.startswith("esc") else 700][:4]
+    recordings = [decode(file, sample_rate=info.sample_rate) for file in files]
+    native = round(min(info.native_seconds or 30.0, 30.0) * info.sample_rate)
+    for samples in (
+        *recordings,
+        np.resize(np.concatenate(recordings), native),
+        recordings[0][: info.sample_rate // 10],
+    ):
+        hold_to_extractor(folder, encoder, samples[:native])
 
 
 def test_silence_is_finite(other_checkpoint):
