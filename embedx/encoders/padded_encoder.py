@@ -34,9 +34,10 @@ class _PaddedLayers(torch.nn.Module):
         self.normalized = normalized
         self.model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
         self.model.config._attn_implementation = "eager"
-        for module in self.model.modules():
-            if hasattr(module, "parametrizations"):  # the positional convolution's weight norm
-                torch.nn.utils.parametrize.remove_parametrizations(module, "weight")
+        for module in list(self.model.modules()):
+            for name, part in module.named_children():
+                if hasattr(part, "parametrizations"):  # the positional convolution's weight norm
+                    setattr(module, name, _plain(part))
         self.is_stable = type(self.model.encoder).__name__.endswith("StableLayerNorm")
 
     def states(self, waveform: torch.Tensor, n_samples: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -71,6 +72,16 @@ class _PaddedLayers(torch.nn.Module):
             else:
                 x = layer(x)
         return x.transpose(1, 2), n
+
+
+def _plain(conv: Any) -> torch.nn.Conv1d:
+    """Return a convolution with its weights as they are; a copy shares its class, and what is computed in it."""
+    shape = (conv.in_channels, conv.out_channels, conv.kernel_size[0])
+    plain = torch.nn.Conv1d(*shape, conv.stride[0], conv.padding[0], conv.dilation[0], conv.groups)
+    with torch.no_grad():
+        plain.weight.copy_(conv.weight)
+        plain.bias.copy_(conv.bias)  # type: ignore[union-attr]
+    return plain.requires_grad_(False)
 
 
 def _normed(values: torch.Tensor, n: torch.Tensor, eps: float) -> torch.Tensor:

@@ -137,9 +137,7 @@ def _groups(training: Mapping[str, Any]) -> str:
         return "How many recordings or speakers they are of was not noted."
     n = training["n_groups"]
     if n:
-        return (
-            f"They are of {count(n, 'group')} (recordings, speakers), which stay together wherever clips are held out."
-        )
+        return f"They are of {count(n, 'group')} (recordings, speakers)."
     return "No groups (recordings, speakers) were named."
 
 
@@ -155,11 +153,7 @@ def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for part, of in measured.items():
         yield f"| {_TITLES.get(part, _cell(as_code(part)))} | " + " | ".join(_numbers(of)) + " |"
-    yield from (
-        "",
-        "Wilson's interval; it takes clips as independent, and is too narrow for many clips of few speakers.",
-        "",
-    )
+    yield from ("", "Wilson's interval, which takes clips as independent: of few speakers, it is too narrow.", "")
     yield from _confusions(measured.get("valid", {}))
 
 
@@ -185,7 +179,7 @@ def _confusions(valid: Mapping[str, Any]) -> Iterator[str]:
 
 def _licence(recipe: Recipe) -> str:
     name, terms = _licence_of_encoder(recipe)
-    told = f"{name or 'not known here, see where it came from'}. {terms}".strip()
+    told = " ".join([f"{name}."] * bool(name) + [terms] * bool(terms)) or "not known here, see where it came from."
     return (
         f"Of the encoder, which is not in this folder: {told}\n\n"
         "Of what is in this folder, whoever shares it decides: add `license:` to the lines at the top."

@@ -29,9 +29,9 @@ FORMAT = "embedx.model"
 VERSION = (1, 2)
 """Major and minor: a reader takes every minor of its major (older ones are migrated), and no other major."""
 
-MULTI_LABEL_VERSION = (2, 0)
-"""Of a model whose clips may have several labels: 1.1 and two fields more. A reader of 1.x alone must not take it for a
-model of one label a clip, which its arrays look like; models of one label stay what they were."""
+MULTI_LABEL_VERSION = (2, VERSION[1] - 1)
+"""Of a model whose clips may have several labels: 2.m is 1.(m + 1) and two fields more. A reader of 1.x alone must not
+take it for a model of one label a clip, which its arrays look like; models of one label stay what they were."""
 
 JSON_NAME = "model.json"
 MAX_JSON_BYTES = 16 * 2**20
@@ -81,8 +81,8 @@ def _migrated(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         raise ModelFormatError(f"{folder / JSON_NAME} has no version such as '1.0'")
     major, minor = map(int, parts)
     if major == MULTI_LABEL_VERSION[0]:
-        return record
-    if major != VERSION[0]:
+        minor += 1  # what it has beside its own fields
+    elif major != VERSION[0]:
         raise ModelFormatError(
             f"{folder} was saved in model format {major}.{minor}, this embedx reads {VERSION[0]}.x and "
             f"{MULTI_LABEL_VERSION[0]}.x: "
