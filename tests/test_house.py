@@ -16,7 +16,7 @@ FLOORS = [
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling"},
-    {"extract", "dataset", "heads", "evaluation"},
+    {"extract", "dataset", "heads", "evaluation", "timeline"},
     {"tuning"},
     {"comparison", "inspection", "model"},
     {"estimators", "report"},
