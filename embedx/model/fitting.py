@@ -256,4 +256,5 @@ def _training_facts(dataset: Dataset) -> dict[str, Any]:
         "n_clips": len(dataset),
         "hash": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "clips_a_class": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
+        "median_clip_seconds": round(float(np.median(dataset.seconds)), 6),
     }

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
 from embedx.store.rows import ClipResult, Embedded, Failure
 from embedx.text import as_html
+
+if TYPE_CHECKING:
+    from embedx.timeline import TimeLine
 
 __all__ = ["Clips", "Model"]
 
@@ -54,7 +57,7 @@ class Model:
     scores : mapping
         What was measured when it was trained, as nested dictionaries of numbers.
     training : mapping
-        ``n_clips``, ``hash`` and clips a class.
+        ``n_clips``, ``hash``, clips a class, and ``median_clip_seconds`` unless it was trained by an older embedx.
     versions : mapping of str to str
         Libraries that trained it; empty for a model that was just fitted.
     calibration : Calibration or None
@@ -192,10 +195,32 @@ class Model:
             sources = tuple(manifest)[start : start + _HEARD_AT_A_TIME]
             located = [replace(source, uri=str(manifest.path_of(source))) for source in sources]
             proba, errors = head.predict_with_errors(located, progress=_from(start, len(manifest), progress))
-            if self.calibration is not None:
-                good = ~np.isnan(proba).any(axis=1)
-                proba[good] = self.calibration.apply(proba[good])
+            good = ~np.isnan(proba).any(axis=1)
+            proba[good] = self.calibrated(proba[good])
             yield Predictions(sources=sources, classes=self.classes, proba=proba, errors=errors)
+
+    def timeline(self, recording: str | os.PathLike[str], *, progress: Any = None, **options: Any) -> TimeLine:
+        """Say what is heard when in one long recording, in bounded memory.
+
+        Parameters
+        ----------
+        recording : path-like
+            The file.
+        progress : callable, optional
+            Called with the second of the recording that has been reached.
+        **options
+            Of `RecordingReader`, which reads several recordings with one encoder: ``window_seconds``,
+            ``hop_seconds``, ``one_pass``, ``options`` (a `SegmentOptions`) and ``resources``.
+
+        Raises
+        ------
+        SourceError, ParameterError
+            The recording cannot be read to its end, or the options do not suit the model.
+        """
+        from embedx.model.recording_reader import RecordingReader
+
+        with RecordingReader(self, **options) as reader:
+            return reader.read(os.fspath(recording), progress=progress)
 
     def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
         """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""
@@ -245,7 +270,10 @@ class Model:
 
     def probabilities(self, X: Any) -> NDArray[np.float64]:
         """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""
-        proba = as_distribution(self.estimator.predict_proba(X))
+        return self.calibrated(as_distribution(self.estimator.predict_proba(X)))
+
+    def calibrated(self, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes) with the model's correction, if it has one."""
         return proba if self.calibration is None else self.calibration.apply(proba)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
