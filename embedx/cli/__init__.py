@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "search the parameters of one head by cross-validation",
     "fit": "train one head and save the model",
     "predict": "label new audio with a saved model",
+    "evaluate": "judge what a model hears in long recordings by their true events",
     "encoders": "list the encoders that can be used, what they are good at, and which are here",
     "info": "say what is in a store or a saved model",
     "verify": "check every row of a store",
