@@ -28,9 +28,13 @@ _HOME = {
     "Model": "embedx.model",
     "Real": "embedx.heads.search_space",
     "Recipe": "embedx.recipe",
+    "RecordingReader": "embedx.model.recording_reader",
     "Resources": "embedx.recipe",
+    "Segment": "embedx.timeline",
+    "SegmentOptions": "embedx.timeline",
     "Source": "embedx.manifest",
     "StoredLayers": "embedx.pooling",
+    "TimeLine": "embedx.timeline",
     "compare": "embedx.comparison",
     "download_clips": "embedx.download.api",
     "export_onnx": "embedx.model.export",
@@ -41,9 +45,13 @@ _HOME = {
     "load_embeddings": "embedx.dataset",
     "merge_stores": "embedx.store.maintenance",
     "read_manifest": "embedx.manifest",
+    "read_segments": "embedx.timeline",
+    "score_events": "embedx.timeline",
+    "score_segments": "embedx.timeline",
     "search_store": "embedx.search",
     "tune": "embedx.tuning",
     "verify_store": "embedx.store.maintenance",
+    "write_segments": "embedx.timeline",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

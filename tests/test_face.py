@@ -22,9 +22,13 @@ FACE = [
     "Model",
     "Real",
     "Recipe",
+    "RecordingReader",
     "Resources",
+    "Segment",
+    "SegmentOptions",
     "Source",
     "StoredLayers",
+    "TimeLine",
     "__version__",
     "compare",
     "download_clips",
@@ -36,9 +40,13 @@ FACE = [
     "load_embeddings",
     "merge_stores",
     "read_manifest",
+    "read_segments",
+    "score_events",
+    "score_segments",
     "search_store",
     "tune",
     "verify_store",
+    "write_segments",
 ]
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling", "embedding_tables"},
-    {"extract", "dataset", "heads", "evaluation"},
+    {"extract", "dataset", "heads", "evaluation", "timeline"},
     {"tuning"},
     {"comparison", "inspection", "model"},
     {"estimators", "report", "search"},

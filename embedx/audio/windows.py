@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedx.recipe import Recipe
 
-__all__ = ["WindowPlan", "added_seconds", "cut_windows", "plan_windows"]
+__all__ = ["WindowPlan", "added_seconds", "cut_windows", "plan_chunks", "plan_spans", "plan_windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,55 @@ def cut_windows(blocks: Iterable[NDArray[np.float32]], plan: WindowPlan) -> Iter
     end = held_from + len(held)
     if end > max(start, reached) and plan.keeps_last(start, end):
         yield start, held[start - held_from :].copy()
+
+
+def plan_chunks(windows: WindowPlan, most_samples: int) -> WindowPlan:
+    """Say in which chunks every window lies whole, each chunk as long as allowed.
+
+    Parameters
+    ----------
+    windows : WindowPlan
+        The windows.
+    most_samples : int
+        The longest chunk.
+
+    Examples
+    --------
+    >>> plan_chunks(WindowPlan(20, 5, 10), 100)
+    WindowPlan(window_samples=100, hop_samples=85, min_tail_samples=1)
+    >>> plan_chunks(WindowPlan(100, 25, 10), 100)
+    WindowPlan(window_samples=100, hop_samples=25, min_tail_samples=1)
+    """
+    n = (most_samples - windows.window_samples) // windows.hop_samples + 1
+    return WindowPlan((n - 1) * windows.hop_samples + windows.window_samples, n * windows.hop_samples, 1)
+
+
+def plan_spans(n_samples: int, plan: WindowPlan, *, is_first: bool = True) -> tuple[tuple[int, int], ...]:
+    """Say which samples of a chunk, or of a recording, each window holds, as `cut_windows` would cut them.
+
+    Parameters
+    ----------
+    n_samples : int
+        Length of the chunk.
+    plan : WindowPlan
+        Where windows lie in it.
+    is_first : bool
+        Whether it is the first of its recording, whose only window is kept however short it is.
+
+    Examples
+    --------
+    >>> plan_spans(40, WindowPlan(20, 10, 15))
+    ((0, 20), (10, 30), (20, 40))
+    >>> plan_spans(12, WindowPlan(20, 10, 15)), plan_spans(12, WindowPlan(20, 10, 15), is_first=False)
+    (((0, 12),), ())
+    """
+    n_whole = max(0, (n_samples - plan.window_samples) // plan.hop_samples + 1)
+    spans = [(i * plan.hop_samples, i * plan.hop_samples + plan.window_samples) for i in range(n_whole)]
+    start, reached = n_whole * plan.hop_samples, spans[-1][1] if spans else 0
+    is_kept = plan.keeps_last(start, n_samples) if is_first or start else n_samples >= plan.min_tail_samples
+    if n_samples > max(start, reached) and is_kept:
+        spans.append((start, n_samples))
+    return tuple(spans)
 
 
 def added_seconds(start_seconds: NDArray[np.float64], end_seconds: NDArray[np.float64]) -> NDArray[np.float64]:

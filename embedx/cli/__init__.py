@@ -34,6 +34,7 @@ COMMANDS = {
     "tune": "search the parameters of one head by cross-validation",
     "fit": "train one head and save the model",
     "predict": "label new audio with a saved model",
+    "evaluate": "judge what a model hears in long recordings by their true events",
     "serve": "try a saved model on a page, and use it by HTTP",
     "search": "find the clips of a store that sound most like one clip, or like those of a label",
     "encoders": "list the encoders that can be used, what they are good at, and which are here",

@@ -21,6 +21,7 @@ _INPUTS = (
     "csv",
     "embeddings",
     "encoder",
+    "found",
     "inputs",
     "labels",
     "model",
@@ -28,6 +29,7 @@ _INPUTS = (
     "sources",
     "store",
     "stores",
+    "truth",
 )
 """Attributes of the arguments that name what is read."""
 

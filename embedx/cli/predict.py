@@ -9,23 +9,23 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from embedx.cli.argument_types import MOST_BYTES, is_store, number
+from embedx.cli.argument_types import number
+from embedx.cli.clips_to_label import Clips, read_clips
 from embedx.cli.manifest_options import add_segment_arguments, named_columns
+from embedx.cli.predict_timeline import require_options, run_timeline
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import encodable, show
-from embedx.errors import EmbedxError, Interrupted, ManifestError, ParameterError
-from embedx.files import kind_of_no_file, replace_file, require_replaceable
+from embedx.cli.timeline_options import add_timeline_arguments
+from embedx.errors import EmbedxError, Interrupted, ParameterError
+from embedx.files import replace_file, require_replaceable
 from embedx.text import count, printable
 
 if TYPE_CHECKING:
-    from embedx.dataset import Dataset
-    from embedx.manifest import Manifest, Source
+    from embedx.manifest import Source
     from embedx.model import Model, Predictions
 
 __all__ = ["add_arguments", "run"]
@@ -70,6 +70,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=number(0, whole=True), metavar="N", help="decoding processes (default: by the cores)"
     )
     parser.add_argument(
+        "--timeline",
+        action="store_true",
+        help="say what is heard when in long recordings: onset, offset, label, mean and peak probability of each "
+        "segment",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("csv", "json", "audacity", "raven", "textgrid", "rttm"),
+        help="of the files of --timeline (default csv)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="write a file for each recording of --timeline; the same command goes on where it was stopped",
+    )
+    add_timeline_arguments(parser)
+    parser.add_argument(
         "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
     )
 
@@ -92,10 +110,13 @@ def run(args: argparse.Namespace) -> int:
     from embedx.model import Model
     from embedx.recipe import Resources
 
+    require_options(args)
     _require_writable(args)
     model = Model.load(args.model, trusted=args.trust)
     _require_novelty(args, model)
-    clips = _read_clips(args.clips, model, named_columns(args, "path"))
+    clips = read_clips(args.clips, model, named_columns(args, "path"))
+    if args.timeline:
+        return run_timeline(args, model, clips, _say)
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     output = _Output(args, clips)
     told = _Told(proba=args.proba, novelty=model.novelty is not None and args.unknown_at != 0)
@@ -121,65 +142,6 @@ def _require_writable(args: argparse.Namespace) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clips:
-    """What to label, the folder that paths are shown below, and clips of a store that have no embedding."""
-
-    sources: Manifest | Dataset
-    shown_below: Path | None = None
-    failed: tuple[tuple[Source, str], ...] = ()
-
-    def all_sources(self) -> Iterable[Source]:
-        own = self.sources.sources  # of a manifest or a dataset
-        return (*own, *(source for source, _ in self.failed))
-
-    def path(self, source: Source) -> str:
-        return source.uri if self.shown_below is None else str(self.shown_below / source.uri)
-
-
-def _read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> _Clips:
-    from embedx.manifest import Manifest, read_manifest
-
-    if places == ["-"]:
-        listed = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
-        if not listed:
-            raise ManifestError("standard input holds no path: give one path a line")
-        return _Clips(Manifest.from_paths(listed))
-    if len(places) == 1 and Path(places[0]).is_dir():
-        return _Clips(read_manifest(places[0], **columns), Path(places[0]))
-    if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv", ".txt"):
-        nothing: dict[str, Any] = dict.fromkeys(("label_column", "group_column", "split_column"), "")
-        return _Clips(read_manifest(places[0], **columns, **nothing, must_exist=False))
-    missing = [place for place in places if not Path(place).is_file()]
-    if missing:
-        kind = kind_of_no_file(missing[0])
-        way = "give one folder alone" if kind == "a folder" else "name files, or list them with -"
-        what = "does not exist" if kind is None else f"is {kind}: {way}"
-        raise ManifestError(f"{missing[0]} {what} ({len(missing)} of {len(places)} arguments are no files)")
-    stores = [place for place in places if is_store(place)]
-    if stores and len(places) > 1:
-        raise ManifestError(f"{stores[0]} is a store: give one store alone")
-    return _read_store(stores[0], model) if stores else _Clips(Manifest.from_paths(places))
-
-
-def _read_store(place: str, model: Model) -> _Clips:
-    """Read the embeddings of a store; a head that learned from audio hears the store's audio."""
-    from embedx.dataset import load_embeddings
-    from embedx.manifest import Manifest
-    from embedx.store.hdf5_file import StoreFile
-
-    with StoreFile(Path(os.path.realpath(place))) as file:
-        held = file.recipe.layers
-        failed = tuple((clip.source, str(clip.error)) for clip in file.clips() if clip.error is not None)
-    layers = model.recipe.layers if set(model.recipe.layers) <= set(held) else None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*have no embedding and are left out")  # they are rows here
-        separator = model.label_separator
-        dataset = load_embeddings(place, layers=layers, label_separator=separator, most_bytes=MOST_BYTES)
-    root = Path(dataset.root)
-    return _Clips(Manifest(dataset.sources, root) if model.input_kind == "sources" else dataset, root, failed)
-
-
-@dataclass(frozen=True, slots=True)
 class _Told:
     """Which columns beside label, probability and error are written."""
 
@@ -187,7 +149,7 @@ class _Told:
     novelty: bool
 
 
-def _rows(part: Predictions, clips: _Clips, told: _Told) -> Iterator[dict[str, Any]]:
+def _rows(part: Predictions, clips: Clips, told: _Told) -> Iterator[dict[str, Any]]:
     several = part.label_separator is not None
     unlike = part.novelty if part.novelty is not None else [None] * len(part)
     known = part.known if part.known is not None else [None] * len(part)
@@ -205,7 +167,7 @@ def _novelty_columns(novelty: Any, is_known: Any) -> dict[str, Any]:
     return {"novelty": round(float(novelty), 4), "known": bool(is_known)}
 
 
-def _failed_rows(clips: _Clips, model: Model, told: _Told) -> Iterator[dict[str, Any]]:
+def _failed_rows(clips: Clips, model: Model, told: _Told) -> Iterator[dict[str, Any]]:
     several = model.label_separator is not None
     for source, error in clips.failed:
         row = _row(clips.path(source), source, None, None, error, model.classes if told.proba else (), several)
@@ -226,7 +188,7 @@ def _row(
 class _Output:
     """Rows on their way out, and what is said when all are."""
 
-    def __init__(self, args: argparse.Namespace, clips: _Clips) -> None:
+    def __init__(self, args: argparse.Namespace, clips: Clips) -> None:
         self.args, self.clips = args, clips
         self.has_segments = any(s.start_seconds or s.stop_seconds is not None for s in clips.all_sources())
         self.n, self.n_failed = 0, 0

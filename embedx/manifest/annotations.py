@@ -31,8 +31,8 @@ def is_raven(text: str) -> bool:
     return {"Selection", "Begin Time (s)"} <= set(header)
 
 
-def read_audacity(place: Path, text: str) -> Table:
-    """Return the labels of a label file as segments of the audio beside it.
+def read_audacity(place: Path, text: str, *, recording: str | None = None) -> Table:
+    """Return the labels of a label file as segments of the audio beside it, or of a recording of another name.
 
     Lines that begin with a backslash hold the frequencies of the label above and say nothing here.
 
@@ -41,16 +41,19 @@ def read_audacity(place: Path, text: str) -> Table:
     ManifestError
         No audio of its name lies beside it, or several do.
     """
-    audio = _audio_beside(place, "a label file of Audacity does not say which recording its times belong to")
+    why = "a label file of Audacity does not say which recording its times belong to"
+    audio = _audio_beside(place, why).name if recording is None else recording
     numbered = [(n, line.rstrip("\r")) for n, line in enumerate(text.split("\n"), start=1)]
     kept = [(n, line) for n, line in numbered if line.strip() and not line.startswith("\\")]
     cells = [(line.split("\t") + ["", ""])[:3] for _, line in kept]
-    rows = [[audio.name, *(time.strip().replace(",", ".") for time in row[:2]), row[2]] for row in cells]
+    rows = [[audio, *(time.strip().replace(",", ".") for time in row[:2]), row[2]] for row in cells]
     return Table(str(place), ("path", "start", "stop", "label"), rows, [n for n, _ in kept])
 
 
-def read_raven(place: Path, text: str, wanted: Mapping[str, str | None]) -> tuple[Table, dict[str, str | None]]:
-    """Return a selection table as segments, and which columns to read.
+def read_raven(
+    place: Path, text: str, wanted: Mapping[str, str | None], *, recording: str | None = None
+) -> tuple[Table, dict[str, str | None]]:
+    """Return a selection table as segments, and which columns to read; a recording may be named that it does not name.
 
     Each view of a selection is a row of its own there: they are repeats. ``Begin Time`` counts from the beginning of
     all files that were open in the window, ``File Offset`` from that of the file itself, so it wins.
@@ -66,17 +69,18 @@ def read_raven(place: Path, text: str, wanted: Mapping[str, str | None]) -> tupl
     if asked.get("group") is None:
         asked["group"] = ""  # "Channel" is a channel of the file
     if not asked.get("path"):
-        table, asked["path"] = _with_paths(place, table, names)
+        table, asked["path"] = _with_paths(place, table, names, recording)
     if asked.get("start") is None and asked.get("stop") is None and asked.get("duration") is None:
         table = _within_files(table, names, asked)
     return table, asked
 
 
-def _with_paths(place: Path, table: Table, names: Mapping[str, str]) -> tuple[Table, str]:
+def _with_paths(place: Path, table: Table, names: Mapping[str, str], recording: str | None) -> tuple[Table, str]:
     column = names.get("begin path") or names.get("begin file")
     if column is None:
-        audio = _audio_beside(place, "it has no column 'Begin Path' or 'Begin File', so its recordings are not known")
-        return table.with_column("path", [audio.name] * len(table.rows)), "path"
+        why = "it has no column 'Begin Path' or 'Begin File', so its recordings are not known"
+        audio = _audio_beside(place, why).name if recording is None else recording
+        return table.with_column("path", [audio] * len(table.rows)), "path"
     position = table.header.index(column)
     cells = {row[position] for row in table.rows}
     here = {cell: _or_beside(place.parent, cell) for cell in cells}

@@ -280,4 +280,5 @@ def _training_facts(dataset: Dataset) -> dict[str, Any]:
         "hash": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         "clips_a_class": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
         "n_groups": len({source.group for source in dataset.sources if source.group is not None}),
+        "median_clip_seconds": round(float(np.median(dataset.seconds)), 6),
     }

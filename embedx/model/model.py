@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from embedx.manifest import Manifest
 from embedx.model.predictions import Predictions
 from embedx.recipe import Recipe, Resources
 from embedx.text import as_html
+
+if TYPE_CHECKING:
+    from embedx.timeline import TimeLine
 
 __all__ = ["Clips", "Model"]
 
@@ -57,7 +60,7 @@ class Model:
     scores : mapping
         What was measured when it was trained, as nested dictionaries of numbers.
     training : mapping
-        ``n_clips``, ``hash`` and clips a class.
+        ``n_clips``, ``hash``, clips a class, and ``median_clip_seconds`` unless it was trained by an older embedx.
     versions : mapping of str to str
         Libraries that trained it; empty for a model that was just fitted.
     calibration : Calibration or None
@@ -192,7 +195,6 @@ class Model:
         from embedx.model.predict_clips import predict_parts
 
         limit = self._novelty_limit(unknown_at)
-
         choices: dict[str, Any] = {"progress": progress, "in_process": in_process}
         for part in predict_parts(self, clips, sampling_rate, resources=resources or Resources(), **choices):
             yield replace(part, novelty_limit=limit)
@@ -231,6 +233,29 @@ class Model:
 
         return embed_clips(self, clips, sampling_rate, **options)
 
+    def timeline(self, recording: str | os.PathLike[str], *, progress: Any = None, **options: Any) -> TimeLine:
+        """Say what is heard when in one long recording, in bounded memory.
+
+        Parameters
+        ----------
+        recording : path-like
+            The file.
+        progress : callable, optional
+            Called with the second of the recording that has been reached.
+        **options
+            Of `RecordingReader`, which reads several recordings with one encoder: ``window_seconds``,
+            ``hop_seconds``, ``one_pass``, ``options`` (a `SegmentOptions`) and ``resources``.
+
+        Raises
+        ------
+        SourceError, ParameterError
+            The recording cannot be read to its end, or the options do not suit the model.
+        """
+        from embedx.model.recording_reader import RecordingReader
+
+        with RecordingReader(self, **options) as reader:
+            return reader.read(os.fspath(recording), progress=progress)
+
     def predict(self, clips: Clips, **options: Any) -> NDArray[np.object_]:
         """Return the label of each clip, shape (n,); None (and a warning) where a clip failed."""
         return self._warned(self.predictions(clips, **options)).labels
@@ -257,7 +282,10 @@ class Model:
         """Return the calibrated probabilities of rows as the head takes them, shape (n, n_classes)."""
         if self.label_separator is not None:
             return np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
-        proba = as_distribution(self.estimator.predict_proba(X))
+        return self.calibrated(as_distribution(self.estimator.predict_proba(X)))
+
+    def calibrated(self, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes) with the model's correction, if it has one."""
         return proba if self.calibration is None else self.calibration.apply(proba)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = True) -> Path:

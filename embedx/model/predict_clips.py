@@ -99,9 +99,8 @@ def _from_audio(
             sources = part.manifest.sources[start : start + _HEARD_AT_A_TIME]
             located = [replace(source, uri=str(part.manifest.path_of(source))) for source in sources]
             proba, errors = head.predict_with_errors(located, progress=part.counting(progress, start))
-            if model.calibration is not None:
-                good = ~np.isnan(proba).any(axis=1)
-                proba[good] = model.calibration.apply(proba[good])
+            good = ~np.isnan(proba).any(axis=1)
+            proba[good] = model.calibrated(proba[good])
             yield _named(Predictions(sources=sources, classes=model.classes, proba=proba, errors=errors), part)
 
 

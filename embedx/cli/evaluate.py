@@ -1,0 +1,215 @@
+"""``embedx evaluate``: what a time line is worth beside the truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from embedx.cli.argument_types import number
+from embedx.cli.manifest_options import add_segment_arguments, named_columns
+from embedx.cli.terminal import show
+from embedx.cli.timeline_options import add_timeline_arguments, named_options, reader_options
+from embedx.errors import EmbedxWarning, ManifestError, ParameterError
+from embedx.text import count
+
+if TYPE_CHECKING:
+    from embedx.timeline import Segment
+    from embedx.timeline.segment_readers import NamedSegment
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="MODEL RECORDINGS",
+        help="the folder that embedx fit -o wrote, then files, a folder or a CSV of recordings; none with --timeline",
+    )
+    parser.add_argument(
+        "--truth",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="what is there: labels of Audacity, selections of Raven, a TextGrid of Praat, RTTM, or a table with "
+        "onset, offset and event_label (or start, stop, label). One file may name several recordings; one that names "
+        "none belongs to the recording of its name",
+    )
+    parser.add_argument(
+        "--timeline",
+        nargs="+",
+        dest="found",
+        metavar="FILE",
+        help="segments that were found before, in any of these formats, instead of a model and recordings",
+    )
+    scores = parser.add_argument_group("scores")
+    scores.add_argument(
+        "--resolution",
+        type=number(0, open_low=True),
+        default=1.0,
+        metavar="SECONDS",
+        help="length of the pieces of segment-based scores (default 1)",
+    )
+    scores.add_argument(
+        "--collar",
+        type=number(0),
+        default=0.2,
+        metavar="SECONDS",
+        help="how far an event's onset may be off (default 0.2)",
+    )
+    scores.add_argument(
+        "--offset-share",
+        type=number(0),
+        default=0.5,
+        metavar="SHARE",
+        help="an event's offset may be off by the collar, or by this share of its length (default 0.5)",
+    )
+    scores.add_argument("--onset-only", action="store_true", help="judge no offsets")
+    scores.add_argument("--json", action="store_true", help="print all scores as one JSON object")
+    add_timeline_arguments(parser)
+    parser.add_argument("--path-column", metavar="NAME", help="column of a CSV of recordings that holds the path")
+    add_segment_arguments(parser)
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--batch-seconds",
+        type=number(0, open_low=True),
+        default=120.0,
+        metavar="SECONDS",
+        help="audio in a batch (default 120)",
+    )
+    parser.add_argument(
+        "--workers", type=number(0, whole=True), metavar="N", help="0 decodes in this process (default: in another)"
+    )
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score and print; 3 when recordings failed."""
+    from embedx.timeline import score_events, score_segments
+    from embedx.timeline.recordings import by_recording, name_recordings
+
+    truth = _read(args.truth)
+    n_failed = 0
+    if args.found:
+        if args.inputs or [*named_options(args)]:
+            lost = args.inputs or [*named_options(args)]
+            raise ParameterError(f"{lost[0]} does nothing with --timeline: what was found stands in its files")
+        found = _read(args.found)
+        recordings = name_recordings([*truth, *found])
+        lines = by_recording(recordings, found, what="--timeline")
+    else:
+        lines, n_failed = _listen(args)
+        recordings = tuple(lines)
+    true = by_recording(recordings, truth, what="--truth")
+    pairs = [(true[name], lines[name]) for name in recordings]
+    share = None if args.onset_only else args.offset_share
+    scores: dict[str, Any] = {
+        "recordings": len(pairs),
+        "segments": score_segments(pairs, resolution=args.resolution),
+        "events": score_events(pairs, collar=args.collar, offset_share=share),
+    }
+    if args.json:
+        show(json.dumps(scores, ensure_ascii=False))
+    else:
+        for row in _lines(scores):
+            show(row)
+    if n_failed:
+        show(f"{count(n_failed, 'recording')} failed and not judged", file=sys.stderr)
+    return 3 if n_failed else 0
+
+
+def _read(places: Sequence[str]) -> list[tuple[str, NamedSegment]]:
+    from embedx.timeline import read_segments
+
+    return [(place, named) for place in places for named in read_segments(place)]
+
+
+def _listen(args: argparse.Namespace) -> tuple[dict[str, Sequence[Segment]], int]:
+    """Make the time lines of the recordings."""
+    from embedx.cli.argument_types import is_store
+    from embedx.cli.clips_to_label import read_clips
+    from embedx.cli.predict_timeline import read_all
+    from embedx.model import Model
+    from embedx.model.recording_reader import RecordingReader
+    from embedx.recipe import Resources
+
+    if len(args.inputs) < 2:
+        raise ParameterError("name a model and recordings, or give --timeline FILE with what was found")
+    place, *clips = args.inputs
+    if any(map(is_store, clips)):
+        raise ParameterError("a time line needs audio, not a store")
+    model = Model.load(place, trusted=args.trust)
+    chosen = read_clips(clips, model, named_columns(args, "path"))
+    sources = tuple(chosen.all_sources())
+    _require_whole(sources)
+    _warn_of_unknown(args.truth, model.classes)
+    resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
+    lines: dict[str, Sequence[Segment]] = {}
+    with RecordingReader(model, **reader_options(args), resources=resources) as reader:
+        n_failed = read_all(
+            reader,
+            sources,
+            chosen.full_path,
+            lambda source, line: lines.__setitem__(source.uri, line.segments),
+        )
+    return lines, n_failed
+
+
+def _require_whole(sources: Iterable[Any]) -> None:
+    piece = next((s for s in sources if s.start_seconds or s.stop_seconds is not None), None)
+    if piece is not None:
+        raise ManifestError(f"{piece.id} is a piece of a recording: whole recordings are judged")
+
+
+def _warn_of_unknown(places: Sequence[str], classes: Sequence[str]) -> None:
+    unknown = sorted({named.segment.label for _, named in _read(places)} - set(classes))
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        warnings.warn(
+            f"the model does not know {', '.join(unknown[:5])}{more}: events of these classes count as missed",
+            EmbedxWarning,
+            stacklevel=2,
+        )
+
+
+_COLUMNS = ("f1", "precision", "recall", "error_rate", "n_true", "n_found", "n_right")
+
+
+def _lines(scores: dict[str, Any]) -> Iterable[str]:
+    """Yield both tables."""
+    segments, events = scores["segments"], scores["events"]
+    share = events["offset_share"]
+    offsets = "onsets only" if share is None else f"offsets within it or {share:.0%} of the event"
+    yield from _table(f"segments of {segments['resolution']:g} s", segments)
+    yield ""
+    yield from _table(f"events, collar {events['collar']:g} s, {offsets}", events)
+
+
+def _table(title: str, of: dict[str, Any]) -> Iterable[str]:
+    rows = [("", "F1, %", "precision", "recall", "error rate", "true", "found", "right")]
+    rows += [(name, *_cells(values)) for name, values in of["by_class"].items()]
+    rows += [("mean of classes", *_cells(of["class_mean"])), ("all together", *_cells(of["overall"]))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    yield f"{title}:"
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"{row[0].ljust(len(first))}  {'  '.join(others)}"
+
+
+def _cells(values: dict[str, Any]) -> list[str]:
+    return [_cell(name, values.get(name, "")) for name in _COLUMNS]
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or value == "":
+        return "" if value == "" else "-"
+    if name.startswith("n_"):
+        return f"{value:,}"
+    return f"{value:.2f}" if name == "error_rate" else f"{value:.1%}".rstrip("%")

@@ -1,0 +1,96 @@
+"""How a recording is cut into windows and these become segments: options of the commands that make time lines."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from embedx.cli.argument_types import number
+from embedx.errors import ParameterError
+
+__all__ = ["add_timeline_arguments", "named_options", "reader_options"]
+
+_BY_CLASS = {
+    "high": "what a segment's probability must reach (default 0.5); several times, and as CLASS=NUMBER for one class",
+    "low": "what it must not fall below from onset to offset (default 0.35); as --high",
+    "merge_seconds": "close gaps of one class that are no longer than this (default 0); as --high",
+    "min_seconds": "drop segments that are shorter than this (default 0); as --high",
+}
+
+
+def add_timeline_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    group = parser.add_argument_group("time lines")
+    above_zero = number(0, open_low=True)
+    group.add_argument(
+        "--window",
+        type=above_zero,
+        metavar="SECONDS",
+        help="length of the windows (default: that of the clips that were learned from, from 0.5 to 2)",
+    )
+    group.add_argument(
+        "--hop", type=above_zero, metavar="SECONDS", help="distance of the windows (default: a quarter of --window)"
+    )
+    group.add_argument(
+        "--one-pass",
+        action="store_true",
+        help="let the encoder hear each second once, in long chunks, and pool each window out of them: faster, other "
+        "numbers",
+    )
+    for name, text in _BY_CLASS.items():
+        unit = "SECONDS" if name.endswith("seconds") else "P"
+        group.add_argument(f"--{name.replace('_', '-')}", action="append", metavar=f"[CLASS=]{unit}", help=text)
+    group.add_argument(
+        "--smooth-seconds",
+        type=number(0),
+        metavar="SECONDS",
+        help="moving average over the probabilities of each class (default 0)",
+    )
+    group.add_argument(
+        "--leave-out", action="append", metavar="CLASS", help="a class that is no event, such as background"
+    )
+
+
+def named_options(args: argparse.Namespace) -> Iterator[str]:
+    """Yield the options of time lines that were given."""
+    for name in ("window", "hop", "one_pass", *_BY_CLASS, "smooth_seconds", "leave_out"):
+        if getattr(args, name) not in (None, False):
+            yield f"--{name.replace('_', '-')}"
+
+
+def reader_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `RecordingReader` takes.
+
+    Raises
+    ------
+    ParameterError
+        An option is no number, or is outside its bounds.
+    """
+    from embedx.timeline import SegmentOptions
+
+    given: dict[str, Any] = {}
+    by_class: dict[str, dict[str, float]] = {}
+    for option in _BY_CLASS:
+        for text in getattr(args, option) or ():
+            name, _, value = text.rpartition("=")
+            where = by_class.setdefault(name, {}) if name else given
+            where[option] = _number(option, text, value)
+    if args.smooth_seconds is not None:
+        given["smooth_seconds"] = args.smooth_seconds
+    given["leave_out"] = tuple(args.leave_out or ())
+    options = SegmentOptions(**given, by_class=by_class)
+    return {
+        "window_seconds": args.window,
+        "hop_seconds": args.hop,
+        "one_pass": args.one_pass,
+        "options": options,
+    }
+
+
+def _number(option: str, text: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        shown = f"--{option.replace('_', '-')}"
+        raise ParameterError(f"{shown} {text}: give a number, or CLASS=NUMBER") from None
