@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import number
@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from embedx.timeline.recordings import by_recording, name_recordings
 
     truth = _read(args.truth)
+    lines: Mapping[str, Sequence[Segment]]
     n_failed = 0
     if args.found:
         if args.inputs or [*named_options(args)]:
@@ -193,7 +194,7 @@ def _lines(scores: dict[str, Any]) -> Iterable[str]:
 
 
 def _table(title: str, of: dict[str, Any]) -> Iterable[str]:
-    rows = [("", "F1, %", "precision", "recall", "error rate", "true", "found", "right")]
+    rows: list[tuple[str, ...]] = [("", "F1, %", "precision", "recall", "error rate", "true", "found", "right")]
     rows += [(name, *_cells(values)) for name, values in of["by_class"].items()]
     rows += [("mean of classes", *_cells(of["class_mean"])), ("all together", *_cells(of["overall"]))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
