@@ -25,6 +25,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", metavar="MODEL", help="folder that embedx fit -o wrote")
+    parser.add_argument(
+        "--store", metavar="EMB.h5", help="embeddings that it was trained on: the nearest of its clips are shown"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
     parser.add_argument(
         "--port", type=number(0, whole=True), default=8000, help="port to listen at (default: %(default)s; 0: any)"
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     is_local = args.host in ("127.0.0.1", "localhost", "::1")
     token = args.token or os.environ.get("EMBEDX_TOKEN") or (None if is_local else secrets.token_urlsafe(24))
     model = Model.load(args.model, trusted=args.trust)
-    app = create_app(model, limits=limits, token=token, hosts=LOOPBACK if is_local else None)
+    app = create_app(model, store=args.store, limits=limits, token=token, hosts=LOOPBACK if is_local else None)
     with contextlib.closing(_listen(args.host, args.port)) as listener:
         _warm_up(model)
         place = f"[{args.host}]" if ":" in args.host else args.host

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from embedx.errors import MissingExtraError
+from embedx.errors import MissingExtraError, ParameterError
 from embedx.serve.limits import ServiceLimits
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ __all__ = ["ServiceLimits", "create_app"]
 def create_app(
     model: Model,
     *,
+    store: str | os.PathLike[str] | None = None,
     limits: ServiceLimits | None = None,
     token: str | None = None,
     hosts: tuple[str, ...] | None = None,
@@ -26,6 +28,9 @@ def create_app(
     ----------
     model : Model
         What answers.
+    store : path-like, optional
+        Embeddings of the model's recipe, such as those that it was trained on: ``/search`` finds the clips among them
+        that sound most like a recording, and ``/clips/N`` plays them.
     limits : ServiceLimits, optional
         Sizes, lengths and times that a request may have.
     token : str, optional
@@ -37,13 +42,17 @@ def create_app(
     Returns
     -------
     fastapi.FastAPI
-        ``POST /predict``, ``/embed``; ``GET /`` (the page), ``/model``, ``/healthz``, ``/metrics``, ``/docs``,
-        ``/openapi.json``.
+        ``POST /predict``, ``/timeline``, ``/embed``, ``/search``; ``GET /`` (the page), ``/model``, ``/clips/N``,
+        ``/healthz``, ``/metrics``, ``/docs``, ``/openapi.json``.
 
     Raises
     ------
     MissingExtraError
         FastAPI is not installed.
+    ParameterError
+        The store cannot be compared with: the model learned from log-mel statistics or from audio itself.
+    RecipeMismatchError
+        The store has another recipe than the model.
 
     Examples
     --------
@@ -57,4 +66,11 @@ def create_app(
         from embedx.serve.app import build_app
     except ImportError as error:
         raise MissingExtraError.for_extra("fastapi", "serve", "embedx serve") from error
-    return build_app(model, limits=limits or ServiceLimits(), token=token, hosts=hosts)
+    neighbors = None
+    if store is not None:
+        if model.input_kind != "embeddings":
+            raise ParameterError(f"a store is of no use with the head {model.head!r}, which learned from no embeddings")
+        from embedx.serve.neighbors import Neighbors
+
+        neighbors = Neighbors(store, model.recipe)
+    return build_app(model, neighbors=neighbors, limits=limits or ServiceLimits(), token=token, hosts=hosts)

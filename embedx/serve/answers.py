@@ -1,7 +1,11 @@
-"""What the service says of recordings: several are embedded together, each gets an answer or a reason why not."""
+"""What the service says of recordings: several are embedded together, each gets an answer or a reason why not.
+
+A time line is made of one recording after the other.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +16,27 @@ from numpy.typing import NDArray
 
 from embedx.audio.headers import read_duration
 from embedx.dataset import Dataset, build_dataset
+from embedx.errors import ParameterError, SourceError
 from embedx.extract.any_clips import embed_any
 from embedx.manifest import Manifest, Source
+from embedx.model.recording_reader import RecordingReader
+from embedx.recipe import Resources
 from embedx.serve.limits import ServiceLimits
+from embedx.serve.neighbors import Neighbors
 from embedx.store.rows import ClipResult, Failure
 
 if TYPE_CHECKING:
-    from embedx.model import Model
+    from embedx.model import Model, Predictions
 
 __all__ = ["Answerer", "Job", "Refusal"]
 
 _MARGIN_SECONDS = 1.0
+_NEIGHBORS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is wanted (``"predict"`` or ``"embed"``) of which file."""
+    """What is wanted (``"predict"``, ``"embed"``, ``"search"`` or ``"timeline"``) of which file."""
 
     kind: str
     path: Path
@@ -50,13 +59,40 @@ class Answerer:
         What answers.
     limits : ServiceLimits
         Of them ``most_seconds``: so much of a file is decoded, whatever its header says, and a second more.
+    neighbors : Neighbors or None
+        Where ``"search"`` looks.
     """
 
-    def __init__(self, model: Model, limits: ServiceLimits) -> None:
-        self.model, self.limits = model, limits
+    def __init__(self, model: Model, limits: ServiceLimits, neighbors: Neighbors | None = None) -> None:
+        self.model, self.limits, self.neighbors = model, limits, neighbors
+        self._reader: RecordingReader | None = None
 
     def __call__(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
         """Return an answer or a refusal for each job, in order."""
+        together = [job for job in jobs if job.kind != "timeline"]
+        answers = iter(self._together(together) if together else [])
+        return [self._time_line(job) if job.kind == "timeline" else next(answers) for job in jobs]
+
+    def _time_line(self, job: Job) -> dict[str, Any] | Refusal:
+        try:
+            if self._reader is None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of windows unlike the clips that were learned from
+                    self._reader = RecordingReader(self.model, resources=Resources(workers=1))
+            line = self._reader.read(str(job.path), 0.0, self.limits.most_seconds + _MARGIN_SECONDS)
+        except ParameterError as error:
+            return Refusal(501, str(error))
+        except SourceError as error:
+            return self._refuse(job, str(error))
+        if line.seconds > self.limits.most_seconds:
+            return self._too_long()
+        segments = [{name: _rounded(getattr(one, name)) for name in _SEGMENT} for one in line.segments]
+        windows = [line.start_seconds, line.end_seconds, line.proba]
+        names = ("start_seconds", "end_seconds", "probabilities")
+        rows = {name: np.round(values, 4).tolist() for name, values in zip(names, windows, strict=True)}
+        return {"seconds": round(line.seconds, 3), "classes": list(line.classes), "segments": segments, "windows": rows}
+
+    def _together(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
         if self.model.input_kind == "sources":
             return self._from_audio(jobs)
         manifest = self._manifest(jobs)
@@ -80,21 +116,25 @@ class Answerer:
         """Return all that is known of each clip; what a job does not ask for is left out later."""
         found = self.model.predictions(dataset)
         layers = np.asarray(dataset.X).reshape(len(dataset), dataset.n_layers, -1)
+        means = dataset.average_layers()
+        unlike = [{} if found.novelty is None else _unlike(found, i) for i in range(len(dataset))]
         return [
             {
                 "seconds": round(float(dataset.seconds[i]), 3),
-                **self._classes(found.proba[i]),
+                **self._classes(found.proba[i], found.labels[i]),
+                **unlike[i],
                 "layers": list(dataset.layers),
                 "embedding": layers[i].tolist(),
+                "nearest": [] if self.neighbors is None else self.neighbors.nearest(means[i], _NEIGHBORS),
             }
             for i in range(len(dataset))
         ]
 
-    def _classes(self, proba: NDArray[np.float64]) -> dict[str, Any]:
+    def _classes(self, proba: NDArray[np.float64], label: str) -> dict[str, Any]:
+        """Return the label, or the labels joined where a recording may have several, and every class's probability."""
         order = np.argsort(-proba, kind="stable")
         named = {self.model.classes[i]: round(float(proba[i]), 6) for i in order}
-        label = self.model.classes[order[0]]
-        return {"label": label, "probability": named[label], "probabilities": named}
+        return {"label": label, "probability": round(float(proba.max()), 6), "probabilities": named}
 
     def _answer(self, job: Job, told: dict[str, Any]) -> dict[str, Any] | Refusal:
         if told["seconds"] > self.limits.most_seconds:
@@ -104,23 +144,23 @@ class Answerer:
 
     def _from_audio(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
         """Let a model that learned from audio hear the files itself."""
-        if any(job.kind == "embed" for job in jobs):
+        if any(job.kind != "predict" for job in jobs):
             unable = Refusal(501, "this model learned from audio and has no embeddings of its own")
-            others = iter(self._from_audio([job for job in jobs if job.kind != "embed"]))
-            return [unable if job.kind == "embed" else next(others) for job in jobs]
+            others = iter(self._from_audio([job for job in jobs if job.kind == "predict"]))
+            return [next(others) if job.kind == "predict" else unable for job in jobs]
         if not jobs:
             return []
         found = self.model.predictions(self._manifest(jobs))
         return [
-            self._refuse(job, error) if error else self._heard(job, proba)
-            for job, error, proba in zip(jobs, found.errors, found.proba, strict=True)
+            self._refuse(job, error) if error else self._heard(job, proba, label)
+            for job, error, proba, label in zip(jobs, found.errors, found.proba, found.labels, strict=True)
         ]
 
-    def _heard(self, job: Job, proba: NDArray[np.float64]) -> dict[str, Any] | Refusal:
+    def _heard(self, job: Job, proba: NDArray[np.float64], label: str) -> dict[str, Any] | Refusal:
         seconds = read_duration(job.path)
         if seconds is not None and seconds > self.limits.most_seconds:
             return self._too_long()
-        return {"seconds": None if seconds is None else round(seconds, 3), **self._classes(proba)}
+        return {"seconds": None if seconds is None else round(seconds, 3), **self._classes(proba, label)}
 
     def _refused(self, job: Job, result: ClipResult) -> Refusal:
         return self._refuse(job, result.message if isinstance(result, Failure) else "no result")
@@ -133,7 +173,18 @@ class Answerer:
         return Refusal(413, f"the recording is longer than {self.limits.most_seconds:g} s: send a part of it")
 
 
+def _unlike(found: Predictions, i: int) -> dict[str, Any]:
+    assert found.novelty is not None
+    return {"novelty": round(float(found.novelty[i]), 4), "known": bool(found.known is None or found.known[i])}
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+_SEGMENT = ("onset_seconds", "offset_seconds", "label", "mean_probability", "peak_probability")
 _FIELDS = {
-    "predict": {"seconds", "label", "probability", "probabilities"},
+    "predict": {"seconds", "label", "probability", "probabilities", "novelty", "known"},
     "embed": {"seconds", "layers", "embedding"},
+    "search": {"seconds", "nearest"},
 }

@@ -28,6 +28,7 @@ from embedx.errors import EmbedxError
 from embedx.serve.answers import Answerer, Job, Refusal
 from embedx.serve.guards import BodyTooLargeError, Guards
 from embedx.serve.limits import ServiceLimits
+from embedx.serve.neighbors import Neighbors
 from embedx.serve.request_batches import BatchWorker, QueueFullError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Prediction(BaseModel):
     label: str
     probability: float
     probabilities: dict[str, float]
+    novelty: float | None = None
+    known: bool | None = None
 
 
 class Embedding(BaseModel):
@@ -70,6 +73,51 @@ class Embedding(BaseModel):
     embedding: list[list[float]]
 
 
+class Segment(BaseModel):
+    """What is heard from when to when."""
+
+    onset_seconds: float
+    offset_seconds: float
+    label: str
+    mean_probability: float | None
+    peak_probability: float | None
+
+
+class Windows(BaseModel):
+    """Bounds and probabilities of the windows that a time line is made of, a row each."""
+
+    start_seconds: list[float]
+    end_seconds: list[float]
+    probabilities: list[list[float]]
+
+
+class TimeLine(BaseModel):
+    """What is heard when in a recording."""
+
+    seconds: float
+    classes: list[str]
+    segments: list[Segment]
+    windows: Windows
+
+
+class Neighbor(BaseModel):
+    """A clip that sounds like the recording; ``/clips/N`` plays it."""
+
+    clip: int
+    similarity: float
+    label: str | None
+    name: str
+    start: float
+    stop: float | None
+
+
+class Nearest(BaseModel):
+    """The most similar clips of the store."""
+
+    seconds: float
+    nearest: list[Neighbor]
+
+
 class ModelFacts(BaseModel):
     """What answers."""
 
@@ -78,6 +126,7 @@ class ModelFacts(BaseModel):
     classes: list[str]
     most_seconds: float
     most_bytes: int
+    has_search: bool
 
 
 _REFUSALS = {
@@ -94,18 +143,29 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build_app(model: Model, *, limits: ServiceLimits, token: str | None, hosts: tuple[str, ...] | None) -> FastAPI:
+def build_app(
+    model: Model,
+    *,
+    neighbors: Neighbors | None,
+    limits: ServiceLimits,
+    token: str | None,
+    hosts: tuple[str, ...] | None,
+) -> FastAPI:
     """Return the application; see `embedx.serve.create_app`."""
-    service = _Service(model, limits)
+    service = _Service(model, limits, neighbors)
     app = FastAPI(title="embedx", version=__version__, docs_url=None, redoc_url=None, lifespan=service.running)
     app.add_middleware(Guards, token=token, hosts=hosts, most_bytes=limits.most_bytes)
     posts: dict[str, Any] = {"methods": ["POST"], "openapi_extra": _BODY, "responses": _RESPONSES}
-    app.add_api_route(
-        "/predict", service.answering("predict"), response_model=Prediction, summary="Label a recording", **posts
-    )
-    app.add_api_route(
-        "/embed", service.answering("embed"), response_model=Embedding, summary="Embed a recording", **posts
-    )
+    routes: list[tuple[str, Any, str]] = [
+        ("predict", Prediction, "Label a recording"),
+        ("timeline", TimeLine, "Say what is heard when in a recording"),
+        ("embed", Embedding, "Embed a recording"),
+    ]
+    if neighbors is not None:
+        routes.append(("search", Nearest, "Find the clips of the store that sound most like a recording"))
+        app.add_api_route("/clips/{clip}", service.clip, summary="Play a clip of the store", response_class=Response)
+    for name, shape, told in routes:
+        app.add_api_route(f"/{name}", service.answering(name), response_model=shape, summary=told, **posts)
     app.add_api_route("/model", service.facts, response_model=ModelFacts, summary="What answers")
     app.add_api_route("/healthz", _healthy, summary="Whether the service runs")
     app.add_api_route("/metrics", service.metrics, summary="Figures for Prometheus", response_class=Response)
@@ -119,8 +179,8 @@ def build_app(model: Model, *, limits: ServiceLimits, token: str | None, hosts: 
 class _Service:
     """A model, the thread that computes, the folder where bodies lie meanwhile, and what is counted."""
 
-    def __init__(self, model: Model, limits: ServiceLimits) -> None:
-        self.model, self.limits = model, limits
+    def __init__(self, model: Model, limits: ServiceLimits, neighbors: Neighbors | None) -> None:
+        self.model, self.limits, self.neighbors = model, limits, neighbors
         self._numbers = itertools.count()
         self._registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self._registry}
@@ -138,7 +198,7 @@ class _Service:
     @contextlib.asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
         """Hold the thread and the folder as long as the application runs; what waits at its end is answered."""
-        answer = Answerer(self.model, self.limits)
+        answer = Answerer(self.model, self.limits, self.neighbors)
 
         def counted(jobs: Any) -> list[Any]:
             self._together.observe(len(jobs))
@@ -193,7 +253,16 @@ class _Service:
         """Return what the page shows of the model."""
         model, limits = self.model, self.limits
         names = {"head": model.head, "encoder": Path(model.recipe.encoder).name, "classes": list(model.classes)}
-        return ModelFacts(**names, most_seconds=limits.most_seconds, most_bytes=limits.most_bytes)
+        most: dict[str, Any] = {"most_seconds": limits.most_seconds, "most_bytes": limits.most_bytes}
+        return ModelFacts(**names, **most, has_search=self.neighbors is not None)
+
+    async def clip(self, clip: int) -> Response:
+        """Return the sound of a clip of the store."""
+        assert self.neighbors is not None
+        sound = await asyncio.to_thread(self.neighbors.sound, clip)
+        if sound is None:
+            return _refused(404, "there is no such clip, or no audio of it")
+        return Response(sound, media_type="audio/ogg")
 
     async def metrics(self) -> Response:
         """Return all figures as Prometheus reads them."""

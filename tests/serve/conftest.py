@@ -41,8 +41,11 @@ class Server:
             connection.request("GET" if body is None else "POST", path, body, named)
             answer = connection.getresponse()
             text = answer.read()
-            is_json = answer.headers.get_content_type() == "application/json"
-            return answer.status, json.loads(text) if is_json else text.decode()
+            kind = answer.headers.get_content_type()
+            told = (
+                json.loads(text) if kind == "application/json" else text if kind.startswith("audio") else text.decode()
+            )
+            return answer.status, told
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
@@ -63,5 +66,5 @@ def served(folder, *options, **environment):
 
 @pytest.fixture(scope="session")
 def server(model_folder):
-    with served(model_folder) as one:
+    with served(model_folder, "--store", str(model_folder.parent / "emb.h5")) as one:
         yield one

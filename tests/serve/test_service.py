@@ -9,7 +9,8 @@ import socket
 import numpy as np
 import pytest
 
-from embedx import Model
+from embedx import Model, extract_embeddings, read_manifest
+from embedx.audio.decode import decode
 from embedx.audio.headers import read_duration
 from embedx.testing import write_wav
 from tests.serve.conftest import served
@@ -46,6 +47,42 @@ def test_an_embedding_is_the_models_own(server, model_folder, tones):
     assert status == 200
     assert told["layers"] == list(dataset.layers)
     assert np.allclose(np.ravel(told["embedding"]), np.asarray(dataset.X)[0], atol=1e-3)
+
+
+def test_a_time_line_is_the_models_own(server, model_folder, tones, tmp_path):
+    parts = [decode(paths[0]) for paths in tones.values()]
+    write_wav(tmp_path / "all.wav", np.concatenate([np.resize(part, 48_000) for part in parts]))
+    line = Model.load(model_folder).timeline(tmp_path / "all.wav")
+    status, told = server.ask("/timeline", (tmp_path / "all.wav").read_bytes())
+    assert status == 200
+    assert [one["label"] for one in told["segments"]] == [one.label for one in line.segments]
+    assert told["segments"][0]["onset_seconds"] == pytest.approx(line.segments[0].onset_seconds, abs=1e-3)
+    assert np.allclose(told["windows"]["probabilities"], line.proba, atol=2e-3)
+    assert told["seconds"] == pytest.approx(9.0, abs=0.01)
+    assert server.ask("/timeline", b"no audio at all")[0] == 422
+
+
+def test_the_nearest_clips_are_those_of_the_class_and_can_be_played(server, tones):
+    for label, paths in tones.items():
+        status, told = server.ask("/search", paths[0].read_bytes())
+        assert status == 200
+        nearest = told["nearest"]
+        assert nearest[0]["name"] == paths[0].name
+        assert nearest[0]["similarity"] == pytest.approx(1.0, abs=0.01)
+        assert {one["label"] for one in nearest} == {label}
+        status, sound = server.ask(f"/clips/{nearest[0]['clip']}")
+        assert (status, sound[:4]) == (200, b"OggS")
+    for clip in (-1, 10_000):
+        assert server.ask(f"/clips/{clip}")[0] == 404
+    assert server.ask("/clips/..%2F..%2Fetc")[0] in (404, 422)
+
+
+def test_a_store_of_another_recipe_is_one_line(model_folder, tone_folder, tmp_path, run_embedx):
+    extract_embeddings(read_manifest(tone_folder), tmp_path / "other.h5", encoder="tiny", pooling="max")
+    done = run_embedx("serve", model_folder, "--store", tmp_path / "other.h5", "--port", "0")
+    assert done.returncode == 2
+    assert "pooling" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_many_at_once_get_their_own_answers(server, tones):
@@ -124,7 +161,7 @@ def test_figures_for_prometheus_and_the_list_of_routes(server, tones):
     assert "embedx_batch_clips_bucket" in told
     status, routes = server.ask("/openapi.json")
     assert status == 200
-    assert {"/predict", "/embed", "/model", "/healthz", "/metrics"} <= routes["paths"].keys()
+    assert {"/predict", "/timeline", "/embed", "/search", "/model", "/healthz", "/metrics"} <= routes["paths"].keys()
     assert "multipart/form-data" in routes["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert "POST /predict" in server.ask("/docs")[1]
 

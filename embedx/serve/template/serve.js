@@ -41,6 +41,7 @@ async function give(blob, name) {
     if (number !== sent) return; /* another recording was given meanwhile */
     draw(told);
     say(`${name}: ${told.seconds === null ? "" : seconds(told.seconds)}`);
+    draw_more(blob, told, number);
   } catch (error) { if (number === sent) { $("result").hidden = true; say(`${name}: ${error.message}`, true); } }
 }
 
@@ -59,7 +60,7 @@ function show(blob) {
 
 function draw(told) {
   $("label").textContent = told.label;
-  $("certain").textContent = pct(told.probability);
+  $("certain").replaceChildren(pct(told.probability), told.known === false ? el("span", { class: "tag bad", title: `novelty ${told.novelty}` }, "unlike all that it learned from") : "");
   const most = Object.entries(told.probabilities).slice(0, 12);
   $("bars").replaceChildren(...most.map(([name, value]) => {
     const bar = el("i", {});
@@ -67,6 +68,45 @@ function draw(told) {
     return el("li", {}, el("span", {}, name), el("span", { class: "track" }, bar), el("span", {}, pct(value)));
   }));
   $("result").hidden = false;
+}
+
+/* what takes longer than the label: the time line of a longer recording, and the nearest clips */
+async function draw_more(blob, told, number) {
+  $("timeline").replaceChildren(); $("near-card").hidden = true;
+  if (told.seconds === null || told.seconds >= 3) {
+    const line = await ask("timeline", blob).catch(() => null);
+    if (line && number === sent) drawTimeLine(line);
+  }
+  if (!model || !model.has_search) return;
+  const found = await ask("search", blob).catch(() => null);
+  if (!found || number !== sent) return;
+  $("near").replaceChildren(...found.nearest.map((one) => {
+    const more = el("button", { class: "more", type: "button" }, "Listen");
+    more.addEventListener("click", () => play(one.clip, more));
+    return el("li", {}, el("span", { class: "what" }, el("b", {}, one.label || "no label"), one.name, el("small", {}, `similarity ${one.similarity.toFixed(2)}`)), more);
+  }));
+  $("near-card").hidden = false;
+}
+async function play(clip, button) {
+  const answer = await fetch(`clips/${clip}`, { headers: token ? { Authorization: "Bearer " + token } : {} });
+  if (!answer.ok) { button.textContent = "The audio was not found"; button.disabled = true; return; }
+  const audio = el("audio", { controls: true, src: URL.createObjectURL(await answer.blob()), "aria-label": "Play the clip" });
+  button.replaceWith(audio);
+  audio.play().catch(() => {});
+}
+function drawTimeLine(line) {
+  const width = 640, height = 46, drawing = plot(width, height, `Time line: ${line.segments.map((s) => `${s.label} from ${s.onset_seconds} to ${s.offset_seconds} s`).join(", ") || "nothing for sure"}`);
+  drawing.style.maxWidth = "none";
+  drawing.append(svg("rect", { x: 0, y: 0, width, height: 26, rx: 5, class: "track" }));
+  for (const one of line.segments) {
+    const x = (width * one.onset_seconds) / line.seconds, wide = (width * (one.offset_seconds - one.onset_seconds)) / line.seconds;
+    const box = svg("rect", { x, y: 0, width: Math.max(wide, 2), height: 26, rx: 4, fill: colorOf(line.classes.indexOf(one.label)) });
+    drawing.append(titled(box, `${one.label}, ${one.onset_seconds} to ${one.offset_seconds} s, ${pct(one.mean_probability)}`));
+    if (wide > 60) { const name = svg("text", { x: x + 6, y: 18 }, cut(one.label, Math.floor(wide / 8))); name.style.fill = "#fff"; drawing.append(name); }
+  }
+  for (const at of ticks(0, line.seconds, 8)) drawing.append(svg("text", { x: Math.min((width * at) / line.seconds, width - 20), y: 42 }, `${short(at)} s`));
+  const rows = line.segments.map((one) => el("li", {}, `${one.onset_seconds.toFixed(1)} to ${one.offset_seconds.toFixed(1)} s: `, el("b", {}, one.label), ` ${pct(one.mean_probability)}`));
+  $("timeline").replaceChildren(el("h3", {}, "When"), drawing, el("ul", { class: "vh" }, ...rows));
 }
 
 async function record() {
