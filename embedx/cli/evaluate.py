@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             raise ParameterError(f"{lost[0]} does nothing with --timeline: what was found stands in its files")
         found = _read(args.found)
         recordings = name_recordings([*truth, *found])
-        lines = by_recording(recordings, found, what="--timeline")
+        lines: dict[str, Sequence[Segment]] = {**by_recording(recordings, found, what="--timeline")}
     else:
         lines, n_failed = _listen(args)
         recordings = tuple(lines)
@@ -193,7 +193,7 @@ def _lines(scores: dict[str, Any]) -> Iterable[str]:
 
 
 def _table(title: str, of: dict[str, Any]) -> Iterable[str]:
-    rows = [("", "F1, %", "precision", "recall", "error rate", "true", "found", "right")]
+    rows: list[tuple[str, ...]] = [("", "F1, %", "precision", "recall", "error rate", "true", "found", "right")]
     rows += [(name, *_cells(values)) for name, values in of["by_class"].items()]
     rows += [("mean of classes", *_cells(of["class_mean"])), ("all together", *_cells(of["overall"]))]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -218,7 +218,7 @@ class _SubWindowEncoder(ClipEncoder):
     ) -> Sequence[NDArray[np.float32]]:
         """Return the pooled windows of every chunk, (n, L, D)."""
         if all(of == ((0, len(s)),) for s, of in zip(samples, spans, strict=True)):
-            return self._pooled(samples)[:, None]
+            return list(self._pooled(samples)[:, None])
         frames, encoder = self.encoder.encode(samples), self.encoder
         stride = round(encoder.hop_seconds * encoder.sample_rate)
         return [
