@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             raise ParameterError(f"{lost[0]} does nothing with --timeline: what was found stands in its files")
         found = _read(args.found)
         recordings = name_recordings([*truth, *found])
-        lines = by_recording(recordings, found, what="--timeline")
+        lines: dict[str, Sequence[Segment]] = {**by_recording(recordings, found, what="--timeline")}
     else:
         lines, n_failed = _listen(args)
         recordings = tuple(lines)
