@@ -60,7 +60,7 @@ def _require_place(folder: Path, overwrite: bool) -> None:
         return
     if os.path.ismount(folder):
         raise ModelFormatError(f"{folder} is where a disk is mounted, and cannot be replaced: give a folder below it")
-    found = sorted(path.name for path in folder.iterdir())
+    found = _listed(folder)
     if found and JSON_NAME not in found:
         raise ModelFormatError(f"{folder} holds files but no model: give a new folder, or empty this one")
     patterns = (*HEAD_FILES, ".DS_Store", *(NETWORK_FILES if "finetune.json" in found else ()))
@@ -80,6 +80,16 @@ def _require_place(folder: Path, overwrite: bool) -> None:
             f"{folder} holds a model already ({_shown(folder)}): replace it with --overwrite "
             "(overwrite=True in Python), or give another folder"
         )
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the names in a folder; one that another writer replaces meanwhile is looked at again."""
+    for _ in range(_MOST_READS):
+        place = folder.stat().st_ino
+        found = sorted(path.name for path in folder.iterdir())
+        if folder.stat().st_ino == place:
+            break
+    return found
 
 
 def _require_writable(folder: Path) -> None:

@@ -12,6 +12,7 @@ from embedx.audio.decode import decode
 from embedx.dataset import load_embeddings
 from embedx.errors import EncoderError, ModelFormatError
 from embedx.extract.job import extract_embeddings
+from embedx.heads.calibration import Calibration
 from embedx.manifest import read_manifest
 from embedx.model import fit_model
 from tests.encoders.checkpoints import write_checkpoint, write_other
@@ -97,12 +98,15 @@ def test_an_older_export_is_replaced_and_another_file_is_not(exported, tones, tm
 
 
 @pytest.mark.parametrize(
-    ("head", "calibrate", "message"),
-    [("logmel", False, "hears log-mel statistics"), ("logreg", "isotonic", "isotonic calibration cannot be written")],
+    ("head", "calibration", "message"),
+    [
+        ("logmel", None, "hears log-mel statistics"),
+        ("logreg", Calibration(method="isotonic"), "isotonic calibration cannot be written"),
+    ],
 )
-def test_heads_that_cannot_be_written(tones, tmp_path, head, calibrate, message):
+def test_heads_that_cannot_be_written(tones, tmp_path, head, calibration, message):
     with pytest.raises(ModelFormatError, match=message) as caught:
-        export_whole(fit_model(tones, head, calibrate=calibrate), tmp_path / "model.onnx")
+        export_whole(replace(fit_model(tones, head), calibration=calibration), tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
     assert not any(tmp_path.iterdir())
 

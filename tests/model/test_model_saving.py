@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 
 from embedx.cli import main
-from embedx.errors import ManifestError, ModelFormatError, RecipeMismatchError
+from embedx.errors import ManifestError, ModelFormatError, ParameterError, RecipeMismatchError
 from embedx.heads.catalog import CATALOG, make_head
 from embedx.model import Model, describe, fit_model
 
@@ -65,10 +65,10 @@ def test_calibration_is_kept_and_reported(make_dataset, tmp_path, method):
 
 
 @pytest.mark.parametrize(
-    ("clips", "told"), [([], "no clip to label"), ([np.zeros(9)], "type ndarray"), ([None], "None")]
+    ("clips", "told"), [([], "no clip to label"), ([np.zeros(9)], "no sampling rate"), ([None], "is a NoneType")]
 )
-def test_what_is_no_list_of_paths_is_one_line(make_dataset, clips, told):
-    with pytest.raises(ManifestError, match=told):
+def test_what_is_no_list_of_clips_is_one_line(make_dataset, clips, told):
+    with pytest.raises(ManifestError if not clips else ParameterError, match=told):
         fit_model(make_dataset(), "knn").predict(clips)
 
 

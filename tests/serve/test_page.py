@@ -63,6 +63,7 @@ def test_a_file_is_labelled_drawn_and_played(page, tones):
 
 def test_a_longer_recording_has_a_time_line_and_neighbours_to_listen_to(page, tones, tmp_path):
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
 
     parts = [np.resize(decode(paths[0]), 48_000) for paths in tones.values()]
     write_wav(tmp_path / "all.wav", np.concatenate(parts))
@@ -71,7 +72,7 @@ def test_a_longer_recording_has_a_time_line_and_neighbours_to_listen_to(page, to
     listed = page.execute_script("return [...document.querySelectorAll('#timeline li b')].map(b => b.textContent)")
     assert set(listed) <= set(tones)
     until(page, "!document.getElementById('near-card').hidden")
-    page.find_element(By.CSS_SELECTOR, "#near button").click()
+    page.find_element(By.CSS_SELECTOR, "#near button").send_keys(Keys.ENTER)
     until(page, "document.querySelector('#near audio')")
 
 
