@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import number
@@ -96,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
     from embedx.timeline.recordings import by_recording, name_recordings
 
     truth = _read(args.truth)
-    lines: Mapping[str, Sequence[Segment]]
     n_failed = 0
     if args.found:
         if args.inputs or [*named_options(args)]:

@@ -16,8 +16,12 @@ from embedx.errors import MissingExtraError, ParameterError
 
 if TYPE_CHECKING:
     from embedx.model import Model
+    from embedx.serve import ServiceLimits
 
 __all__ = ["add_arguments", "run"]
+
+_UPLOADS = 200
+"""So many requests may be sending their recording or reading their answer, beside those that wait; beyond it: 503."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -71,12 +75,12 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.model} answers at {url}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
         if sys.stdout is not None:
             sys.stdout.flush()
-        _serve(app, listener, round(limits.timeout_seconds))
+        _serve(app, listener, limits)
     show("stopped")
     return 0
 
 
-def _serve(app: Any, listener: socket.socket, seconds: int) -> None:
+def _serve(app: Any, listener: socket.socket, limits: ServiceLimits) -> None:
     try:
         import uvicorn
     except ImportError as error:
@@ -86,7 +90,8 @@ def _serve(app: Any, listener: socket.socket, seconds: int) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=seconds,
+        timeout_graceful_shutdown=round(limits.timeout_seconds),
+        limit_concurrency=_UPLOADS + limits.most_waiting,
         lifespan="on",
     )
     with contextlib.suppress(KeyboardInterrupt):  # raised again when all is answered

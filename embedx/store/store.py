@@ -82,14 +82,14 @@ class EmbeddingStore:
     >>> import tempfile
     >>> from embedx.manifest import Manifest
     >>> from embedx.store.rows import NO_STAMP, Failure
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> manifest = Manifest.from_paths(["a.wav"], root=folder.name)
+    >>> folder = tempfile.mkdtemp()
+    >>> manifest = Manifest.from_paths(["a.wav"], root=folder)
     >>> recipe = Recipe(encoder="tiny", revision="bundled", weights_sha256="ab", layers=(0,))
-    >>> with EmbeddingStore(folder.name + "/emb.h5", recipe, root=manifest.root) as store:
+    >>> with EmbeddingStore(folder + "/emb.h5", recipe, root=manifest.root) as store:
     ...     plan = store.plan(manifest)
     ...     _ = store.append([Failure(manifest[0], NO_STAMP, "missing", "no file")], environment={})
     ...     store.publish()
-    >>> sorted(plan.todo), read_store(folder.name + "/emb.h5").errors
+    >>> sorted(plan.todo), read_store(folder + "/emb.h5").errors
     ([('a.wav', 0.0, None)], ('missing: no file',))
     """
 

@@ -71,7 +71,7 @@ def test_the_cost_is_said_once_before_all_else(make_dataset):
     [(cost, n_before)] = told
     assert n_before == 4  # each head once
     assert cost.n_fits == 5 * 3 + (3 + 4) * 3 - 4
-    assert cost.n_processes == 1  # other processes would start for longer than all of it takes
+    assert 1 <= cost.n_processes <= 2
     assert cost.seconds == pytest.approx(sum(cost.parts.values()))
     assert cost.parts["auto"] > cost.parts["tuned"] == 0 < cost.parts["curves"]
     assert done[-1] == (36, 36)

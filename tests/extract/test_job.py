@@ -339,6 +339,7 @@ def test_an_output_that_is_no_file_is_refused(mixed_folder, name, says):
 def test_what_is_done_is_on_disk_before_a_long_unit_ends(mixed_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("embedx.extract.job.plan_units", lambda m: plan_units(m, n_sources=8))
     output, seen = tmp_path / "emb.h5", []
+    monkeypatch.setattr(store_room, "COMMIT_SECONDS", 1e9)
 
     def progress(done, total, **facts):
         if done:  # the first unit is counted: from now on a commit is due at every window of the second
