@@ -85,6 +85,7 @@ class ClassDistances:
     @classmethod
     def learn(cls, values: NDArray[np.floating], codes: NDArray[np.intp]) -> ClassDistances:
         """Learn from values of shape (n, d) and the class of each row, shape (n,)."""
+        from scipy.linalg import solve_triangular
         from sklearn.covariance import ledoit_wolf
 
         exact = np.asarray(values, dtype=np.float64)
@@ -95,9 +96,10 @@ class ClassDistances:
         centres = np.zeros((own.max() + 1, exact.shape[1]))
         np.add.at(centres, own, exact)
         centres /= np.bincount(own)[:, None]
-        covariance = ledoit_wolf(exact - centres[own], assume_centered=True)[0]
+        deviations = (exact - centres[own]).astype(np.float32)  # twice as fast, and the columns are standardised
+        covariance = ledoit_wolf(deviations, assume_centered=True)[0].astype(np.float64)
         covariance[np.diag_indices_from(covariance)] += _LEAST_VARIANCE
-        root = np.linalg.inv(np.linalg.cholesky(covariance)).T
+        root = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True).T
         return cls(
             mean=mean.astype(np.float32),
             whitening=(root / scale[:, None]).astype(np.float32),

@@ -14,11 +14,12 @@ from embedx.heads.novelty import ClassDistances, Novelty, novelty_inputs
 
 __all__ = ["fit_novelty"]
 
-MOST_CLIPS = 10_000
+MOST_CLIPS = 5_000
 """Clips that are learned from, drawn evenly: a covariance of a thousand columns is known from them."""
 
-_MOST_LEFT_OUT = 10
-_MOST_JUDGED = 2_000
+_MOST_LEFT_OUT = 5
+_MOST_JUDGED = 1_000
+_ENOUGH_HELD_OUT = 1_000
 
 
 def fit_novelty(dataset: Dataset, head: Any, input_kind: str, seed: int) -> tuple[Novelty | None, dict[str, Any]]:
@@ -64,9 +65,14 @@ def _drawn(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 
 def _held_out(values: NDArray[np.float32], codes: NDArray[np.intp], folds: tuple[Fold, ...]) -> NDArray[np.float64]:
-    """Return the distances of clips to classes learned from other groups; a clip of a class not learned has none."""
+    """Return the distances of clips to classes learned from other groups; a clip of a class not learned has none.
+
+    Folds are held out in turns until enough clips were.
+    """
     found = [np.zeros(0)]
     for fold in folds:
+        if sum(map(len, found)) >= _ENOUGH_HELD_OUT:
+            break
         part = ClassDistances.learn(values[fold.train], codes[fold.train])
         found.append(part.nearest(values[fold.test[np.isin(codes[fold.test], codes[fold.train])]]))
     return np.concatenate(found)

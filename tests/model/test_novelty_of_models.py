@@ -189,6 +189,6 @@ def test_a_clip_that_failed_has_neither(tmp_path, tone_folder):
 def test_of_many_clips_some_are_drawn(make_dataset):
     dataset = make_dataset(n=MOST_CLIPS + 900, n_layers=1, dim=2)
     novelty, told = fit_novelty(dataset, make_head("logreg", n_layers=1), "embeddings", 0)
-    assert novelty.n_held_out == told["n_clips"] == MOST_CLIPS
+    assert 1_000 <= novelty.n_held_out == told["n_clips"] < MOST_CLIPS
     assert novelty.distances.whitening.shape == (130, 130)
-    assert len(novelty.quantiles) == MOST_QUANTILES
+    assert len(novelty.quantiles) == min(novelty.n_held_out, MOST_QUANTILES)
