@@ -24,7 +24,9 @@ _EAGER = frozenset({"clap", "clap_audio_model", "sew-d", "wavlm"})
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers' messages and bars off the screen: what matters is raised as errors."""
-    from transformers.utils import logging
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a notebook the import itself speaks of bars
+        from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -65,10 +67,10 @@ def load_model(info: EncoderInfo, *, kind: Any = None, renamed: Mapping[str, str
     RunnerError
         The system starts no further thread.
     """
-    from transformers import AutoModel
-
     try:
         with as_limit("what reads the encoder's weights"), quiet_transformers():
+            from transformers import AutoModel
+
             model, report = (kind or AutoModel).from_pretrained(
                 info.location,
                 local_files_only=True,

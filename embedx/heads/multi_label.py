@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import ParameterError
-from embedx.evaluation.iterative_stratification import assign_folds
 from embedx.heads.catalog import CATALOG, as_spec, fit_head, make_head
 
 __all__ = [
@@ -112,6 +111,8 @@ class MultiLabelHead:
     def fit(self, X: Any, Y: NDArray[np.bool_], classes: Any, *, groups: Any = None) -> MultiLabelHead:
         """Learn from X and Y of shape (n, k); thresholds come from folds inside these clips."""
         from sklearn.base import clone
+
+        from embedx.evaluation.iterative_stratification import assign_folds  # predicting needs nothing that judges
 
         self.classes_ = np.asarray(classes)
         held_out = np.full(Y.shape, np.nan)

@@ -250,7 +250,9 @@ def render_front_matter(
     tags:
     - embedx
     """
-    from huggingface_hub import EvalResult, ModelCardData
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bars in notebooks, which nothing here draws
+        from huggingface_hub import EvalResult, ModelCardData
 
     where: dict[str, Any] = {"task_type": _TASK, "dataset_type": "held-out", "dataset_name": "clips that were held out"}
     results = [EvalResult(**where, metric_type=name, metric_value=round(value, 6)) for name, value in scores.items()]

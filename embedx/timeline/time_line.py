@@ -29,6 +29,9 @@ class TimeLine:
         Probabilities of the windows; rows sum to one.
     options : SegmentOptions
         How the segments were found.
+
+    Attributes
+    ----------
     segments : tuple of Segment
         By onset; found when the time line is made.
 
