@@ -58,7 +58,7 @@ def main() -> None:
     tables["hostile"] = table(["", "of bodies that are no recordings"], facts)
     each = {name: of.pop("each") for name, of in found.items()}
     measures = {f"{name}: seconds": measure(one, better="lower", unit="s") for name, one in each.items() if one}
-    print(write_result("serve", tables=tables, measures=measures, load=found, hostile=harm))
+    print(write_result("serve", tables=tables, measures=measures, clients=found, hostile=harm))
 
 
 _COLUMNS = {"requests a second": ("rate", 1), "median, ms": ("p50", 0), "99 % within, ms": ("p99", 0)}
@@ -191,7 +191,7 @@ def _bomb() -> bytes:
     """Return two hours of silence in few bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.flac"
-        write_flac(path, np.zeros(16_000 * 7200, np.float32), comment="")
+        write_flac(path, np.zeros(16_000 * 7200, np.float32), comment="two hours of nothing")
         return path.read_bytes()
 
 
