@@ -11,7 +11,17 @@ from typing import Any
 from embedx.errors import ParameterError
 from embedx.files import special_kind
 
-__all__ = ["MOST_BYTES", "SEED", "add_jobs_arguments", "is_store", "names", "number", "read_layers"]
+__all__ = [
+    "MOST_BYTES",
+    "SEED",
+    "add_compute_arguments",
+    "add_jobs_arguments",
+    "add_trust_argument",
+    "is_store",
+    "names",
+    "number",
+    "read_layers",
+]
 
 MOST_BYTES = 2**30
 """Embeddings that take more are not held: heads read the layers that they learn from."""
@@ -72,6 +82,26 @@ def add_jobs_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup
         "--jobs-backend", default="loky", help="where they run: loky, this machine (default), or ray, a Ray cluster"
     )
     parser.add_argument("--address", metavar="HOST:PORT", help="the cluster, or auto; none starts one of this machine")
+
+
+def add_compute_arguments(parser: argparse.ArgumentParser, *, workers: str) -> None:
+    """Declare on what a model computes; ``workers`` is the help of ``--workers``."""
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--batch-seconds",
+        type=number(0, open_low=True),
+        default=120.0,
+        metavar="SECONDS",
+        help="audio in a batch (default 120)",
+    )
+    parser.add_argument("--workers", type=number(0, whole=True), metavar="N", help=workers)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare which types of a user's own classifier a model may be made of."""
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
+    )
 
 
 def is_store(place: str | os.PathLike[str]) -> bool:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.argument_types import number
+from embedx.cli.argument_types import add_compute_arguments, add_trust_argument, number
 from embedx.cli.manifest_options import add_segment_arguments, named_columns
 from embedx.cli.terminal import show
 from embedx.cli.timeline_options import add_timeline_arguments, named_options, reader_options
@@ -74,20 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_timeline_arguments(parser)
     parser.add_argument("--path-column", metavar="NAME", help="column of a CSV of recordings that holds the path")
     add_segment_arguments(parser)
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--batch-seconds",
-        type=number(0, open_low=True),
-        default=120.0,
-        metavar="SECONDS",
-        help="audio in a batch (default 120)",
-    )
-    parser.add_argument(
-        "--workers", type=number(0, whole=True), metavar="N", help="0 decodes in this process (default: in another)"
-    )
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
-    )
+    add_compute_arguments(parser, workers="0 decodes in this process (default: in another)")
+    add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

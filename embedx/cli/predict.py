@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from embedx.cli.argument_types import number
+from embedx.cli.argument_types import add_compute_arguments, add_trust_argument, number
 from embedx.cli.clips_to_label import Clips, read_clips
 from embedx.cli.manifest_options import add_segment_arguments, named_columns
 from embedx.cli.predict_timeline import require_options, run_timeline
@@ -58,17 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of known clips that column 'known' may call unknown (default 0.05); the label stays. "
         "off leaves the columns 'novelty' and 'known' out",
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--batch-seconds",
-        type=number(0, open_low=True),
-        default=120.0,
-        metavar="SECONDS",
-        help="audio in a batch (default 120)",
-    )
-    parser.add_argument(
-        "--workers", type=number(0, whole=True), metavar="N", help="decoding processes (default: by the cores)"
-    )
+    add_compute_arguments(parser, workers="decoding processes (default: by the cores)")
     parser.add_argument(
         "--timeline",
         action="store_true",
@@ -87,9 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a file for each recording of --timeline; the same command goes on where it was stopped",
     )
     add_timeline_arguments(parser)
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
-    )
+    add_trust_argument(parser)
 
 
 def _rate_or_off(text: str) -> float:

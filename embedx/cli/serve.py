@@ -10,7 +10,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from embedx.cli.argument_types import number
+from embedx.cli.argument_types import add_trust_argument, number
 from embedx.cli.terminal import show
 from embedx.errors import MissingExtraError, ParameterError
 
@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
     parser.add_argument(
-        "--port", type=number(0, whole=True), default=8000, help="port to listen at (default: %(default)s; 0: any)"
+        "--port",
+        type=number(0, 65_535, whole=True),
+        default=8000,
+        help="port to listen at (default: %(default)s; 0: any)",
     )
     parser.add_argument(
         "--token",
@@ -48,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-waiting", type=number(1, whole=True), default=64, metavar="N", help="waiting requests (default: 64)"
     )
-    parser.add_argument(
-        "--trust", action="append", default=[], metavar="TYPE", help="a type of your own classifier that may be loaded"
-    )
+    add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
         most_waiting=args.most_waiting,
         timeout_seconds=args.timeout,
     )
-    is_local = args.host in ("127.0.0.1", "localhost", "::1")
+    place = f"[{args.host}]" if ":" in args.host else args.host
+    is_local = place in LOOPBACK
     token = args.token or os.environ.get("EMBEDX_TOKEN") or (None if is_local else secrets.token_urlsafe(24))
     model = Model.load(args.model, trusted=args.trust)
     app = create_app(model, store=args.store, limits=limits, token=token, hosts=LOOPBACK if is_local else None)
     with contextlib.closing(_listen(args.host, args.port)) as listener:
         _warm_up(model)
-        place = f"[{args.host}]" if ":" in args.host else args.host
         url = f"http://{place}:{listener.getsockname()[1]}/"
         show(f"{args.model} answers at {url}{f'#token={token}' if token else ''} (Ctrl-C stops it)")
         if sys.stdout is not None:

@@ -17,7 +17,7 @@ from embedx.errors import EmbedxError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
 
-__all__ = ["Player", "make_players"]
+__all__ = ["Player", "make_players", "sound_request"]
 
 BUDGET_BYTES = 4_500_000
 """Base64 characters that recordings may take, so that a page of 400 clips stays under 6 MB."""
@@ -67,7 +67,7 @@ def make_players(
         if not path.is_file():
             found[i] = Player(why="the audio was not found when this report was made")
             continue
-        player = _embedded(_request(path, source, recipe), seconds[i], left)
+        player = _embedded(sound_request(path, source, recipe), seconds[i], left)
         found[i] = player or Player(href=_link(path, page_folder), why=_why(seconds[i]))
         left -= len(found[i].audio or "")
     return found
@@ -77,7 +77,8 @@ def _why(seconds: float) -> str:
     return "long, so linked" if seconds > LONGEST_SECONDS else "linked, to keep this page small"
 
 
-def _request(path: Path, source: Source, recipe: Recipe) -> ClipRequest:
+def sound_request(path: Path, source: Source, recipe: Recipe) -> ClipRequest:
+    """Ask for the part of a clip that was embedded, at the rate at which a page plays it."""
     at_rate = recipe.replace(sample_rate=_SAMPLE_RATE)
     return ClipRequest.from_recipe(
         str(path), at_rate, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds

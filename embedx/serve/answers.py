@@ -96,15 +96,20 @@ class Answerer:
         if self.model.input_kind == "sources":
             return self._from_audio(jobs)
         manifest = self._manifest(jobs)
-        results: list[ClipResult] = [one for part, *_ in embed_any(manifest, recipe=self.model.recipe) for one in part]
+        results: list[ClipResult] = []
+        for part, *_ in embed_any(manifest, recipe=self.model.recipe, in_process=True):  # the weights are here
+            results += part
         found = {result.source.uri: result for result in results}
         good = [result for result in results if not isinstance(result, Failure)]
         if not good:
             return [self._refused(job, found[str(job.path)]) for job in jobs]
         dataset = build_dataset(good, recipe=self.model.recipe, root=manifest.root)
-        told = dict(zip((source.uri for source in dataset.sources), self._told(dataset), strict=True))
+        rows = {source.uri: row for row, source in enumerate(dataset.sources)}
+        predicted = self.model.predictions(dataset) if any(job.kind == "predict" for job in jobs) else None
         return [
-            self._answer(job, told[place]) if (place := str(job.path)) in told else self._refused(job, found[place])
+            self._answer(job, dataset, rows[place], predicted)
+            if (place := str(job.path)) in rows
+            else self._refused(job, found[place])
             for job in jobs
         ]
 
@@ -112,35 +117,27 @@ class Answerer:
         stop = self.limits.most_seconds + _MARGIN_SECONDS
         return Manifest(tuple(Source(str(job.path), stop_seconds=stop) for job in jobs), Path("/"))
 
-    def _told(self, dataset: Dataset) -> list[dict[str, Any]]:
-        """Return all that is known of each clip; what a job does not ask for is left out later."""
-        found = self.model.predictions(dataset)
-        layers = np.asarray(dataset.X).reshape(len(dataset), dataset.n_layers, -1)
-        means = dataset.average_layers()
-        unlike = [{} if found.novelty is None else _unlike(found, i) for i in range(len(dataset))]
-        return [
-            {
-                "seconds": round(float(dataset.seconds[i]), 3),
-                **self._classes(found.proba[i], found.labels[i]),
-                **unlike[i],
-                "layers": list(dataset.layers),
-                "embedding": layers[i].tolist(),
-                "nearest": [] if self.neighbors is None else self.neighbors.nearest(means[i], _NEIGHBORS),
-            }
-            for i in range(len(dataset))
-        ]
+    def _answer(self, job: Job, dataset: Dataset, row: int, predicted: Predictions | None) -> dict[str, Any] | Refusal:
+        """Say what a job asks for of one clip, and compute nothing else."""
+        if dataset.seconds[row] > self.limits.most_seconds:
+            return self._too_long()
+        told: dict[str, Any] = {"seconds": round(float(dataset.seconds[row]), 3)}
+        clip = dataset.take([row])
+        if job.kind == "embed":
+            rows = np.asarray(clip.X).reshape(dataset.n_layers, -1).tolist()
+            return told | {"layers": list(dataset.layers), "embedding": rows}
+        if job.kind == "search":
+            assert self.neighbors is not None
+            return told | {"nearest": self.neighbors.nearest(clip.average_layers()[0], _NEIGHBORS)}
+        assert predicted is not None
+        unlike = {} if predicted.novelty is None else _unlike(predicted, row)
+        return told | self._classes(predicted.proba[row], predicted.labels[row]) | unlike
 
     def _classes(self, proba: NDArray[np.float64], label: str) -> dict[str, Any]:
         """Return the label, or the labels joined where a recording may have several, and every class's probability."""
         order = np.argsort(-proba, kind="stable")
         named = {self.model.classes[i]: round(float(proba[i]), 6) for i in order}
         return {"label": label, "probability": round(float(proba.max()), 6), "probabilities": named}
-
-    def _answer(self, job: Job, told: dict[str, Any]) -> dict[str, Any] | Refusal:
-        if told["seconds"] > self.limits.most_seconds:
-            return self._too_long()
-        wanted = _FIELDS[job.kind]
-        return {name: value for name, value in told.items() if name in wanted}
 
     def _from_audio(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
         """Let a model that learned from audio hear the files itself."""
@@ -183,8 +180,3 @@ def _rounded(value: Any) -> Any:
 
 
 _SEGMENT = ("onset_seconds", "offset_seconds", "label", "mean_probability", "peak_probability")
-_FIELDS = {
-    "predict": {"seconds", "label", "probability", "probabilities", "novelty", "known"},
-    "embed": {"seconds", "layers", "embedding"},
-    "search": {"seconds", "nearest"},
-}

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.loader import ClipRequest, clip_blocks
+from embedx.audio.loader import clip_blocks
 from embedx.audio.opus import encode_opus
 from embedx.dataset import Dataset, load_embeddings
 from embedx.recipe import Recipe
+from embedx.report.players import sound_request
 from embedx.search.similarity import Similarity
 
 __all__ = ["Neighbors"]
 
-_SAMPLE_RATE = 16_000
 _LONGEST_SECONDS = 30.0
 
 
@@ -67,11 +68,11 @@ class Neighbors:
         """
         if not 0 <= i < len(self.dataset):
             return None
-        source, recipe = self.dataset.sources[i], self.dataset.recipe.replace(sample_rate=_SAMPLE_RATE)
+        source = self.dataset.sources[i]
         path = Path(self.dataset.root) / source.uri
         if not path.is_file():
             return None
-        start = source.start_seconds
-        stop = min(start + _LONGEST_SECONDS, np.inf if source.stop_seconds is None else source.stop_seconds)
-        request = ClipRequest.from_recipe(str(path), recipe, start_seconds=start, stop_seconds=stop)
+        longest = source.start_seconds + _LONGEST_SECONDS
+        stop = longest if source.stop_seconds is None else min(longest, source.stop_seconds)
+        request = sound_request(path, replace(source, stop_seconds=stop), self.dataset.recipe)
         return encode_opus(np.concatenate(list(clip_blocks(request))))

@@ -12,6 +12,7 @@ import pytest
 from embedx import Model, extract_embeddings, read_manifest
 from embedx.audio.decode import decode
 from embedx.audio.headers import read_duration
+from embedx.cli import main
 from embedx.testing import write_wav
 from tests.serve.conftest import served
 
@@ -174,3 +175,10 @@ def test_a_port_that_is_taken_is_one_line(model_folder, run_embedx):
     assert done.returncode == 2
     assert "Address already in use. Give another --port" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_that_is_none_is_one_line(model_folder, capsys):
+    assert main(["serve", str(model_folder), "--port", "99999"]) == 2  # the system would take it for 34463
+    told = capsys.readouterr().err
+    assert "a whole number from 0 to 65535 is needed" in told
+    assert len(told.splitlines()) == 1
