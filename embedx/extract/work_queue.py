@@ -3,7 +3,9 @@
 A worker that dies takes a unit with it, and a clip may be the reason. Those that it was computing (it reports each that
 it begins), or all of the unit where none was reported, go into quarantine: one by one to a worker that holds nothing
 else. What kills twice alone becomes a failure with the reason ``worker_died``; the others keep the rows that they got,
-and what had not been begun is computed in one piece. No process, no cluster and no clock in here.
+and what had not been begun is computed in one piece. Several such clips in a row look like a machine on which
+everything dies; before that is said, a clip that was fine is done once more. No process, no cluster and no clock in
+here.
 """
 
 from __future__ import annotations
@@ -48,10 +50,13 @@ class WorkItem:
         A unit of the job, or one with a part of its sources.
     alone : bool
         In quarantine: its worker must hold nothing else, so that a death has one suspect.
+    is_probe : bool
+        A clip that was fine before, to see whether workers still live; its results are dropped.
     """
 
     unit: Any
     alone: bool = False
+    is_probe: bool = False
     n_deaths: int = 0
     pieces: _Pieces | None = field(default=None, repr=False)
 
@@ -80,7 +85,8 @@ class WorkQueue:
     units : iterable of Unit
         Pulled only as workers ask for them.
     n_deaths_allowed : int
-        More deaths in a row without one finished item end the run.
+        More deaths in a row without one finished item end the run. After half of them something that is not under
+        suspicion is tried: what is still to do, or else a clip that was fine.
     root : Path, optional
         Folder that relative uris are relative to: a clip that is blamed gets its file's stamp, so that a later
         run sees whether the file has changed.
@@ -102,6 +108,8 @@ class WorkQueue:
         self._waiting: deque[WorkItem] = deque()
         self._n_out = self._n_deaths = 0
         self._allowed, self._root = n_deaths_allowed, root
+        self._fine: Any = None
+        self._is_probing = False
 
     @property
     def is_done(self) -> bool:
@@ -123,10 +131,32 @@ class WorkQueue:
             Whether the worker holds nothing. One that does gets nothing while a suspect waits,
             so that some worker soon is idle.
         """
-        if not self._has_work or (self._waiting[0].alone and not idle):
+        item = self._next(idle=idle)
+        self._n_out += item is not None
+        return item
+
+    def _next(self, *, idle: bool) -> WorkItem | None:
+        if not self._has_work or not self._waiting[0].alone:
+            return self._waiting.popleft() if self._waiting else None
+        if not idle or self._is_probing:
             return None
-        self._n_out += 1
-        return self._waiting.popleft()
+        if self._n_deaths <= self._allowed // 2:
+            return self._waiting.popleft()
+        return self._not_suspected() or self._waiting.popleft()
+
+    def _not_suspected(self) -> WorkItem | None:
+        """Return what shows whether workers die of the suspects or of anything."""
+        if self._fine is not None:
+            self._is_probing = True
+            return WorkItem(self._fine, alone=True, is_probe=True)
+        n_suspects = sum(waiting.alone for waiting in self._waiting)
+        if n_suspects == len(self._waiting):
+            self._waiting.extend(WorkItem(unit) for unit in itertools.islice(self._units, 1))
+        if n_suspects == len(self._waiting):
+            return None
+        item = self._waiting[n_suspects]
+        del self._waiting[n_suspects]
+        return item
 
     def finish(
         self, item: WorkItem, results: Sequence[Any], environment: Mapping[str, str] = MappingProxyType({})
@@ -134,6 +164,11 @@ class WorkQueue:
         """Take an item's results; returns the unit once it is complete."""
         self._n_out -= 1
         self._n_deaths = 0
+        if item.is_probe:
+            self._is_probing = False
+            return None
+        fine = next((result.source for result in results if not isinstance(result, Failure)), None)
+        self._fine = self._fine if fine is None else replace(item.unit, sources=(fine,))
         if item.pieces is None:
             return UnitDone(item.unit, list(results), environment)
         item.pieces.environment = environment
@@ -142,7 +177,10 @@ class WorkQueue:
     def give_back(self, item: WorkItem) -> None:
         """Take back an item whose worker is gone for a reason that is not in the item."""
         self._n_out -= 1
-        self._put(item)
+        if item.is_probe:
+            self._is_probing = False
+        else:
+            self._put(item)
 
     def died(self, item: WorkItem, why: str, *, computing: Container[ClipKey] = ()) -> UnitDone | None:
         """Note that a worker died over an item; returns the unit if that settles its last clip.
@@ -164,7 +202,9 @@ class WorkQueue:
         self.count_death(why, item)
         self._n_out -= 1
         item.n_deaths += 1
-        if not item.alone:
+        if item.is_probe:
+            self._is_probing = False
+        elif not item.alone:
             self._quarantine(item, computing)
         elif item.n_deaths < DEATHS_OF_A_CLIP:
             self._put(item)

@@ -1,7 +1,7 @@
 """Who is to blame: the bookkeeping alone, with made-up workers that die as hypothesis likes."""
 
 import random
-from collections import Counter
+from collections import Counter, namedtuple
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,8 @@ from embedx.errors import RunnerError
 from embedx.extract.unit_runner import plan_units
 from embedx.extract.work_queue import WorkQueue
 from embedx.manifest import Source
-from embedx.store.rows import NO_STAMP, Failure
+
+Fine = namedtuple("Fine", ["source", "reason"], defaults=["fine"])
 
 
 def play(units, *, killers=(), n_workers=2, seed=0, lose_share=0.0, together=(), n_deaths=None, n_at_a_time=None):
@@ -42,7 +43,7 @@ def play(units, *, killers=(), n_workers=2, seed=0, lose_share=0.0, together=(),
             bad = max(i for i, source in enumerate(sources) if source.uri in together)
         if bad is None:
             begun.update(source.uri for source in sources)
-            done.append(work.finish(item, [Failure(source, NO_STAMP, "fine", "") for source in sources]))
+            done.append(work.finish(item, [Fine(source) for source in sources]))
             continue
         assert not (item.alone and items), "a suspect was not alone"
         n_died += 1
@@ -112,6 +113,33 @@ def test_when_everything_dies_it_ends():
     units = cut(1000, 10)
     with pytest.raises(RunnerError, match=r"9 workers died in a row .* exit code 7"):
         play(units, killers={source.uri for unit in units for source in unit.sources}, n_workers=1)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3])
+@pytest.mark.parametrize("n_at_a_time", [None, 4, 16])
+@pytest.mark.parametrize("first", [0, 16, 48])
+def test_many_killers_in_a_row_are_blamed_each(first, n_at_a_time, n_workers):
+    killers = {f"{i}.wav" for i in range(first, first + 16)}
+    for seed in range(10):
+        done, *_ = play(
+            cut(64, 16), killers=killers, n_workers=n_workers, seed=seed, n_at_a_time=n_at_a_time, lose_share=0.1
+        )
+        assert {uri for uri, reason in reasons(done).items() if reason == "worker_died"} == killers
+        assert len(reasons(done)) == 64
+
+
+def test_when_everything_dies_from_some_clip_on_it_ends():
+    killers = {f"{i}.wav" for i in range(100, 1000)}
+
+    class Broken(set):
+        def __contains__(self, uri):  # once the machine is broken, nothing is fine any more
+            self.is_broken |= uri in killers
+            return self.is_broken
+
+        is_broken = False
+
+    with pytest.raises(RunnerError, match=r"9 workers died in a row .* exit code 7"):
+        play(cut(1000, 10), killers=Broken(), n_workers=1)
 
 
 def test_a_blamed_clip_carries_the_stamp_of_its_file(tmp_path):
