@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
-from typing import Any
 
 __all__ = ["MemoryFiles"]
 
@@ -35,7 +35,7 @@ class MemoryFiles:
     """
 
     def __init__(self, contents: Sequence[bytes | None]) -> None:
-        self._open: list[Any] = []
+        self._open = contextlib.ExitStack()
         try:
             self.paths = [None if content is None else self._write(content) for content in contents]
         except BaseException:
@@ -50,13 +50,16 @@ class MemoryFiles:
 
     def close(self) -> None:
         """Let the memory go; whoever has a file open reads it to its end."""
-        while self._open:
-            self._open.pop().close()
+        self._open.close()
 
     def _write(self, content: bytes) -> str:
-        in_memory = hasattr(os, "memfd_create") and os.path.isdir(_OWN_HANDLES)
-        file: Any = open(os.memfd_create("embedx"), "wb") if in_memory else tempfile.NamedTemporaryFile()  # noqa: SIM115
-        self._open.append(file)
-        file.write(content)
-        file.flush()
-        return f"/proc/{os.getpid()}/fd/{file.fileno()}" if in_memory else str(file.name)
+        if hasattr(os, "memfd_create") and os.path.isdir(_OWN_HANDLES):
+            handle = os.memfd_create("embedx")
+            self._open.callback(os.close, handle)
+            with open(handle, "wb", closefd=False) as file:
+                file.write(content)
+            return f"/proc/{os.getpid()}/fd/{handle}"
+        named = self._open.enter_context(tempfile.NamedTemporaryFile())
+        named.write(content)
+        named.flush()
+        return named.name

@@ -1,6 +1,8 @@
 """Samples in memory are what a decoder would give of their file, or one clear error."""
 
+import gc
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +227,16 @@ def test_errors_are_embedx_s_own():
     for clips in (object(), [object()], [lambda: 1]):
         with pytest.raises(EmbedxError):
             list(read_clips(clips))
+
+
+def test_clips_that_are_given_up_half_way_are_let_go_without_a_warning():
+    parts = clip_parts([NOISE[0][:800]] * 3, 16_000)
+    path = next(parts).manifest.sources[0].uri
+    circle = [parts]
+    circle.append(circle)  # as the traceback of an error holds them
+    del parts, circle
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert not [one for one in told if issubclass(one.category, ResourceWarning)]
+    assert not Path(path).exists()
