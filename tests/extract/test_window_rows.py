@@ -89,7 +89,7 @@ def test_one_pass_pools_the_frames_of_each_window(recipe, recording, pooling):
     from embedx.encoders.frame_pooling import pool_layer
     from embedx.encoders.resolve import load_encoder
 
-    whole = recipe.replace(pooling=pooling)
+    whole = recipe.replace(pooling=pooling, compute_dtype="float32")
     starts, ends, inputs = read(whole, recording, window_seconds=1.0, hop_seconds=0.5, one_pass=True)
     encoder = load_encoder(RecipePlan({}, recorded=whole).info, layers=whole.layers, device="cpu")
     frames = encoder.encode([decode(recording)])
