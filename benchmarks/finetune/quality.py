@@ -2,9 +2,10 @@
 
     python -m benchmarks.finetune.quality --data DATA                       # sample (bundled) and DATA/fsdd, by speaker
     python -m benchmarks.finetune.quality esc10 --data ESC10/clips.csv      # ten classes, official folds
+    python -m benchmarks.finetune.quality fsdd --data DATA --vary pooling   # mean of the frames, or attention
 
-Writes benchmarks/results/finetune-NAME.json. The encoder is the bundled one unless told; all that is not an option here
-is the default of `embedx compare --heads finetune`.
+Writes benchmarks/results/finetune-NAME.json (with ``-pooling`` at its end where that is varied). The encoder is the
+bundled one unless told; all that is not an option here is the default of `embedx compare --heads finetune`.
 """
 
 import argparse
@@ -32,9 +33,17 @@ COLUMNS = {
 }
 DEFAULT = ("sample", "fsdd")
 VARIANTS = {
-    "frozen convolutions": {"freeze": "conv"},
-    "all weights": {"freeze": "none"},
-    "LoRA, rank 8": {"lora_rank": 8},
+    "weights": {
+        "frozen convolutions": {"freeze": "conv"},
+        "all weights": {"freeze": "none"},
+        "LoRA, rank 8": {"lora_rank": 8},
+    },
+    "pooling": {
+        "frozen encoder, mean": {"freeze": "encoder"},
+        "frozen encoder, attention": {"freeze": "encoder", "pooling": "attention"},
+        "frozen convolutions, mean": {"freeze": "conv"},
+        "frozen convolutions, attention": {"freeze": "conv", "pooling": "attention"},
+    },
 }
 HEADER = ["head", "accuracy", "95 % interval", "log-loss", "seconds to fit", "seconds to predict"]
 
@@ -49,6 +58,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COLUMNS)} (default: sample fsdd)")
     parser.add_argument("--data", help="clips.csv of the one task that is named, or a folder with esc10/, fsdd/")
+    parser.add_argument("--vary", choices=tuple(VARIANTS), default="weights", help="what the fine-tunings differ in")
     parser.add_argument("--encoder", default="tiny")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, help="default: the head's own")
@@ -72,7 +82,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
         dataset = load_embeddings(store)
     if args.per_class:
         dataset = dataset.balanced(args.per_class)
-    heads = ["logreg", "mlp", *(variant(label, args) for label in VARIANTS)]
+    heads = ["logreg", "mlp", *(variant(label, args) for label in VARIANTS[args.vary])]
     with ProgressBar(f"finetune {name}", unit="fits") as bar:
         result = compare(dataset, heads, folds="split", auto=False, curves=False, progress=bar)
     write(name, result, args, n_clips=len(dataset), embedded=embedded)
@@ -88,7 +98,7 @@ def find_clips(name: str, args: argparse.Namespace) -> str:
 def variant(name: str, args: argparse.Namespace) -> HeadSpec:
     spec = get_head("finetune")
     facts = {field.name: getattr(spec, field.name) for field in fields(HeadSpec)}
-    settings = {"epochs": args.epochs, **VARIANTS[name]}
+    settings = {"epochs": args.epochs, **VARIANTS[args.vary][name]}
     if args.learning_rate is not None:
         settings["learning_rate"] = args.learning_rate
     label = f"finetune, {name}"
@@ -104,7 +114,7 @@ def write(name: str, result, args: argparse.Namespace, *, n_clips: int, embedded
         + collapses(result)
     )
     path = write_result(
-        f"finetune-{name}",
+        f"finetune-{name}" + ("" if args.vary == "weights" else f"-{args.vary}"),
         tables={"heads": table(HEADER, rows, note=note)},
         settings={**vars(args), "seed": 0, "data": args.data and Path(args.data).name},
         load=os.getloadavg()[0],

@@ -59,7 +59,7 @@ class MemoryFiles:
             with open(handle, "wb", closefd=False) as file:
                 file.write(content)
             return f"/proc/{os.getpid()}/fd/{handle}"
-        named = self._open.enter_context(tempfile.NamedTemporaryFile())
+        named = self._open.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
         named.write(content)
         named.flush()
         return named.name

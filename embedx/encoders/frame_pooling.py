@@ -14,7 +14,7 @@ from embedx.recipe import POOLINGS
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["pool_frames", "pool_layer", "require_pooling"]
+__all__ = ["attend", "pool_frames", "pool_layer", "require_pooling"]
 
 
 def pool_frames(frames: Frames, *, pooling: str = "mean") -> NDArray[np.float32]:
@@ -109,6 +109,33 @@ def pool_layer(
         return torch.cat([mean, pool_layer(layer, pooling="max", padding=padding)], dim=1)
     deviation = _zeroed(layer.float() - mean[:, None], padding)
     return torch.cat([mean, torch.sqrt(deviation.square().sum(1) / count)], dim=1)
+
+
+def attend(states: torch.Tensor, scores: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Reduce frames to their weighted mean: the weights of a clip are the softmax of its real frames' scores.
+
+    Parameters
+    ----------
+    states : tensor of shape (B, T, D)
+        Hidden states.
+    scores : tensor of shape (B, T, 1)
+        How much each frame counts.
+    real : tensor of shape (B, T), bool
+        Which frames are no padding.
+
+    Returns
+    -------
+    tensor of shape (B, D), float32
+
+    Examples
+    --------
+    >>> import torch
+    >>> states, real = torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])
+    >>> attend(states, torch.zeros(1, 3, 1), real).tolist()
+    [[2.0]]
+    """
+    weights = scores.float().masked_fill(~real[..., None], -float("inf")).softmax(dim=1)
+    return (states.float().masked_fill(~real[..., None], 0) * weights).sum(dim=1)
 
 
 def _zeroed(values: torch.Tensor, padding: torch.Tensor | None) -> torch.Tensor:

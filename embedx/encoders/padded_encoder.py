@@ -15,7 +15,7 @@ import torch
 
 from embedx.encoders.convolutions import ConvFrontend
 from embedx.encoders.forward import ForwardPass
-from embedx.encoders.frame_pooling import pool_layer
+from embedx.encoders.frame_pooling import attend, pool_layer
 from embedx.encoders.waveform_batch import real
 from embedx.errors import EncoderError
 
@@ -152,11 +152,15 @@ class PaddedClassifier(_PaddedLayers):
         What lies on it.
     normalized : bool
         As for `PaddedEncoder`.
+    attention : torch.nn.Module, optional
+        What scores the frames, where their mean is weighted.
     """
 
-    def __init__(self, model: Any, projector: Any, classifier: Any, *, normalized: bool) -> None:
+    def __init__(self, model: Any, projector: Any, classifier: Any, *, normalized: bool, attention: Any = None) -> None:
         super().__init__(model, normalized=normalized)
-        self.projector, self.classifier = (copy.deepcopy(part).cpu().float().eval() for part in (projector, classifier))
+        parts = (projector, classifier, attention or torch.nn.Identity())
+        self.projector, self.classifier, self.attention = (copy.deepcopy(one).cpu().float().eval() for one in parts)
+        self.is_weighted = attention is not None
 
     def forward(self, waveform: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
         """Return probabilities, (B, n_classes), of waveforms (B, S), float32, with the samples of each, (B,)."""
@@ -164,5 +168,9 @@ class PaddedClassifier(_PaddedLayers):
         if self.is_stable:
             state = self.model.encoder.layer_norm(state)
         padding = ~real(state.shape[1], n_frames)[..., None]
-        pooled = pool_layer(self.projector(state), pooling="mean", n=n_frames[:, None], padding=padding)
+        projected = self.projector(state)
+        if self.is_weighted:
+            pooled = attend(projected, self.attention(projected), ~padding[..., 0])
+        else:
+            pooled = pool_layer(projected, pooling="mean", n=n_frames[:, None], padding=padding)
         return torch.softmax(self.classifier(pooled), dim=-1)

@@ -124,6 +124,7 @@ def finetune(
     layer_decay: float = 0.9,
     n_frozen_layers: int = 0,
     mask_time_prob: float | None = None,
+    pooling: str = "mean",
     **parameters: Any,
 ) -> Any:
     """The whole encoder with a classification layer, trained end to end on the audio."""
@@ -137,6 +138,7 @@ def finetune(
         layer_decay=layer_decay,
         n_frozen_layers=n_frozen_layers,
         mask_time_prob=mask_time_prob,
+        pooling=pooling,
         **parameters,
     )
 

@@ -119,6 +119,7 @@ ENTRIES = (
             "layer_decay": Real(0.6, 1.0),
             "n_frozen_layers": Choice((0, 2, 4)),
             "mask_time_prob": Choice((None, 0.0, 0.1, 0.2)),
+            "pooling": Choice(("mean", "attention")),
         },
         layered=False,
     ),

@@ -160,7 +160,11 @@ class _Network:
             raise _reads_spectrograms(model)
         with _one_line(model):
             module = PaddedClassifier(
-                network.base, network.model.projector, network.model.classifier, normalized=network.normalized
+                network.base,
+                network.model.projector,
+                network.model.classifier,
+                normalized=network.normalized,
+                attention=network.attention,
             )
 
         def answer(clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -6,9 +6,11 @@ import torch
 
 from embedx.audio.decode import decode
 from embedx.encoders.resolve import resolve_encoder
+from embedx.errors import EncoderError
 from embedx.heads.finetune import FineTuneClassifier
 from embedx.heads.finetune.network import build_network, parameter_groups
 from embedx.heads.finetune.resources import training_dtype
+from tests.encoders.checkpoints import write_other
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +195,46 @@ def test_auto_is_float32_on_a_cpu():
 def test_decoded_audio_reaches_the_network(network, tones):
     with torch.inference_mode():
         assert torch.isfinite(network.logits([decode(tones[0][0])])).all()
+
+
+class TestLearnedAttention:
+    """``pooling="attention"``: a weighted mean of a clip's own frames that begins as their mean."""
+
+    @pytest.fixture
+    def attending(self, small_encoder, plain):
+        settings = FineTuneClassifier(**plain, pooling="attention")._settings()
+        built = build_network(resolve_encoder(small_encoder), ["a", "b", "c"], settings)
+        built.model.eval()
+        return built
+
+    def test_it_begins_as_the_mean(self, attending, network, noises):
+        with torch.inference_mode():
+            assert torch.allclose(attending.logits(noises), network.logits(noises), atol=2e-6)
+
+    def test_it_weighs_a_clips_own_frames_in_any_batch(self, attending, network, noises):
+        torch.nn.init.normal_(attending.attention.weight, std=3.0, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            together = attending.logits(noises)
+            alone = torch.cat([attending.logits([clip]) for clip in noises])
+            frames = attending._frames(noises[:1], None)[0]
+            states = attending.model.projector(frames)
+            weights = (states @ attending.attention.weight[0]).softmax(dim=0)
+            by_hand = attending.model.classifier(weights @ states)
+        assert torch.allclose(together, alone, atol=5e-6)
+        assert torch.allclose(together[0], by_hand, atol=5e-6)
+        assert not torch.allclose(together, network.logits(noises), atol=1e-3)
+
+    def test_it_is_learned_saved_and_read(self, plain, tones, tmp_path):
+        paths, labels = tones
+        fitted = FineTuneClassifier(**plain, pooling="attention").fit(paths, labels)
+        assert fitted.network_.attention.weight.abs().max() > 0
+        fitted.save(tmp_path)
+        again = FineTuneClassifier.load(tmp_path)
+        assert np.array_equal(again.decision_function(paths), fitted.decision_function(paths))
+        assert "transformers alone gives other answers" in (tmp_path / "README.md").read_text()
+
+    def test_class_tokens_have_no_frames_to_weigh(self, plain, tmp_path):
+        write_other(tmp_path, "ast")
+        settings = FineTuneClassifier(**plain, pooling="attention")._settings()
+        with pytest.raises(EncoderError, match="class tokens, so there are no frames to weigh"):
+            build_network(resolve_encoder(str(tmp_path)), ["a", "b"], settings)

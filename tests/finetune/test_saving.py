@@ -171,12 +171,13 @@ def test_as_an_embedx_model_it_is_judged_saved_and_predicts(audio, tone_folder, 
     (tone_folder / "notes.txt").unlink()
 
 
-def test_exported_whole_it_answers_in_another_engine(audio, tone_folder, tmp_path):
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_exported_whole_it_answers_in_another_engine(audio, tone_folder, tmp_path, pooling):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     from embedx.model.export_whole import export_whole
 
-    model = fit_model(audio, "finetune", params={"epochs": 1}, calibrate="temperature")
+    model = fit_model(audio, "finetune", params={"epochs": 1, "pooling": pooling}, calibrate="temperature")
     assert export_whole(model, tmp_path / "model.onnx") < 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     paths = sorted(tone_folder.glob("*/[0-2].wav"))

@@ -35,10 +35,10 @@ _WINDOW_SECONDS = 10.0
 class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
     """Train the whole encoder, not only a head on its embeddings.
 
-    wav2vec2 (or a relative) with a linear projector, the mean over each clip's own frames and a linear
-    classifier, exactly as ``Wav2Vec2ForSequenceClassification`` of transformers, run as extraction runs it:
-    a clip's logits do not depend on the clips beside it. Equal seeds give equal weights on one machine,
-    whatever ``batch_seconds`` is; so do several processes under ``torchrun`` but for rounding and dropout.
+    wav2vec2 (or a relative) with a linear projector, the mean over each clip's own frames (or learned attention,
+    ``pooling``) and a linear classifier, exactly as ``Wav2Vec2ForSequenceClassification`` of transformers, run as
+    extraction runs it: a clip's logits do not depend on the clips beside it. Equal seeds give equal weights on one
+    machine, whatever ``batch_seconds`` is; so do several processes under ``torchrun`` but for rounding and dropout.
 
     Parameters
     ----------
@@ -77,6 +77,10 @@ class FineTuneClassifier(FineTuneSettings, ClassifierMixin, BaseEstimator):
         All of the encoder's dropouts; None leaves those of the checkpoint's config.
     layerdrop : float
         Chance that a step leaves out a transformer layer.
+    pooling : {'mean', 'attention'}
+        How the frames of a clip become one vector: their mean, or a mean whose weights are learned (the softmax of a
+        linear score of each frame, Safari, India and Hernando 2020), which begins as the plain mean. What it learns
+        is saved beside transformers' own weights, and transformers alone does not know it.
     label_smoothing : float
         Share of each label that is spread over all classes.
     class_weight : {None, 'balanced'}

@@ -17,6 +17,7 @@ from embedx.encoders.base import EncoderInfo
 from embedx.encoders.checkpoint import load_model, quiet_transformers
 from embedx.encoders.description import describe
 from embedx.encoders.forward import ForwardPass, SpectrogramPass
+from embedx.encoders.frame_pooling import attend
 from embedx.encoders.network import make_extractor
 from embedx.encoders.networks import NETWORKS
 from embedx.encoders.waveform import least_samples
@@ -31,6 +32,7 @@ HEAD_RATE_FACTOR = 10.0
 Signal = NDArray[np.float32] | torch.Tensor
 """A waveform (n_samples,), or what the convolutions make of it (T, C)."""
 
+_ATTENTION = "attention_pooling"
 _LAYER = re.compile(r"\b(?:encoder|audio_spectrogram_transformer)\.layers?\.(\d+)\.")
 _MASKS = ("mask_time_prob", "mask_feature_prob")
 _DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
@@ -76,6 +78,11 @@ class Network:
     def base(self) -> Any:
         """The encoder inside."""
         return getattr(self.model, _base_name(self.model))
+
+    @property
+    def attention(self) -> torch.nn.Linear | None:
+        """What scores the frames, where the mean over them is weighted."""
+        return getattr(self.model, _ATTENTION, None)
 
     @property
     def forward_pass(self) -> ForwardPass | SpectrogramPass:
@@ -129,9 +136,9 @@ class Network:
     ) -> torch.Tensor:
         """Classify waveforms of any lengths.
 
-        Projector, mean over the clip's own frames, classifier: exactly ``Wav2Vec2ForSequenceClassification``
-        of transformers on a clip alone; or, where there are class tokens, a classifier on their mean, as
-        ``ASTForAudioClassification`` does.
+        Projector, mean over the clip's own frames (weighted where there is `attention`), classifier: exactly
+        ``Wav2Vec2ForSequenceClassification`` of transformers on a clip alone; or, where there are class tokens, a
+        classifier on their mean, as ``ASTForAudioClassification`` does.
 
         Parameters
         ----------
@@ -151,7 +158,10 @@ class Network:
         lengths = torch.tensor([[len(clip)] for clip in frames], device=frames[0].device)
         projected = self.model.projector(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True))  # (B, T, P)
         real = torch.arange(projected.shape[1], device=projected.device)[None] < lengths
-        pooled = (projected * real[..., None]).sum(dim=1) / lengths
+        if self.attention is None:
+            pooled = (projected * real[..., None]).sum(dim=1) / lengths
+        else:
+            pooled = attend(projected, self.attention(projected), real)
         return self.model.classifier(pooled.to(projected.dtype)).float()
 
     def _frames(self, batch: Sequence[Signal], masks: Sequence[NDArray[np.bool_] | None] | None) -> list[torch.Tensor]:
@@ -226,6 +236,7 @@ class Network:
         ModelFormatError
             It cannot be read, or weights are missing.
         """
+        from safetensors import safe_open
         from transformers import AutoModelForAudioClassification
 
         try:
@@ -242,6 +253,11 @@ class Network:
             raise ModelFormatError(f"{folder}: the network cannot be loaded: {error}") from error
         if report["missing_keys"] or report["mismatched_keys"]:
             raise ModelFormatError(f"{folder}: weights are missing or of another shape: {report}")
+        if f"{_ATTENTION}.weight" in report["unexpected_keys"]:
+            _add_attention(model)
+            with safe_open(folder / "model.safetensors", framework="pt") as file:
+                scorer = getattr(model, _ATTENTION)
+                scorer.load_state_dict({name: file.get_tensor(f"{_ATTENTION}.{name}") for name in scorer.state_dict()})
         kind, info = model.config.model_type, None
         if kind in NETWORKS:
             info = EncoderInfo(
@@ -345,7 +361,25 @@ def _assemble(info: EncoderInfo, labels: Sequence[str], settings: FineTuneSettin
     except (ValueError, AttributeError) as error:
         raise EncoderError(f"encoder {info.id!r} cannot be fine-tuned: {error}") from error
     base.config = model.config
+    if settings.pooling == "attention":
+        _require_frames(info, model)
+        _add_attention(model)
     return model
+
+
+def _require_frames(info: EncoderInfo, model: Any) -> None:
+    if not hasattr(model, "projector") or info.n_class_tokens:
+        raise EncoderError(
+            f"encoder {info.id!r} is classified by its class tokens, so there are no frames to weigh: pooling='mean'"
+        )
+
+
+def _add_attention(model: Any) -> None:
+    """Add what scores the frames; with zeros it is their mean."""
+    scorer = torch.nn.Linear(model.projector.out_features, 1)
+    torch.nn.init.zeros_(scorer.weight)
+    torch.nn.init.zeros_(scorer.bias)
+    setattr(model, _ATTENTION, scorer)
 
 
 def _base_name(model: Any) -> str:
@@ -391,7 +425,7 @@ def _add_lora(network: Network, settings: FineTuneSettings) -> None:
         target_modules=list(_LORA_TARGETS),
     )
     network.peft_model = get_peft_model(network.model, config)
-    for name in ("projector", "classifier"):
+    for name in ("projector", "classifier", _ATTENTION):
         if hasattr(network.model, name):
             getattr(network.model, name).requires_grad_(True)
 

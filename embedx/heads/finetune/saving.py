@@ -175,10 +175,20 @@ def render_card(classifier: Any) -> str:
         "## Use",
         "",
         "    embedx predict MODEL clip.wav        # the folder that embedx fit wrote",
-        '    transformers.pipeline("audio-classification", model=FOLDER)        # this folder, without embedx',
+        *_without_embedx(classifier),
         "",
     ]
     return "\n".join(lines)
+
+
+def _without_embedx(classifier: Any) -> list[str]:
+    if classifier.pooling == "mean":
+        return ['    transformers.pipeline("audio-classification", model=FOLDER)        # this folder, without embedx']
+    return [
+        "",
+        "**transformers alone gives other answers**: it knows no learned attention and takes the plain mean of the "
+        "frames. `embedx export MODEL --onnx FILE --whole` writes all of it.",
+    ]
 
 
 def _front_matter(facts: Mapping[str, Any], encoder: str) -> list[str]:

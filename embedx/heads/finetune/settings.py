@@ -130,6 +130,7 @@ class FineTuneSettings:
     lora_rank: int = _number(0, 0, 1024, whole=True)
     dropout: float | None = _number(None, 0, 0.99, optional=True)
     layerdrop: float = _number(0.0, 0, 1)
+    pooling: str = _choice("mean", "mean", "attention")
     label_smoothing: float = _number(0.0, 0, 1)
     class_weight: str | None = _choice(None, "balanced", optional=True)
     augmentation: Augmentation | None = None
