@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from embedx.containers.clip_files import is_clip
 from embedx.errors import ManifestError, unknown_name
 from embedx.manifest.audio_datasets import audio_column as find_audio_column
 from embedx.manifest.audio_datasets import table_of
@@ -196,7 +197,7 @@ class Manifest(Sequence[Source]):
         table = table_of(dataset, find_audio_column(dataset, audio_column))
         wanted = {"path": find_audio_column(dataset, audio_column), **_wanted(columns)}
         manifest = cls.from_table(table, choose_roles(table, wanted), root=Path(os.path.abspath(root)))
-        missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
+        missing = [source.uri for source in manifest if not is_clip(manifest.path_of(source))]
         if missing:
             raise ManifestError(
                 f"the dataset: {len(missing):,} of {len(manifest):,} files are missing, the first is {missing[0]!r} "

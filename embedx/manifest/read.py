@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from embedx.containers.clip_files import is_clip
 from embedx.errors import ManifestError
 from embedx.manifest.annotations import is_audacity, is_raven, read_audacity, read_raven
 from embedx.manifest.columns import choose_roles
 from embedx.manifest.file_types import is_audio_name
-from embedx.manifest.folder import read_folder
+from embedx.manifest.folder import list_folder, read_folder
 from embedx.manifest.label_sets import as_set, choose_separator, read_class_columns, with_usual_label
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_path
+from embedx.manifest.shards import find_shards, is_shard_name, read_shards
 from embedx.manifest.table import Table, parse_table, read_text
 
 __all__ = ["read_manifest"]
 
 
 def read_manifest(
-    location: str | os.PathLike[str],
+    location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     path_column: str | None = None,
     label_column: str | None = None,
@@ -37,15 +40,19 @@ def read_manifest(
 ) -> Manifest:
     """Read a folder (first subfolder = label), a CSV with a path column, or annotations of a recording.
 
+    Tar archives (as WebDataset writes them) and Parquet files with audio in a column are read where they lie: a
+    clip's path is that of its container and the name of its member, ``shards/a.tar/key.wav``.
+
     Columns that are not named are guessed from the usual names (``Manifest.columns`` says what was
     taken, ``Manifest.unread`` what was not); columns such as ``start`` and ``stop``, ``onset`` and ``duration`` or
     ``Begin Time (s)`` cut a file into segments. In a folder ``train/dog`` and ``dog/train`` are a part and a label.
 
     Parameters
     ----------
-    location : path-like
+    location : path-like or sequence of path-like
         A folder of audio; a CSV (comma, semicolon or tab; UTF-8) whose paths are relative to its folder; a
-        selection table of Raven; or a label file of Audacity beside its recording.
+        selection table of Raven; a label file of Audacity beside its recording; or ``.tar`` and ``.parquet`` files:
+        one, a folder of them, a pattern (``shards/*.tar``, ``shards/{000..099}.tar``), or a list.
     path_column, label_column, group_column, split_column : str, optional
         Column names; ``""`` ignores a column that would be guessed.
     start_column, stop_column, duration_column : str, optional
@@ -89,15 +96,27 @@ def read_manifest(
     ...     [(source.id, source.label) for source in read_manifest(folder)]
     [('cat/1.wav', 'cat'), ('dog/1.wav', 'dog')]
     """
-    if not os.fspath(location):
-        raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
-    place = Path(location)
     wanted = {"path": path_column, "label": label_column, "group": group_column, "split": split_column}
     wanted |= {"start": start_column, "stop": stop_column, "duration": duration_column}
     separator = choose_separator(label_separator, label_columns, multi_label)
+    location = _only(location)
+    shards, root = _find_shards(location)
+    if shards:
+        where = str(location) if isinstance(location, str) else f"{len(shards):,} files"
+        return read_shards(shards, where, wanted, root=root, separator=separator)
+    if not isinstance(location, str):
+        odd = next(one for one in location if not is_shard_name(one))
+        raise ManifestError(f"{odd} is no tar or Parquet file: of several places all must be; give one folder or CSV")
+    if not location:
+        raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
+    place = Path(location)
     if os.path.isdir(place):
+        listing = list_folder(place)
+        if listing.shards and not listing.audio:
+            inside = [str(place / name) for name in sorted(listing.shards)]
+            return read_shards(inside, location, wanted, root=Path(os.path.abspath(place)), separator=separator)
         _refuse_columns(place, {**wanted, "labels": str(label_columns or "")})
-        return _as_sets(read_folder(place), separator)
+        return _as_sets(read_folder(place, listing), separator)
     if not os.path.exists(place):
         raise ManifestError(
             f"no such file or folder: {shorten_path(str(place))}. Give a folder of audio or a CSV with a path column"
@@ -114,6 +133,25 @@ def read_manifest(
     if must_exist:
         _require_files(place, manifest)
     return manifest
+
+
+def _only(location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str | list[str]:
+    """Return one place as text, several as a list of texts."""
+    if isinstance(location, str | os.PathLike):
+        return os.fspath(location)
+    places = [os.fspath(one) for one in location]
+    return places[0] if len(places) == 1 else places
+
+
+def _find_shards(location: str | list[str]) -> tuple[list[str], Path]:
+    """Return the containers that are named, and the folder that they lie in; none where something else is."""
+    if isinstance(location, str):
+        found = find_shards(location) or []
+        plain = re.split(r"[*?\[{]", location)[0] if not os.path.exists(location) else location
+        return found, Path(os.path.abspath(os.path.dirname(plain)))
+    if not location or not all(map(is_shard_name, location)):
+        return [], Path()
+    return location, Path(os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in location]))
 
 
 def _as_sets(manifest: Manifest, separator: str | None) -> Manifest:
@@ -140,7 +178,7 @@ def _read_table(place: Path, wanted: dict[str, str | None]) -> tuple[Table, dict
 
 
 def _require_files(place: Path, manifest: Manifest) -> None:
-    missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
+    missing = [source.uri for source in manifest if not is_clip(manifest.path_of(source))]
     if not missing:
         return
     first = missing[0]
