@@ -95,13 +95,11 @@ class ParquetTable:
         return [_member(row, path) for row, path in enumerate(kept)]
 
     def cells(self, name: str) -> list[str] | None:
-        """Return a column as texts, class labels by their names; None for one that no cell can hold."""
-        kind = self._file.schema_arrow.field(name).type
-        if getattr(kind, "num_fields", 0) and not str(kind).startswith("dictionary"):
+        """Return a column as texts, class labels by their names, lists with ``|``; None for what no cell can hold."""
+        kind, feature = str(self._file.schema_arrow.field(name).type), self._features.get(name, {})
+        if kind.startswith(("struct", "map")) or "binary" in kind:
             return None
-        if "binary" in str(kind):
-            return None
-        names = self._features.get(name, {}).get("names")
+        names = feature.get("names") or (feature.get("feature") or {}).get("names")
         return [_text(value.as_py(), names) for batch in self._batches([name]) for value in batch.column(0)]
 
     def size_of(self, name: str) -> None:
@@ -198,6 +196,8 @@ def _member(row: int, path: Any) -> str:
 
 
 def _text(value: Any, names: Any) -> str:
+    if isinstance(value, list):
+        return "|".join(filter(None, (_text(one, names) for one in value)))
     if value is None or value != value:
         return ""
     if isinstance(names, list) and isinstance(value, int):

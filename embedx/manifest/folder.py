@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedx.containers.clip_files import SHARD_ENDINGS
 from embedx.errors import EmbedxWarning, ManifestError, SkippedSourcesWarning
 from embedx.manifest.file_types import AUDIO_SUFFIXES, OTHER_SUFFIXES, ending_of, holds_audio
 from embedx.manifest.manifest import Manifest
@@ -17,7 +16,7 @@ from embedx.manifest.paths import is_text, shorten
 from embedx.manifest.source import Source
 from embedx.manifest.split_folders import Layout, find_layout, is_like_part, is_part
 
-__all__ = ["find_beside", "list_folder", "read_folder"]
+__all__ = ["find_beside", "read_folder"]
 
 _PROBED = 16
 """Files of one ending in one class that are looked into before the others are taken to be no audio either."""
@@ -26,7 +25,7 @@ _TOLD = 8
 
 
 @dataclass(slots=True)
-class Listing:
+class _Listing:
     """What a walk through a folder found, as names relative to it."""
 
     audio: list[str] = field(default_factory=list)
@@ -35,18 +34,9 @@ class Listing:
     folders: list[str] = field(default_factory=list)
     bad_names: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
-    shards: list[str] = field(default_factory=list)
 
 
-def list_folder(folder: Path) -> Listing:
-    """Return what a folder holds."""
-    root = Path(os.path.abspath(folder))
-    listing = _list(root)
-    _look_into(listing, root)
-    return listing
-
-
-def read_folder(folder: Path, listing: Listing) -> Manifest:
+def read_folder(folder: Path) -> Manifest:
     """Read the audio below a folder; the first subfolder is the label, unless it is a part such as ``train``.
 
     Raises
@@ -55,6 +45,8 @@ def read_folder(folder: Path, listing: Listing) -> Manifest:
         There is no audio, or the folders contradict each other.
     """
     root = Path(os.path.abspath(folder))
+    listing = _list(root)
+    _look_into(listing, root)
     if not listing.audio:
         seen = f"it holds {_count(listing.other)}" if listing.other else "it is empty"
         raise ManifestError(
@@ -75,8 +67,8 @@ def read_folder(folder: Path, listing: Listing) -> Manifest:
     )
 
 
-def _list(root: Path) -> Listing:
-    listing = Listing()
+def _list(root: Path) -> _Listing:
+    listing = _Listing()
     start = len(os.fspath(root).rstrip(os.sep)) + 1
 
     def closed(error: OSError) -> None:
@@ -93,7 +85,7 @@ def _list(root: Path) -> Listing:
     return listing
 
 
-def _sort_in(listing: Listing, name: str, ending: str) -> None:
+def _sort_in(listing: _Listing, name: str, ending: str) -> None:
     if not is_text(name):
         if ending not in OTHER_SUFFIXES:
             listing.bad_names.append(name)
@@ -101,13 +93,11 @@ def _sort_in(listing: Listing, name: str, ending: str) -> None:
         listing.audio.append(name)
     elif ending in OTHER_SUFFIXES:
         listing.other[ending] += 1
-        if ending in SHARD_ENDINGS:
-            listing.shards.append(name)
     else:
         listing.unknown.append(name)
 
 
-def _look_into(listing: Listing, root: Path) -> None:
+def _look_into(listing: _Listing, root: Path) -> None:
     """Take files whose ending says nothing and whose first bytes are audio's; a few of each kind decide for many."""
     alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for name in sorted(listing.unknown):
@@ -157,7 +147,7 @@ def _notes(layout: Layout, sources: Sequence[Source], other: Counter[str]) -> It
         yield f"no audio by ending or first bytes, left out: {_count(other)}"
 
 
-def _warn_left_out(folder: Path, listing: Listing, layout: Layout, names: Sequence[str]) -> None:
+def _warn_left_out(folder: Path, listing: _Listing, layout: Layout, names: Sequence[str]) -> None:
     told = []
     if listing.bad_names:
         shown = os.fsencode(listing.bad_names[0]).decode("utf-8", "backslashreplace")
@@ -176,7 +166,7 @@ def _warn_left_out(folder: Path, listing: Listing, layout: Layout, names: Sequen
         warnings.warn(f"{folder}: {text}", SkippedSourcesWarning, stacklevel=4)
 
 
-def _empty_classes(listing: Listing, layout: Layout, names: Sequence[str]) -> list[str]:
+def _empty_classes(listing: _Listing, layout: Layout, names: Sequence[str]) -> list[str]:
     """Return the folders that would be labels or parts, and from which no clip comes."""
     depth = max(layout.label or 0, layout.split or 0) + 1
     used = {name.rsplit("/", n)[0] for name in names for n in range(1, name.count("/") + 1)}

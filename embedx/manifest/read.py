@@ -13,11 +13,11 @@ from embedx.errors import ManifestError
 from embedx.manifest.annotations import is_audacity, is_raven, read_audacity, read_raven
 from embedx.manifest.columns import choose_roles
 from embedx.manifest.file_types import is_audio_name
-from embedx.manifest.folder import list_folder, read_folder
+from embedx.manifest.folder import read_folder
 from embedx.manifest.label_sets import as_set, choose_separator, read_class_columns, with_usual_label
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_path
-from embedx.manifest.shards import find_shards, is_shard_name, read_shards
+from embedx.manifest.shards import find_shards, is_shard_name, read_shards, shards_below
 from embedx.manifest.table import Table, parse_table, read_text
 
 __all__ = ["read_manifest"]
@@ -102,21 +102,18 @@ def read_manifest(
     location = _only(location)
     shards, root = _find_shards(location)
     if shards:
-        where = str(location) if isinstance(location, str) else f"{len(shards):,} files"
-        return read_shards(shards, where, wanted, root=root, separator=separator)
+        where = location if isinstance(location, str) else f"{len(shards):,} files"
+        table, wanted = read_shards(shards, where, wanted, root=root)
+        return _from_table(table, wanted, root, label_columns, separator)
     if not isinstance(location, str):
-        odd = next(one for one in location if not is_shard_name(one))
+        odd = next((one for one in location if not is_shard_name(one)), "an empty list")
         raise ManifestError(f"{odd} is no tar or Parquet file: of several places all must be; give one folder or CSV")
     if not location:
         raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
     place = Path(location)
     if os.path.isdir(place):
-        listing = list_folder(place)
-        if listing.shards and not listing.audio:
-            inside = [str(place / name) for name in sorted(listing.shards)]
-            return read_shards(inside, location, wanted, root=Path(os.path.abspath(place)), separator=separator)
         _refuse_columns(place, {**wanted, "labels": str(label_columns or "")})
-        return _as_sets(read_folder(place, listing), separator)
+        return _as_sets(read_folder(place), separator)
     if not os.path.exists(place):
         raise ManifestError(
             f"no such file or folder: {shorten_path(str(place))}. Give a folder of audio or a CSV with a path column"
@@ -124,15 +121,24 @@ def read_manifest(
     if is_audio_name(place.name):
         raise ManifestError(f"{place} is one audio file: give the folder it lies in, or a CSV that lists it")
     table, wanted = _read_table(place, wanted)
+    manifest = _from_table(table, wanted, root, label_columns, separator)
+    if must_exist:
+        _require_files(place, manifest)
+    return manifest
+
+
+def _from_table(
+    table: Table,
+    wanted: dict[str, str | None],
+    root: Path,
+    label_columns: str | Sequence[str] | None,
+    separator: str | None,
+) -> Manifest:
     if separator is not None and label_columns:
         table, wanted = read_class_columns(table, wanted, label_columns, separator)
     elif separator is not None:
         wanted = with_usual_label(table, wanted)
-    root = Path(os.path.abspath(place.parent))
-    manifest = Manifest.from_table(table, choose_roles(table, wanted), root=root, separator=separator)
-    if must_exist:
-        _require_files(place, manifest)
-    return manifest
+    return Manifest.from_table(table, choose_roles(table, wanted), root=root, separator=separator)
 
 
 def _only(location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str | list[str]:
@@ -144,14 +150,15 @@ def _only(location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
 
 
 def _find_shards(location: str | list[str]) -> tuple[list[str], Path]:
-    """Return the containers that are named, and the folder that they lie in; none where something else is."""
-    if isinstance(location, str):
-        found = find_shards(location) or []
-        plain = re.split(r"[*?\[{]", location)[0] if not os.path.exists(location) else location
-        return found, Path(os.path.abspath(os.path.dirname(plain)))
-    if not location or not all(map(is_shard_name, location)):
-        return [], Path()
-    return location, Path(os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in location]))
+    """Return the containers that are named, none where something else is, and the folder that paths are relative to."""
+    if not isinstance(location, str):
+        if not location or not all(map(is_shard_name, location)):
+            return [], Path()
+        return location, Path(os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in location]))
+    if os.path.isdir(location):
+        return shards_below(location), Path(os.path.abspath(location))
+    plain = location if os.path.exists(location) else re.split(r"[*?\[{]", location)[0]
+    return find_shards(location) or [], Path(os.path.abspath(os.path.dirname(plain)))
 
 
 def _as_sets(manifest: Manifest, separator: str | None) -> Manifest:

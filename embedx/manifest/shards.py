@@ -17,14 +17,13 @@ from typing import Any
 from embedx.containers.clip_files import SHARD_ENDINGS, open_shard
 from embedx.containers.parquet_table import ParquetTable
 from embedx.errors import ManifestError, SkippedSourcesWarning, unknown_name
-from embedx.manifest.columns import choose_roles, is_usual
+from embedx.manifest.columns import is_usual
 from embedx.manifest.file_types import is_audio_name
-from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import is_text, relative_uri, shorten, shorten_path
 from embedx.manifest.split_folders import find_layout, is_part
 from embedx.manifest.table import Table
 
-__all__ = ["find_shards", "is_shard_name", "read_shards"]
+__all__ = ["find_shards", "is_shard_name", "read_shards", "shards_below"]
 
 _COMPRESSED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4|z)|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _NOTES = (".cls", ".txt", ".json")
@@ -70,6 +69,19 @@ def find_shards(location: str) -> list[str] | None:
     return spelt if len(spelt) > 1 else None
 
 
+def shards_below(folder: str) -> list[str]:
+    """Return the containers below a folder, none where there is audio in files, too."""
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if is_audio_name(name) and not name.startswith("."):
+                return []
+            if name.lower().endswith(SHARD_ENDINGS) and not name.startswith("."):
+                found.append(os.path.join(parent, name))
+    return found
+
+
 def _expand(pattern: str) -> Iterator[str]:
     found = _BRACES.search(pattern)
     if found is None:
@@ -83,8 +95,8 @@ def _expand(pattern: str) -> Iterator[str]:
 
 
 def read_shards(
-    paths: Sequence[str], where: str, wanted: Mapping[str, str | None], *, root: Path, separator: str | None = None
-) -> Manifest:
+    paths: Sequence[str], where: str, wanted: Mapping[str, str | None], *, root: Path
+) -> tuple[Table, dict[str, str | None]]:
     """Read the clips of containers, with what stands beside each in its container.
 
     Parameters
@@ -98,8 +110,13 @@ def read_shards(
         member of a tar archive. The path is the column of audio.
     root : Path
         What uris are relative to.
-    separator : str, optional
-        What stands between the classes of a label.
+
+    Returns
+    -------
+    table : Table
+        A row a clip.
+    wanted : dict of str to str or None
+        The columns that are meant, by role, for `choose_roles`.
 
     Raises
     ------
@@ -118,11 +135,9 @@ def read_shards(
         raise ManifestError(f"{where}: no audio file in it (it holds {told or 'nothing'})")
     table = _table(where, rows)
     table, chosen = _with_folders(table, {**wanted, "path": _MEMBER}, shards, root)
-    manifest = Manifest.from_table(table, choose_roles(table, chosen), root=root, separator=separator)
-    label = manifest.columns.get("label")
-    if label in ("cls", "txt"):
-        _require_text(where, table, label)
-    return manifest
+    if chosen["label"] in ("cls", "txt"):
+        _require_text(where, table, chosen["label"])
+    return table, chosen
 
 
 @dataclass(slots=True)
@@ -178,7 +193,9 @@ def _read_tar(path: str) -> _Shard:
         else:
             shard.other[ending] += 1
             if ending in _NOTES:
-                beside.setdefault(_key(name), {}).update(_note(path, name, ending, size, read))
+                note = _note(path, name, ending, size, read)
+                known = beside.setdefault(_key(name), {})
+                beside[_key(name)] = {**known, **note} if ending != ".json" else {**note, **known}
 
     archive = open_shard(path, on_member)
     if archive.fault:  # type: ignore[union-attr]
@@ -214,12 +231,14 @@ def _note(path: str, name: str, ending: str, size: int, read: Callable[[], bytes
         kind = "JSON" if ending == ".json" else "UTF-8 text"
         raise ManifestError(f"{path}: {name!r} is no {kind}: mend it, or leave it out") from error
     fields = value if isinstance(value, Mapping) else {"json": value}
-    return {str(field): _plain(one) for field, one in fields.items() if str(field) not in ("cls", "txt")}
+    return {str(field): _plain(one) for field, one in fields.items()}
 
 
 def _plain(value: Any) -> str:
-    if value is None or isinstance(value, Mapping | list):
+    if value is None or isinstance(value, Mapping):
         return ""
+    if isinstance(value, list):
+        return "|".join(filter(None, map(_plain, value)))
     return str(value).strip()
 
 

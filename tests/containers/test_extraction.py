@@ -170,7 +170,7 @@ def test_a_model_is_learned_and_predicts_from_archives(tmp_path, shards, capsys)
     assert all("000.tar/" in line for line in told[1:])
     member = f"{shards}/000.tar/high0.wav"
     assert main(["predict", model, member]) == 0
-    of_members = Model.load(model).predict([member, f"{shards}/001.tar/high1.wav"])
-    assert np.isfinite(of_members.proba).all()
+    of_members = Model.load(model).predict_proba([member, f"{shards}/001.tar/high1.wav"])
+    assert np.isfinite(of_members).all()
     assert main(["search", store, member]) == 0
     assert main(["inspect", store, "-o", f"{tmp_path}/page.html"]) == 0

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from embedx.containers.clip_files import open_clip
 from embedx.errors import EmbedxWarning, ManifestError, MissingExtraError, SkippedSourcesWarning
 from embedx.manifest import Manifest, read_manifest
 
@@ -51,6 +52,20 @@ def test_labels_come_from_json_from_text_or_from_folders(tmp_path, pack_tar):
         ("c.tar/esc/train/cat/1.3.wav", "cat", None, "train"),
         ("c.tar/esc/test/dog/2.wav", "dog", None, "test"),
     ]
+
+
+def test_several_labels_a_clip(tmp_path, pack_tar):
+    members = [
+        ("x.wav", b"1"),
+        ("x.json", b'{"label": ["rain", "dog"]}'),
+        ("y.wav", b"1"),
+        ("y.json", b'{"label": ["cat"]}'),
+    ]
+    manifest = read_manifest(pack_tar(tmp_path / "a.tar", members), multi_label=True)
+    assert [source.label for source in manifest] == ["dog|rain", "cat"]
+    members = [("x.wav", b"1"), ("x.json", b'{"has_dog": 1, "has_cat": 0}')]
+    manifest = read_manifest(pack_tar(tmp_path / "b.tar", members), label_columns="has_*")
+    assert [source.label for source in manifest] == ["has_dog"]
 
 
 def test_the_part_stands_in_the_names_of_containers(tmp_path, pack_tar, write_parquet):
@@ -204,3 +219,39 @@ def test_a_table_of_audformat_is_a_csv(tmp_path):
         ("audio/a.wav#1.5-3.25", "sad", "spk1"),
         ("audio/b.wav#0.25-", "happy", "spk2"),
     ]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_dataset_is_kept_in_an_archive_and_read_from_there_again(tmp_path, clips, is_streamed):
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+    some = list(clips.items())[:3]
+    rows = {
+        "audio": [{"bytes": content, "path": name if i else None} for i, ((_, name), content) in enumerate(some)],
+        "cls": [1, 0, 1],
+        "speaker": ["a", "c", "b"],
+    }
+    features = {"audio": datasets.Audio(), "cls": datasets.ClassLabel(names=["cat", "dog"])}
+    features = datasets.Features({**features, "speaker": datasets.Value("string")})
+    dataset = datasets.Dataset.from_dict(rows).cast(features)
+    dataset = dataset.to_iterable_dataset() if is_streamed else dataset
+    with pytest.raises(ManifestError, match=r"shard='clips.tar'"):
+        Manifest.from_dataset(dataset)
+    manifest = Manifest.from_dataset(dataset, shard=tmp_path / "x.tar")
+    assert told(manifest) == [
+        ("x.tar/0000000.wav", "dog", "a", None),
+        ("x.tar/0000001-1.wav", "cat", "c", None),
+        ("x.tar/0000002-2.wav", "dog", "b", None),
+    ]
+    assert [open_clip(manifest.path_of(source)).read() for source in manifest] == [content for _, content in some]
+    assert Manifest.from_dataset(dataset.take(1), shard=tmp_path / "x.tar").sources == manifest.sources
+    with pytest.raises(ManifestError, match=r"such as clips\.tar"):
+        Manifest.from_dataset(dataset, shard=tmp_path / "x.zip")
+
+
+def test_a_dataset_that_ends_in_the_middle_leaves_no_archive(tmp_path, clips):
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+    rows = [{"bytes": next(iter(clips.values())), "path": "x.wav"}, {"bytes": None, "path": None}]
+    dataset = datasets.Dataset.from_dict({"audio": rows}).cast(datasets.Features({"audio": datasets.Audio()}))
+    with pytest.raises(ManifestError, match="row 1 has no audio"):
+        Manifest.from_dataset(dataset, shard=tmp_path / "x.tar")
+    assert not list(tmp_path.iterdir())
