@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.checks import require_number, require_seed
+from embedx.containers.clip_files import hash_clip, is_clip
 from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
-from embedx.files import hash_file
 from embedx.manifest import (
     DEFAULT_SEPARATOR,
     Manifest,
@@ -355,13 +355,13 @@ class Dataset:
         """
         known = {source.uri: bytes(digest) for source, digest in zip(self.sources, self.hashes, strict=True)}
         paths = {Path(self.root) / uri: digest for uri, digest in known.items()}
-        missing = [path for path in paths if not path.is_file()]
+        missing = [path for path in paths if not is_clip(path)]
         if missing:
             raise DatasetError(
                 f"{len(missing)} of {len(paths)} audio files are missing, the first is {missing[0]}: a head that "
                 "learns from audio needs them all; say where they lie with --root"
             )
-        changed = [path for path, digest in paths.items() if hash_file(path) != digest]
+        changed = [path for path, digest in paths.items() if hash_clip(path) != digest]
         if changed:
             raise DatasetError(
                 f"{len(changed)} of {len(paths)} audio files have changed since they were embedded, the first is "
@@ -532,7 +532,7 @@ def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
     recipe : Recipe
         The encoder that training begins from, and which part of a file is used.
     """
-    digests = {source.uri: hash_file(manifest.path_of(source)) for source in manifest}
+    digests = {source.uri: hash_clip(manifest.path_of(source)) for source in manifest}
     dataset = Dataset(
         X=np.zeros((len(manifest), 0), dtype=np.float32),
         control=np.zeros((len(manifest), CONTROL_DIM), dtype=np.float32),

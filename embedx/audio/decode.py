@@ -6,7 +6,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import av
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 
 from embedx.audio.downmix import Mixer
 from embedx.audio.integrity import require_whole
-from embedx.audio.streams import DecodeNotes, choose_track
+from embedx.audio.streams import DecodeNotes, choose_track, open_media
 from embedx.audio.time_line import CannotSeekError, can_seek, read_from_start, read_near
+from embedx.containers.clip_files import is_clip, stat_clip
 from embedx.errors import DecodeError
 
 __all__ = ["DECODER", "RESAMPLER", "DecodeNotes", "decode", "decode_blocks", "decoder_versions"]
@@ -119,7 +119,7 @@ def _explain(path: str | os.PathLike[str], error: Exception) -> str:
         return f"{path}: may not be read (permission denied)"
     if isinstance(error, IsADirectoryError):
         return f"{path} is a folder, not a file"
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
+    if is_clip(path) and stat_clip(path).size == 0:
         return f"{path} is empty (0 bytes)"
     detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{path} cannot be decoded as audio: {detail}"
@@ -132,7 +132,7 @@ class _Reading:
         self.path, self.sample_rate = path, sample_rate
         self.notes = DecodeNotes() if notes is None else notes
         self.notes.restart()
-        self._container = av.open(os.fspath(path), mode="r", metadata_errors="ignore")
+        self._container = open_media(path)
         self.file = _identity(path)
         self._track = choose_track(self._container, path)
         self._blocks: Iterator[NDArray[np.float32]] | None = None
@@ -242,10 +242,9 @@ class _Readings(threading.local):
 _readings = _Readings()
 
 
-def _identity(path: str | os.PathLike[str]) -> tuple[str, int, int, int, int, int]:
+def _identity(path: str | os.PathLike[str]) -> tuple[Any, ...]:
     """Return what tells a file from others, from later states of itself, and from what a forked parent reads."""
-    facts = os.stat(path)
-    return os.path.abspath(path), os.getpid(), facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return os.path.abspath(path), os.getpid(), *stat_clip(path).identity
 
 
 def _mono_blocks(frames: Iterator[Any], sample_rate: int) -> Iterator[NDArray[np.float32]]:

@@ -6,6 +6,9 @@ import os
 
 import av
 
+from embedx.audio.streams import open_media
+from embedx.containers.clip_files import is_clip
+
 __all__ = ["read_duration"]
 
 
@@ -14,10 +17,10 @@ def read_duration(path: str | os.PathLike[str]) -> float | None:
 
     A header may be wrong: this is for estimates.
     """
-    if not os.path.isfile(path):
+    if not is_clip(path):
         return None
     try:
-        with av.open(os.fspath(path), mode="r", metadata_errors="ignore") as container:
+        with open_media(path) as container:
             stream = container.streams.best("audio")
             if stream is None:
                 return None

@@ -6,6 +6,7 @@ import os
 from typing import Any, BinaryIO
 
 from embedx.audio.streams import DecodeNotes
+from embedx.containers.clip_files import open_clip
 from embedx.errors import DecodeError
 
 __all__ = ["require_whole"]
@@ -67,7 +68,7 @@ def _ends_well(path: str | os.PathLike[str], container: Any, stream: Any, notes:
         return False
     last = bytes(notes.last_packet)
     end = notes.last_packet.pos + len(last)
-    with open(path, "rb") as file:
+    with open_clip(path) as file:
         file.seek(end)
         rest = file.read(16)
     return (not rest or rest.startswith(_TAGS)) and _flac_checksum(last) == 0
@@ -89,9 +90,9 @@ def _share_of_bytes(path: str | os.PathLike[str], kind: str) -> float | None:
     check = _CHECKS.get(kind)
     if check is None:
         return None
-    with open(path, "rb") as file:
+    with open_clip(path) as file:
         declared = check(file)
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
     return None if not declared else min(1.0, size / declared)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 
 from embedx.audio.decode import decode_blocks
 from embedx.audio.windows import WindowPlan, cut_windows
+from embedx.containers.clip_files import is_clip, stamp_clip
 from embedx.errors import DecodeError, ParameterError
 from embedx.recipe import Recipe
 
 __all__ = ["ClipEnd", "ClipEvent", "ClipRequest", "ClipStamp", "ClipWindow", "clip_blocks", "load_clip", "parse_offset"]
-
-_HASHED_BYTES = 1 << 18  # one sign of life each: half a minute even at 10 kB/s
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +203,9 @@ class _Heartbeat:
 
 
 def _stamp(path: str, heartbeat: Callable[[], None]) -> ClipStamp:
-    if os.path.exists(path) and not os.path.isfile(path):
+    if os.path.exists(path) and not is_clip(path):
         raise DecodeError(f"{path} is not a regular file")
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        facts = os.fstat(file.fileno())
-        while block := file.read(_HASHED_BYTES):
-            digest.update(block)
-            heartbeat()
-    return ClipStamp(digest.digest(), facts.st_size, facts.st_mtime_ns)
+    return ClipStamp(*stamp_clip(path, heartbeat))
 
 
 def _windows(request: ClipRequest, heartbeat: Callable[[], None]) -> Iterator[ClipWindow]:

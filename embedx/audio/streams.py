@@ -10,9 +10,10 @@ from typing import Any, BinaryIO
 
 import av
 
+from embedx.containers.clip_files import open_clip, open_member
 from embedx.errors import DecodeError
 
-__all__ = ["DecodeNotes", "choose_track", "has_video", "read_frames"]
+__all__ = ["DecodeNotes", "choose_track", "has_video", "open_media", "read_frames"]
 
 _LEAST_RATE = 1_000  # Hertz; a damaged header that says 1 makes hours of a second
 _LISTS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
@@ -67,6 +68,11 @@ class DecodeNotes:
         """Forget what was seen: the file is read again."""
         self.n_packets = self.n_bad_packets = self.n_sound_bytes = self.n_lost_bytes = self.n_bad_before = 0
         self.packet_position, self.last_packet, self.lost_seconds = None, None, 0.0
+
+
+def open_media(path: str | os.PathLike[str]) -> Any:
+    """Open the media file that a path names: a file, or a member of a container."""
+    return av.open(open_member(path) or os.fspath(path), mode="r", metadata_errors="ignore")
 
 
 def choose_track(container: Any, path: str | os.PathLike[str]) -> Any:
@@ -150,7 +156,7 @@ class _ByteLedger:
         self._shift = 0
 
     def __enter__(self) -> _ByteLedger:
-        self._file = None if self._path is None else open(self._path, "rb")
+        self._file = None if self._path is None else open_clip(self._path)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -171,17 +177,21 @@ class _ByteLedger:
         """Whether what lies between is a tag of the next file: mp3 files are joined by appending one to the other."""
         if self._file is None or n_bytes < _LEAST_TAG_BYTES:
             return False
-        return os.pread(self._file.fileno(), 16, self._end).startswith(_TAGS)
+        return self._read(16, self._end).startswith(_TAGS)
 
     def _find(self, packet: Any) -> int:
         """Return where a packet really lies: of a raw AAC stream FFmpeg counts only the bytes that were frames."""
-        assert self._file is not None
         head, place = bytes(packet)[:_HEAD_BYTES], packet.pos + self._shift
-        if os.pread(self._file.fileno(), len(head), place) == head:
+        if self._read(len(head), place) == head:
             return int(place)
-        found = os.pread(self._file.fileno(), _SEARCHED_BYTES, place).find(head)
+        found = self._read(_SEARCHED_BYTES, place).find(head)
         self._shift += max(0, found)
         return int(place + max(0, found))
+
+    def _read(self, n_bytes: int, place: int) -> bytes:
+        assert self._file is not None
+        self._file.seek(place)
+        return self._file.read(n_bytes)
 
 
 def _codec_name(container: Any, index: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import MOST_BYTES, is_store
+from embedx.containers.clip_files import is_clip
 from embedx.errors import ManifestError
 from embedx.files import kind_of_no_file
 
@@ -53,6 +54,7 @@ def read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> Clip
         Something that does not exist, or a store among other things.
     """
     from embedx.manifest import Manifest, read_manifest
+    from embedx.manifest.shards import is_shard_name
 
     if places == ["-"]:
         listed = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
@@ -61,10 +63,13 @@ def read_clips(places: list[str], model: Model, columns: dict[str, Any]) -> Clip
         return Clips(Manifest.from_paths(listed))
     if len(places) == 1 and Path(places[0]).is_dir():
         return Clips(read_manifest(places[0], **columns), Path(places[0]))
+    nothing: dict[str, Any] = dict.fromkeys(("label_column", "group_column", "split_column"), "")
+    if is_shard_name(places[0]) and not is_store(places[0]):
+        manifest = read_manifest(places, **columns, **nothing)
+        return Clips(manifest, Path(os.path.relpath(manifest.root)))
     if len(places) == 1 and Path(places[0]).suffix.lower() in (".csv", ".tsv", ".txt"):
-        nothing: dict[str, Any] = dict.fromkeys(("label_column", "group_column", "split_column"), "")
         return Clips(read_manifest(places[0], **columns, **nothing, must_exist=False))
-    missing = [place for place in places if not Path(place).is_file()]
+    missing = [place for place in places if not is_clip(place)]
     if missing:
         kind = kind_of_no_file(missing[0])
         way = "give one folder alone" if kind == "a folder" else "name files, or list them with -"

@@ -23,6 +23,7 @@ from embedx.cli.extract import (
 from embedx.cli.output_paths import require_output
 from embedx.cli.terminal import interrupted_means, show
 from embedx.errors import EmbedxError, ParameterError
+from embedx.manifest.shards import is_shard_name
 
 if TYPE_CHECKING:
     from embedx.manifest import Manifest
@@ -74,7 +75,7 @@ def refuse_options_of_encoders(args: argparse.Namespace) -> None:
 
 def _is_audio(place: str) -> bool:
     is_table = place.lower().endswith((".csv", ".tsv")) and os.path.isfile(place)
-    return os.path.isdir(place) or (is_table and not is_store(place))
+    return os.path.isdir(place) or ((is_table or is_shard_name(place)) and not is_store(place))
 
 
 def read_clips(args: argparse.Namespace, *, split_column: str | None) -> Manifest:

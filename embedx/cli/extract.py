@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "sources",
+        nargs="+",
         help="folder of audio (first subfolder = label; train/dog is a part and a label), CSV with a path column, "
-        "selection table of Raven, or label file of Audacity",
+        "selection table of Raven, label file of Audacity, or tar archives (of WebDataset) and Parquet files of clips",
     )
     parser.add_argument("-o", "--output", help="HDF5 store; an existing one is resumed (needed but with --dry-run)")
     recipe = parser.add_argument_group("what is computed (recorded; a store keeps its own)")
@@ -245,9 +245,10 @@ def read_sources(args: argparse.Namespace) -> Manifest:
 def _without_missing(manifest: Manifest) -> Manifest:
     from dataclasses import replace
 
+    from embedx.containers.clip_files import is_clip
     from embedx.errors import ManifestError
 
-    there = tuple(source for source in manifest if os.path.isfile(manifest.path_of(source)))
+    there = tuple(source for source in manifest if is_clip(manifest.path_of(source)))
     if not there:
         raise ManifestError(f"none of the {len(manifest)} files is there (looked in {manifest.root})")
     if len(there) < len(manifest):

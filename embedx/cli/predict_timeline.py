@@ -16,6 +16,7 @@ from embedx.cli.output_paths import require_output
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
 from embedx.cli.timeline_options import named_options, reader_options
+from embedx.containers.clip_files import is_clip
 from embedx.errors import DecodeError, Interrupted, ParameterError, SourceError
 from embedx.text import count, printable
 
@@ -165,7 +166,7 @@ class _Output:
         self.folder.require_free({name: path_of(source) for source, name in self.names.items()})
 
     def is_done(self, source: Source, path: str) -> bool:
-        return os.path.isfile(path) and self.folder.is_done(self.names[source], path)
+        return is_clip(path) and self.folder.is_done(self.names[source], path)
 
     def put(self, source: Source, line: TimeLine) -> None:
         try:

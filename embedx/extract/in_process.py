@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from embedx.audio.decode_pool import DecodePool
+from embedx.containers.clip_files import stat_clip
 from embedx.encoders.base import Encoder, EncoderInfo
 from embedx.encoders.device import choose_device, count_decoders, count_encode_threads, torch_threads
 from embedx.errors import RunnerError
@@ -87,7 +88,7 @@ def are_few(manifest: Manifest, resources: Resources) -> bool:
 
 def _size_of(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return stat_clip(path).size or 0
     except (OSError, ValueError):
         return 0
 

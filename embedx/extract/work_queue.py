@@ -19,7 +19,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from embedx.errors import RunnerError
-from embedx.files import hash_file
 from embedx.manifest import ClipKey, Source
 from embedx.store.rows import NO_STAMP, Failure, FileStamp
 
@@ -264,7 +263,6 @@ def _span(sources: Sequence[Source]) -> str:
 
 def _read_stamp(path: Path) -> FileStamp:
     try:
-        facts = path.stat()
-        return FileStamp(hash_file(path), facts.st_size, facts.st_mtime_ns)
+        return FileStamp.read(path)
     except OSError:
         return NO_STAMP

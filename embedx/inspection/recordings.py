@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from embedx.audio.loader import ClipRequest, clip_blocks
+from embedx.containers.clip_files import is_clip
 from embedx.dataset import Dataset
 from embedx.errors import EmbedxError
 from embedx.inspection.finding import Finding, Level
@@ -55,7 +56,7 @@ def find_bad_recordings(dataset: Dataset, *, progress: Callable[..., None] | Non
 def _level(dataset: Dataset, i: int) -> _Level | None:
     source = dataset.sources[i]
     path = Path(dataset.root) / source.uri
-    if not path.is_file():
+    if not is_clip(path):
         return None
     request = ClipRequest.from_recipe(
         str(path), dataset.recipe, start_seconds=source.start_seconds, stop_seconds=source.stop_seconds

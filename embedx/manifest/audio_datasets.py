@@ -13,7 +13,7 @@ from embedx.errors import ManifestError, unknown_name
 from embedx.manifest.paths import shorten
 from embedx.manifest.table import Table
 
-__all__ = ["audio_column", "is_dataset", "is_dataset_column", "table_of", "undecoded"]
+__all__ = ["audio_column", "cell_text", "is_dataset", "is_dataset_column", "table_of", "undecoded"]
 
 
 def is_dataset(thing: object) -> bool:
@@ -70,14 +70,14 @@ def table_of(dataset: Any, column: str) -> Table:
         if not clip.get("path") or (clip.get("bytes") is not None and not os.path.isfile(clip["path"])):
             raise ManifestError(
                 f"the dataset: the audio of row {number} lies in no file: give the dataset to Model.predict or to "
-                "AudioEmbedder as it is, or write its files first"
+                "AudioEmbedder as it is, or say where its clips are to be kept, such as shard='clips.tar'"
             )
         cells = ((name, clip["path"] if name == column else row[name]) for name in names)
-        rows.append([_text_of(value, names[name]) for name, value in cells])
+        rows.append([cell_text(value, names[name]) for name, value in cells])
     return Table("the dataset", tuple(names), rows, range(len(rows)))
 
 
-def _text_of(value: Any, int2str: Any) -> str:
+def cell_text(value: Any, int2str: Any) -> str:
     """Return a cell as text: the name of a class label, nothing for what no cell holds."""
     if value is None or isinstance(value, Mapping | list | bytes) or value != value:
         return ""

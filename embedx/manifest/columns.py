@@ -15,7 +15,7 @@ from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
 from embedx.manifest.time_columns import is_amount, is_seconds, meaning, parse_seconds, unit_of
 
-__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows"]
+__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows", "is_usual"]
 
 TIMES: tuple[str, ...] = ("start", "stop", "duration")
 ROLES = ("path", *KNOWN, *TIMES)
@@ -101,6 +101,18 @@ def choose_columns(
                 chosen[role] = guess
     _require_single(place, header, chosen)
     return chosen
+
+
+def is_usual(role: str, header: Sequence[str]) -> bool:
+    """Say whether one of the names is usual for a role.
+
+    Examples
+    --------
+    >>> is_usual("label", ["id", "Class Name"]), is_usual("label", ["id"])
+    (True, False)
+    """
+    usual = set(map(_squash, _USUAL[role]))
+    return any(_squash(name) in usual for name in header)
 
 
 def _require_single(place: str, header: Sequence[str], chosen: Mapping[str, str]) -> None:

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from embedx.containers.clip_files import is_clip
 from embedx.errors import ManifestError, unknown_name
 from embedx.manifest.audio_datasets import audio_column as find_audio_column
 from embedx.manifest.audio_datasets import table_of
 from embedx.manifest.columns import ROLES, Columns, choose_roles, clip_rows
 from embedx.manifest.label_sets import as_set
+from embedx.manifest.packing import pack_dataset
 from embedx.manifest.paths import is_text, relative_uri, shorten
+from embedx.manifest.shards import read_shards
 from embedx.manifest.source import Source, require_short, unique_sources
 from embedx.manifest.table import Table
 
@@ -173,9 +176,10 @@ class Manifest(Sequence[Source]):
         *,
         audio_column: str | None = None,
         root: str | os.PathLike[str] = ".",
+        shard: str | os.PathLike[str] | None = None,
         **columns: str | None,
     ) -> Manifest:
-        """Make a manifest from a dataset of Hugging Face's ``datasets`` whose audio lies in files.
+        """Make a manifest from a dataset of Hugging Face's ``datasets`` whose audio lies in files, or is kept in one.
 
         Parameters
         ----------
@@ -185,6 +189,9 @@ class Manifest(Sequence[Source]):
             Which one, where there are several.
         root : path-like
             Folder that relative paths are relative to.
+        shard : path-like, optional
+            A tar archive that the clips are written to, for a dataset that is streamed or holds its audio itself: it
+            is read once, a row at a time. An archive that is there is taken as it is, and nothing is streamed again.
         **columns : str, optional
             ``label_column`` and so on, as in `read_manifest`; guessed otherwise.
 
@@ -193,16 +200,26 @@ class Manifest(Sequence[Source]):
         ManifestError
             As `from_dataframe` does; or audio that lies inside of the dataset, or is missing.
         """
+        if shard is not None:
+            return cls._from_packed(dataset, find_audio_column(dataset, audio_column), shard, _wanted(columns))
         table = table_of(dataset, find_audio_column(dataset, audio_column))
         wanted = {"path": find_audio_column(dataset, audio_column), **_wanted(columns)}
         manifest = cls.from_table(table, choose_roles(table, wanted), root=Path(os.path.abspath(root)))
-        missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
+        missing = [source.uri for source in manifest if not is_clip(manifest.path_of(source))]
         if missing:
             raise ManifestError(
                 f"the dataset: {len(missing):,} of {len(manifest):,} files are missing, the first is {missing[0]!r} "
                 f"(looked in {manifest.root}): say where they lie with root"
             )
         return manifest
+
+    @classmethod
+    def _from_packed(cls, dataset: Any, column: str, shard: Any, wanted: Mapping[str, str | None]) -> Manifest:
+        if not os.path.exists(shard):
+            pack_dataset(dataset, column, shard)
+        root = Path(os.path.abspath(os.path.dirname(shard)))
+        table, chosen = read_shards([os.fspath(shard)], os.fspath(shard), wanted, root=root)
+        return cls.from_table(table, choose_roles(table, chosen), root=root)
 
     @classmethod
     def from_table(cls, table: Table, columns: Columns, *, root: Path, separator: str | None = None) -> Manifest:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from embedx.containers.clip_files import is_clip
 from embedx.errors import ManifestError
 from embedx.manifest.annotations import is_audacity, is_raven, read_audacity, read_raven
 from embedx.manifest.columns import choose_roles
@@ -15,13 +17,14 @@ from embedx.manifest.folder import read_folder
 from embedx.manifest.label_sets import as_set, choose_separator, read_class_columns, with_usual_label
 from embedx.manifest.manifest import Manifest
 from embedx.manifest.paths import shorten, shorten_path
+from embedx.manifest.shards import find_shards, is_shard_name, read_shards, shards_below
 from embedx.manifest.table import Table, parse_table, read_text
 
 __all__ = ["read_manifest"]
 
 
 def read_manifest(
-    location: str | os.PathLike[str],
+    location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     path_column: str | None = None,
     label_column: str | None = None,
@@ -37,15 +40,19 @@ def read_manifest(
 ) -> Manifest:
     """Read a folder (first subfolder = label), a CSV with a path column, or annotations of a recording.
 
+    Tar archives (as WebDataset writes them) and Parquet files with audio in a column are read where they lie: a
+    clip's path is that of its container and the name of its member, ``shards/a.tar/key.wav``.
+
     Columns that are not named are guessed from the usual names (``Manifest.columns`` says what was
     taken, ``Manifest.unread`` what was not); columns such as ``start`` and ``stop``, ``onset`` and ``duration`` or
     ``Begin Time (s)`` cut a file into segments. In a folder ``train/dog`` and ``dog/train`` are a part and a label.
 
     Parameters
     ----------
-    location : path-like
+    location : path-like or sequence of path-like
         A folder of audio; a CSV (comma, semicolon or tab; UTF-8) whose paths are relative to its folder; a
-        selection table of Raven; or a label file of Audacity beside its recording.
+        selection table of Raven; a label file of Audacity beside its recording; or ``.tar`` and ``.parquet`` files:
+        one, a folder of them, a pattern (``shards/*.tar``, ``shards/{000..099}.tar``), or a list.
     path_column, label_column, group_column, split_column : str, optional
         Column names; ``""`` ignores a column that would be guessed.
     start_column, stop_column, duration_column : str, optional
@@ -89,12 +96,21 @@ def read_manifest(
     ...     [(source.id, source.label) for source in read_manifest(folder)]
     [('cat/1.wav', 'cat'), ('dog/1.wav', 'dog')]
     """
-    if not os.fspath(location):
-        raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
-    place = Path(location)
     wanted = {"path": path_column, "label": label_column, "group": group_column, "split": split_column}
     wanted |= {"start": start_column, "stop": stop_column, "duration": duration_column}
     separator = choose_separator(label_separator, label_columns, multi_label)
+    location = _only(location)
+    shards, root = _find_shards(location)
+    if shards:
+        where = location if isinstance(location, str) else f"{len(shards):,} files"
+        table, wanted = read_shards(shards, where, wanted, root=root)
+        return _from_table(table, wanted, root, label_columns, separator)
+    if not isinstance(location, str):
+        odd = next((one for one in location if not is_shard_name(one)), "an empty list")
+        raise ManifestError(f"{odd} is no tar or Parquet file: of several places all must be; give one folder or CSV")
+    if not location:
+        raise ManifestError("no sources were named (an empty text). Give a folder of audio or a CSV with a path column")
+    place = Path(location)
     if os.path.isdir(place):
         _refuse_columns(place, {**wanted, "labels": str(label_columns or "")})
         return _as_sets(read_folder(place), separator)
@@ -105,15 +121,44 @@ def read_manifest(
     if is_audio_name(place.name):
         raise ManifestError(f"{place} is one audio file: give the folder it lies in, or a CSV that lists it")
     table, wanted = _read_table(place, wanted)
+    manifest = _from_table(table, wanted, root, label_columns, separator)
+    if must_exist:
+        _require_files(place, manifest)
+    return manifest
+
+
+def _from_table(
+    table: Table,
+    wanted: dict[str, str | None],
+    root: Path,
+    label_columns: str | Sequence[str] | None,
+    separator: str | None,
+) -> Manifest:
     if separator is not None and label_columns:
         table, wanted = read_class_columns(table, wanted, label_columns, separator)
     elif separator is not None:
         wanted = with_usual_label(table, wanted)
-    root = Path(os.path.abspath(place.parent))
-    manifest = Manifest.from_table(table, choose_roles(table, wanted), root=root, separator=separator)
-    if must_exist:
-        _require_files(place, manifest)
-    return manifest
+    return Manifest.from_table(table, choose_roles(table, wanted), root=root, separator=separator)
+
+
+def _only(location: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str | list[str]:
+    """Return one place as text, several as a list of texts."""
+    if isinstance(location, str | os.PathLike):
+        return os.fspath(location)
+    places = [os.fspath(one) for one in location]
+    return places[0] if len(places) == 1 else places
+
+
+def _find_shards(location: str | list[str]) -> tuple[list[str], Path]:
+    """Return the containers that are named, none where something else is, and the folder that paths are relative to."""
+    if not isinstance(location, str):
+        if not location or not all(map(is_shard_name, location)):
+            return [], Path()
+        return location, Path(os.path.commonpath([os.path.dirname(os.path.abspath(one)) for one in location]))
+    if os.path.isdir(location):
+        return shards_below(location), Path(os.path.abspath(location))
+    plain = location if os.path.exists(location) else re.split(r"[*?\[{]", location)[0]
+    return find_shards(location) or [], Path(os.path.abspath(os.path.dirname(plain)))
 
 
 def _as_sets(manifest: Manifest, separator: str | None) -> Manifest:
@@ -140,7 +185,7 @@ def _read_table(place: Path, wanted: dict[str, str | None]) -> tuple[Table, dict
 
 
 def _require_files(place: Path, manifest: Manifest) -> None:
-    missing = [source.uri for source in manifest if not os.path.isfile(manifest.path_of(source))]
+    missing = [source.uri for source in manifest if not is_clip(manifest.path_of(source))]
     if not missing:
         return
     first = missing[0]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedx.audio.loader import ClipRequest, clip_blocks
 from embedx.audio.opus import encode_opus
+from embedx.containers.clip_files import is_clip, split_member
 from embedx.errors import EmbedxError
 from embedx.manifest import Source
 from embedx.recipe import Recipe
@@ -64,13 +65,20 @@ def make_players(
     left, found = budget_bytes, {}
     for i, source in sources.items():
         path = Path(root) / source.uri
-        if not path.is_file():
+        if not is_clip(path):
             found[i] = Player(why="the audio was not found when this report was made")
             continue
         player = _embedded(sound_request(path, source, recipe), seconds[i], left)
-        found[i] = player or Player(href=_link(path, page_folder), why=_why(seconds[i]))
+        found[i] = player or _linked(path, page_folder, _why(seconds[i]))
         left -= len(found[i].audio or "")
     return found
+
+
+def _linked(path: Path, page_folder: str | os.PathLike[str] | None, why: str) -> Player:
+    inside = split_member(path)
+    if inside is None:
+        return Player(href=_link(path, page_folder), why=why)
+    return Player(why=f"{why.replace('linked', 'left out')}: it lies in {os.path.basename(inside[0])}")
 
 
 def _why(seconds: float) -> str:

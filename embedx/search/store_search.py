@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.checks import require_number
+from embedx.containers.clip_files import hash_clip, is_clip
 from embedx.dataset import Dataset, build_dataset, load_embeddings
 from embedx.errors import DatasetError, ParameterError, unknown_name
-from embedx.files import hash_file, kind_of_no_file
+from embedx.files import kind_of_no_file
 from embedx.manifest import Manifest, Source
 from embedx.recipe import Resources
 from embedx.search.similarity import Similarity
@@ -158,13 +159,13 @@ def _rows_of(dataset: Dataset, query: str | os.PathLike[str]) -> NDArray[np.intp
 
 def _changed(dataset: Dataset, rows: NDArray[np.intp], query: str | os.PathLike[str]) -> bool:
     """Say whether a query has to be embedded: the store does not have it, or has other bytes of that name."""
-    if not os.path.isfile(query):
+    if not is_clip(query):
         if len(rows):
             return False
         kind = kind_of_no_file(query)
         what = "does not exist, and is no clip of the store" if kind is None else f"is {kind}: give one audio file"
         raise ParameterError(f"the query {os.fspath(query)} {what}")
-    return not len(rows) or hash_file(query) != bytes(dataset.hashes[rows[0]])
+    return not len(rows) or hash_clip(query) != bytes(dataset.hashes[rows[0]])
 
 
 def _embedded(dataset: Dataset, query: str | os.PathLike[str], resources: Resources | None) -> NDArray[np.floating]:

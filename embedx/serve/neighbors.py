@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedx.audio.loader import clip_blocks
 from embedx.audio.opus import encode_opus
+from embedx.containers.clip_files import is_clip
 from embedx.dataset import Dataset, load_embeddings
 from embedx.recipe import Recipe
 from embedx.report.players import sound_request
@@ -70,7 +71,7 @@ class Neighbors:
             return None
         source = self.dataset.sources[i]
         path = Path(self.dataset.root) / source.uri
-        if not path.is_file():
+        if not is_clip(path):
             return None
         longest = source.start_seconds + _LONGEST_SECONDS
         stop = longest if source.stop_seconds is None else min(longest, source.stop_seconds)

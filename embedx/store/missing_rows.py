@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from embedx.files import hash_file
+from embedx.containers.clip_files import is_clip, stat_clip
 from embedx.manifest import ClipKey, Manifest, Source
 from embedx.store.publish import Entry, Index
 from embedx.store.rows import NO_STAMP, FileStamp
@@ -121,16 +120,15 @@ class _KnownClips:
         known = NO_STAMP if entry is None else entry.clip.stamp
         path = self._root / uri
         try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):  # a pipe would wait for ever, a device never end
+            if not is_clip(path):  # a pipe would wait for ever, a device never end
                 return known
-            size, mtime_ns = status.st_size, status.st_mtime_ns
-            if (size, mtime_ns) == (known.size, known.mtime_ns):
+            size, mtime_ns, _ = stat_clip(path)
+            if mtime_ns == known.mtime_ns and size in (None, known.size):
                 return known
-            if size != known.size and size not in self._sizes:
-                return FileStamp(b"unread", size, mtime_ns)  # no content that the store knows
+            if size != known.size and (size not in self._sizes if size is not None else entry is None):
+                return FileStamp(b"unread", size or 0, mtime_ns)  # no content that the store knows
             if uri not in self._hashed:
-                self._hashed[uri] = FileStamp(hash_file(path), size, mtime_ns)
+                self._hashed[uri] = FileStamp.read(path)
             return self._hashed[uri]
         except (OSError, ValueError):
             return known
@@ -141,5 +139,9 @@ def _gone(manifest: Manifest, index: Index, known: list[Known], root: Path) -> I
     content = {(entry.stamp.sha256, *entry.source.key[1:]) for entry in known}
     for key, entry in index.clips.items():
         here = (entry.clip.stamp.sha256, *key[1:]) in content
-        if here and key not in named and entry.clip.error is None and not (root / entry.clip.source.uri).exists():
+        if here and key not in named and entry.clip.error is None and not _is_there(root / entry.clip.source.uri):
             yield key
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or is_clip(path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.containers.clip_files import stamp_clip
 from embedx.errors import ManifestError
 from embedx.manifest import Source
 
@@ -50,6 +52,11 @@ class FileStamp:
     sha256: bytes
     size: int
     mtime_ns: int
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> FileStamp:
+        """Read the whole of a file, or of a member of a container."""
+        return cls(*stamp_clip(path))
 
 
 NO_STAMP = FileStamp(bytes(32), 0, 0)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedx.containers.clip_files import stat_clip
 from embedx.errors import ParameterError
 from embedx.files import sync_folder
 from embedx.manifest import Source
@@ -170,5 +171,5 @@ def _is_entry(line: Mapping[str, Any]) -> bool:
 
 def _identity(path: str | os.PathLike[str]) -> list[Any]:
     """Return what tells a recording from a later state of itself."""
-    facts = os.stat(path)
-    return [os.path.abspath(path), facts.st_size, facts.st_mtime_ns]
+    size, mtime_ns, _ = stat_clip(path)
+    return [os.path.abspath(path), size, mtime_ns]

@@ -1,0 +1,1 @@
+"""Where the bytes of a clip lie: a file of its own, or a member of a container (tar, Parquet)."""
