@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "text", "versions", "checks", "files", "child_process"},
+    {"errors", "text", "versions", "checks", "file_locks", "files", "child_process"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
     {"encoders", "pooling", "embedding_tables"},
@@ -31,6 +31,7 @@ SIDEWAYS = {
     ("checks", "errors"),
     ("heads", "evaluation"),  # what early stopping holds out is cut where all else is cut
     ("child_process", "errors"),
+    ("files", "file_locks"),
     ("testing", "cli"),
 }
 NEVER = {("heads", "store"), ("heads", "extract"), ("extract", "heads"), ("store", "audio")}
@@ -55,6 +56,9 @@ DOORS = {
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
     "pandas": ("embedding_tables.py",),
     "pyarrow": ("embedding_tables.py",),
+    "fcntl": ("file_locks.py", "audio/decode_pool.py"),
+    "portalocker": ("file_locks.py",),
+    "resource": ("cli/__init__.py",),
     "torchaudio": ("encoders/", "heads/"),
     "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),
 }

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import av
 
 from embedx.errors import DecodeError
+from embedx.files import read_at
 
 __all__ = ["DecodeNotes", "choose_track", "has_video", "read_frames"]
 
@@ -171,15 +172,15 @@ class _ByteLedger:
         """Whether what lies between is a tag of the next file: mp3 files are joined by appending one to the other."""
         if self._file is None or n_bytes < _LEAST_TAG_BYTES:
             return False
-        return os.pread(self._file.fileno(), 16, self._end).startswith(_TAGS)
+        return read_at(self._file.fileno(), 16, self._end).startswith(_TAGS)
 
     def _find(self, packet: Any) -> int:
         """Return where a packet really lies: of a raw AAC stream FFmpeg counts only the bytes that were frames."""
         assert self._file is not None
         head, place = bytes(packet)[:_HEAD_BYTES], packet.pos + self._shift
-        if os.pread(self._file.fileno(), len(head), place) == head:
+        if read_at(self._file.fileno(), len(head), place) == head:
             return int(place)
-        found = os.pread(self._file.fileno(), _SEARCHED_BYTES, place).find(head)
+        found = read_at(self._file.fileno(), _SEARCHED_BYTES, place).find(head)
         self._shift += max(0, found)
         return int(place + max(0, found))
 
