@@ -19,8 +19,8 @@ FLOORS = [
     {"extract", "dataset", "heads", "evaluation", "timeline"},
     {"tuning"},
     {"comparison", "inspection", "model"},
-    {"estimators", "report", "search"},
-    {"serve"},
+    {"estimators", "report", "search", "doctor"},
+    {"serve", "adapters"},
     {"cli", "testing"},
 ]
 RANK = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -45,6 +45,7 @@ DOORS = {
     "lightgbm": ("heads/",),
     "skops": ("heads/", "model"),
     "peft": ("heads/",),
+    "mteb": ("adapters/mteb.py",),
     "onnx": ("model/export",),
     "onnxruntime": ("model/export",),
     "onnxscript": ("model/export",),
@@ -58,9 +59,9 @@ DOORS = {
     "pyarrow": ("embedding_tables.py",),
     "fcntl": ("file_locks.py", "audio/decode_pool.py"),
     "portalocker": ("file_locks.py",),
-    "resource": ("cli/__init__.py",),
+    "resource": ("cli/__init__.py", "doctor/system.py"),
     "torchaudio": ("encoders/", "heads/"),
-    "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),
+    "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "adapters/", "audio/none"),
 }
 
 

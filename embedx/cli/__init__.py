@@ -41,6 +41,7 @@ COMMANDS = {
     "verify": "check every row of a store",
     "merge": "put several stores of one recipe into one",
     "export": "write a saved head as ONNX, for serving elsewhere",
+    "doctor": "say what this machine has, what is wrong with it, and what to install",
     "completion": "print what makes a shell complete commands and options",
 }
 """Name and one line of help; ``embedx/cli/NAME.py`` holds ``add_arguments(parser)`` and ``run(args) -> int``."""
