@@ -29,7 +29,7 @@ class HearModel(torch.nn.Module):
     encoder : str
         Hub id, folder, short name or ``"tiny"``.
     **choices
-        ``layer``, ``pooling``, ``padding``, ``workers`` of `embedx.AudioEmbedder`.
+        ``layer``, ``pooling``, ``padding``, ``device``, ``workers``, ``compute_dtype`` of `embedx.AudioEmbedder`.
 
     Attributes
     ----------

@@ -24,8 +24,9 @@ class MtebEncoder:
     revision : str, optional
         For mteb, which gives one: only None and the commit that ``encoder`` stands for are taken.
     **choices
-        ``layer``, ``pooling``, ``padding``, ``device``, ``workers`` of `embedx.AudioEmbedder`. mteb's own wrappers of
-        speech encoders take the last layer, which is ``layer=-1``; the default is the mean of all.
+        ``layer``, ``pooling``, ``padding``, ``device``, ``workers``, ``compute_dtype`` of `embedx.AudioEmbedder`.
+        mteb's own wrappers of speech encoders take the last layer in float32, which is ``layer=-1,
+        compute_dtype="float32"``; the default is the mean of all layers.
 
     Examples
     --------

@@ -22,7 +22,7 @@ class Waveforms:
     encoder : str
         As in `embedx.AudioEmbedder`.
     **choices
-        ``layer``, ``pooling``, ``padding``, ``device``, ``workers``.
+        ``layer``, ``pooling``, ``padding``, ``device``, ``workers``, ``compute_dtype``.
     """
 
     def __init__(self, encoder: str, **choices: Any) -> None:

@@ -29,7 +29,7 @@ class XaresEncoder(torch.nn.Module):
     encoder : str
         Hub id, folder, short name or ``"tiny"``.
     **choices
-        ``layer``, ``padding``, ``device``, ``workers`` of `embedx.AudioEmbedder`.
+        ``layer``, ``padding``, ``device``, ``workers``, ``compute_dtype`` of `embedx.AudioEmbedder`.
 
     Attributes
     ----------
