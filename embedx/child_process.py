@@ -149,7 +149,7 @@ def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[by
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends, even if it is stopped or hangs.
+    """Have the kernel (Linux) kill this process when the thread that started it ends, even if it is stopped or hangs.
 
     One that is stopped before it comes to this call ends too if it has a process group, but no session, of its own:
     the kernel wakes an orphaned group and hangs up.
@@ -159,7 +159,8 @@ def end_with_parent(parent: int) -> None:
     parent : int
         Id of the process that started this one: if it is gone already, this one ends here.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -62,6 +62,9 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Decoding workers of each encoder process; 0 decodes in that process.
     sampling_rate : int, optional
         Hertz of arrays of samples that come without one.
+    compute_dtype : {'float32', 'bfloat16', 'float16'}, optional
+        What the encoder computes in; by default what the device computes fastest with the same result within the
+        stated tolerance.
 
     Attributes
     ----------
@@ -90,6 +93,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         device: str = "auto",
         workers: int = 0,
         sampling_rate: int | None = None,
+        compute_dtype: str | None = None,
     ) -> None:
         self.encoder = encoder
         self.layer = layer
@@ -100,6 +104,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.device = device
         self.workers = workers
         self.sampling_rate = sampling_rate
+        self.compute_dtype = compute_dtype
 
     def fit(self, X: Any, y: object = None) -> AudioEmbedder:
         """Check that X holds clips; nothing is learned.
@@ -219,7 +224,9 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _choices(self) -> dict[str, Any]:
         """Return what to compute and where, as an extraction takes it."""
         resources = Resources(device=self.device, workers=self.workers)
-        return {name: getattr(self, name) for name in ("encoder", "pooling", "padding")} | {"resources": resources}
+        return {name: getattr(self, name) for name in ("encoder", "pooling", "padding", "compute_dtype")} | {
+            "resources": resources
+        }
 
     @property
     def _n_features_out(self) -> int:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,24 +16,52 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
+from embedx.file_locks import open_folder
+
 __all__ = [
+    "BINARY",
     "hash_file",
     "kind_of_no_file",
+    "read_at",
     "replace_file",
     "replace_folder",
     "require_replaceable",
     "special_kind",
     "sync_folder",
+    "write_at",
 ]
 
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100
+
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""What ``os.open`` needs beside the other flags, or Windows would change line ends."""
 
 
 def hash_file(path: str | PathLike[str]) -> bytes:
     """Return the sha256 of a file's bytes, 32 bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def read_at(handle: int, n_bytes: int, at: int) -> bytes:
+    """Return bytes of an open file from an offset on, fewer at its end; where the file is read on stays as it was."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, n_bytes, at)
+    before = os.lseek(handle, 0, os.SEEK_CUR)
+    try:
+        os.lseek(handle, at, os.SEEK_SET)
+        return os.read(handle, n_bytes)
+    finally:
+        os.lseek(handle, before, os.SEEK_SET)
+
+
+def write_at(handle: int, data: bytes | memoryview, at: int) -> int:
+    """Write to an open file at an offset, and return how many bytes the system took."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(handle, data, at)
+    os.lseek(handle, at, os.SEEK_SET)
+    return os.write(handle, data)
 
 
 def special_kind(path: str | PathLike[str], *, but_streams: bool = False) -> str | None:
@@ -217,7 +246,9 @@ def replace_folder(draft: str | PathLike[str], folder: str | PathLike[str]) -> N
 
 def sync_folder(folder: str | PathLike[str]) -> None:
     """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = open_folder(folder)
+    if handle is None:
+        return
     try:
         os.fsync(handle)
     finally:
@@ -226,6 +257,8 @@ def sync_folder(folder: str | PathLike[str]) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step (renameat2); False where the system cannot."""
+    if sys.platform == "win32":
+        return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False

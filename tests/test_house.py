@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "text", "versions", "checks", "files", "child_process"},
+    {"errors", "text", "versions", "checks", "file_locks", "files", "child_process"},
     {"containers"},
     {"manifest", "recipe"},
     {"audio", "store", "download"},
@@ -20,8 +20,8 @@ FLOORS = [
     {"extract", "dataset", "heads", "evaluation", "timeline"},
     {"tuning"},
     {"comparison", "inspection", "model"},
-    {"estimators", "report", "search"},
-    {"serve"},
+    {"estimators", "report", "search", "doctor"},
+    {"serve", "adapters"},
     {"cli", "testing"},
 ]
 RANK = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("checks", "errors"),
     ("heads", "evaluation"),  # what early stopping holds out is cut where all else is cut
     ("child_process", "errors"),
+    ("files", "file_locks"),
     ("testing", "cli"),
 }
 NEVER = {("heads", "store"), ("heads", "extract"), ("extract", "heads"), ("store", "audio")}
@@ -45,6 +46,7 @@ DOORS = {
     "lightgbm": ("heads/",),
     "skops": ("heads/", "model"),
     "peft": ("heads/",),
+    "mteb": ("adapters/mteb.py",),
     "onnx": ("model/export",),
     "onnxruntime": ("model/export",),
     "onnxscript": ("model/export",),
@@ -56,8 +58,11 @@ DOORS = {
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
     "pandas": ("embedding_tables.py",),
     "pyarrow": ("embedding_tables.py", "containers/parquet_table.py"),
+    "fcntl": ("file_locks.py", "audio/decode_pool.py"),
+    "portalocker": ("file_locks.py",),
+    "resource": ("cli/__init__.py", "doctor/system.py"),
     "torchaudio": ("encoders/", "heads/"),
-    "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "audio/none"),
+    "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "adapters/", "audio/none"),
 }
 
 

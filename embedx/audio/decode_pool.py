@@ -7,7 +7,6 @@ beside whatever torch is doing, and a file that crashes its decoder takes none b
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import queue
 import select
@@ -52,6 +51,7 @@ class DecodePool:
     def __init__(
         self, n_workers: int, *, timeout_seconds: float = 60.0, heartbeat: Callable[[], None] | None = None
     ) -> None:
+        n_workers = n_workers if os.name == "posix" else 0  # elsewhere pipes cannot be waited for
         self.n_workers, self.timeout_seconds, self._heartbeat = n_workers, timeout_seconds, heartbeat or _ignore
         self._tasks: queue.SimpleQueue[tuple[Load, int, ClipRequest] | None] = queue.SimpleQueue()
         self._threads: list[_DecoderThread] = []
@@ -209,6 +209,14 @@ class _DecoderThread:
             return status
 
 
+def _widen(pipe: Any) -> None:
+    """Let a pipe hold more, where the system can."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
 class _Worker:
     """One worker process and its two pipes."""
 
@@ -223,8 +231,7 @@ class _Worker:
             process_group=0,  # Ctrl-C goes to the parent alone
             bufsize=0,
         )
-        with contextlib.suppress(OSError, AttributeError):
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
+        _widen(self._process.stdout)
 
     def require_ready(self) -> None:
         """Wait until the process has imported what it needs."""

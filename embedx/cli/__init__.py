@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import platform
-import resource
 import shlex
 import sys
 import time
@@ -42,6 +41,7 @@ COMMANDS = {
     "verify": "check every row of a store",
     "merge": "put several stores of one recipe into one",
     "export": "write a saved head as ONNX, for serving elsewhere",
+    "doctor": "say what this machine has, what is wrong with it, and what to install",
     "completion": "print what makes a shell complete commands and options",
 }
 """Name and one line of help; ``embedx/cli/NAME.py`` holds ``add_arguments(parser)`` and ``run(args) -> int``."""
@@ -215,10 +215,18 @@ def _say_versions() -> None:
 def _say_cost(command: str, seconds: float) -> None:
     """Say, when asked to say more, what it took."""
     if talk.verbose:
-        peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        text = f"{command} took {seconds:.1f} s and at most {peaks[0] / 1e3:,.0f} MB of memory"
         with contextlib.suppress(OSError):
-            show(f"{text}, its largest child process {peaks[1] / 1e3:,.0f} MB", file=sys.stderr)
+            show(f"{command} took {seconds:.1f} s{_peaks()}", file=sys.stderr)
+
+
+def _peaks() -> str:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes on macOS, kilobytes elsewhere
+    own, child = (resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return f" and at most {own:,.0f} MB of memory, its largest child process {child:,.0f} MB"
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

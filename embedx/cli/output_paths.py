@@ -26,10 +26,16 @@ OUTPUTS = {
     "search": ("csv", "--csv", "file"),
     "merge": ("output", "-o", "store"),
     "export": ("onnx", "--onnx", "file"),
+    "doctor": ("json", "--json", "file"),
 }
 """Where the commands write: the attribute of the arguments, its name for people, and what is made there."""
 
-_MARKS = {"inspect": b'"findings"', "search": b"rank,similarity,path", "tune": b'{\n "head": '}
+_MARKS = {
+    "inspect": b'"findings"',
+    "search": b"rank,similarity,path",
+    "tune": b'{\n "head": ',
+    "doctor": b'{\n "doctor": ',
+}
 """By what an older result of a command is known: a file of another kind is never replaced."""
 
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT")

@@ -47,7 +47,7 @@ def talking(*, quiet: bool, verbose: bool, log_file: str | None) -> Iterator[Non
     OSError
         The log file cannot be opened. That it cannot be written later stops nothing.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     handle = None if log_file is None else os.open(log_file, flags, 0o666)
     talk.quiet, talk.verbose, talk.log = quiet, verbose, handle
     try:

@@ -8,6 +8,8 @@ import os
 import posixpath
 from typing import Any
 
+from embedx.files import read_at
+
 __all__ = ["BytesMember", "SliceMember", "as_error", "no_member", "plain_name"]
 
 
@@ -53,9 +55,10 @@ class SliceMember(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer; return how many bytes there were."""
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
-        n = os.preadv(self._handle, [view], self._begin + self._at) if len(view) else 0
-        self._at += n
-        return n
+        found = read_at(self._handle, len(view), self._begin + self._at)
+        view[: len(found)] = found
+        self._at += len(found)
+        return len(found)
 
     def close(self) -> None:
         """Let the file go."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from embedx.containers.members import SliceMember, as_error, no_member, plain_name
+from embedx.files import read_at
 
 __all__ = ["OnMember", "TarArchive"]
 
@@ -64,7 +65,7 @@ class TarArchive:
                 begins.append(begin)
                 sizes.append(size)
                 if on_member is not None and missing <= 0:
-                    on_member(name, size, functools.partial(os.pread, file.fileno(), size, begin))
+                    on_member(name, size, functools.partial(read_at, file.fileno(), size, begin))
         self.n_members = len(marks)
         values = np.array(marks, np.uint64)
         order = np.argsort(values, kind="stable")
@@ -125,7 +126,7 @@ class TarArchive:
 
     def _require_end(self, file: BinaryIO, at: int, n_bytes: int) -> None:
         """Note an archive that ends without the block of zeros that ends one, or in which something else follows."""
-        block = os.pread(file.fileno(), _BLOCK, at)
+        block = read_at(file.fileno(), _BLOCK, at)
         if block and not block.strip(b"\0") and len(block) == _BLOCK:
             return
         what = f"a header is damaged at byte {at:,} of {n_bytes:,}" if len(block) == _BLOCK else "it is cut off"
@@ -141,7 +142,7 @@ def _mark(name: str) -> int:
 
 
 def _refuse_compressed(file: BinaryIO, path: str) -> None:
-    head = os.pread(file.fileno(), 8, 0)
+    head = read_at(file.fileno(), 8, 0)
     kind = next((kind for first, kind in _COMPRESSED.items() if head.startswith(first)), None)
     if kind is not None:
         raise OSError(errno.EIO, f"it is compressed ({kind}), {_ADVICE}", path)

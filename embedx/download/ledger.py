@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedx.audio.flac import read_flac_comment, write_flac
 from embedx.errors import ManifestError, StoreError
+from embedx.file_locks import lock_file
 from embedx.files import hash_file, replace_file, sync_folder
 
 __all__ = ["Journal", "Ledger", "read_journal", "write_table"]
@@ -81,10 +81,13 @@ class Ledger:
         except OSError as error:
             raise ManifestError(f"{folder} cannot be written: {error.strerror}. Give another folder") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = lock_file(self._lock.fileno(), wait=False)
+            why = "another embedx download is writing there; wait for it"
         except OSError as error:
+            is_ours, why = False, f"files cannot be locked there ({error.strerror}): give a folder on a local disk"
+        if not is_ours:
             self._lock.close()
-            raise ManifestError(f"{folder}: another embedx download is writing there; wait for it") from error
+            raise ManifestError(f"{folder}: {why}")
         self._journal = Journal(self.folder / "journal.jsonl")
         self._tidy()
 

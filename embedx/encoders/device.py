@@ -17,6 +17,7 @@ __all__ = [
     "choose_compute_dtype",
     "choose_device",
     "choose_devices",
+    "count_cores",
     "count_decoders",
     "count_encode_threads",
     "exact_float32",
@@ -108,7 +109,7 @@ def share_threads(devices: Sequence[str], threads: int) -> tuple[int, ...]:
     total = threads or (sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 0)
     n_on_cpu = sum(device == "cpu" for device in devices)
     if n_on_cpu > 1 and not total:
-        total = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0] or 0) or len(os.sched_getaffinity(0))
+        total = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0] or 0) or count_cores()
     return tuple(max(1, total // n_on_cpu) if device == "cpu" and n_on_cpu > 1 else total for device in devices)
 
 
@@ -128,6 +129,13 @@ def _best_dtype(device: str) -> str:
 
         return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float16"
     return "bfloat16" if _cpu_has_bfloat16() else "float32"
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def count_encode_threads(device: str, threads: int = 0) -> int:
@@ -163,7 +171,7 @@ def count_decoders(device: str, workers: int | None = None) -> int:
     """
     if workers is not None:
         return workers
-    n_cores = len(os.sched_getaffinity(0))
+    n_cores = count_cores()
     wanted = n_cores // max(1, _count_gpus()) - 1 if device.startswith("cuda") else n_cores // 4
     return max(2, min(_MOST_DECODERS, wanted))
 

@@ -62,7 +62,8 @@ def _forget_in_child() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def forget() -> None:
@@ -185,7 +186,9 @@ def n_threads_here(resources: Resources) -> int:
 
 
 @contextlib.contextmanager
-def _computing(plan: RecipePlan, resources: Resources, n_clips: int) -> Iterator[Callable[[], ClipEncoder]]:
+def _computing(
+    plan: RecipePlan | UnitRunner, resources: Resources, n_clips: int
+) -> Iterator[Callable[[], ClipEncoder]]:
     """Give a way to the loaded encoder: with a clip for each thread where there are enough, else all on one clip."""
     threads = n_threads_here(resources)
     with contextlib.ExitStack() as stack:
@@ -201,14 +204,14 @@ def _computing(plan: RecipePlan, resources: Resources, n_clips: int) -> Iterator
         yield begin
 
 
-def run_units_here(units: Sequence[Unit], plan: RecipePlan, root: Path) -> Iterator[UnitDone]:
+def run_units_here(units: Sequence[Unit], plan: RecipePlan | UnitRunner, root: Path) -> Iterator[UnitDone]:
     """Compute every unit in this process, one after the other: as `run_units` of the processes does.
 
     Parameters
     ----------
     units : sequence of Unit
         What is to be done.
-    plan : RecipePlan
+    plan : RecipePlan or UnitRunner
         What to compute.
     root : Path
         Folder that relative uris are relative to.

@@ -290,6 +290,11 @@ def _run(
     if engine == "ray":
         yield from _run_on_cluster(units, runner, cluster, shared)
         return
+    if not hasattr(os, "fork"):  # Windows: no process that can be had again at once when a clip ends it
+        environment = describe_environment(runner.recipe, runner.resources)
+        for done in run_units_here(units, runner, runner.root):
+            yield done._replace(environment=environment)
+        return
     from embedx.extract.process_backend import run_units
 
     yield from run_units(units, runner, describe=describe_environment, on_progress=on_progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import fnmatch
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedx.errors import ModelFormatError
+from embedx.file_locks import lock_file, open_folder
 from embedx.files import replace_folder
 from embedx.model.card_seal import CARD_NAME, is_own_card
 from embedx.model.hub_models import HEAD_FILES, NETWORK_FILES
@@ -142,17 +142,20 @@ def draft_for(folder: Path) -> Iterator[Path]:
         replace_folder(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
-def _locked_draft(folder: Path) -> tuple[Path, int]:
+def _locked_draft(folder: Path) -> tuple[Path, int | None]:
     """Make a draft that says by a lock that its writer lives."""
     while True:
         draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
         draft.mkdir()
-        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        lock = open_folder(draft)
+        if lock is None:
+            return draft, None
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock_file(lock)
         if draft.is_dir():
             return draft, lock
         os.close(lock)  # another run took it for a stale one before it was locked
@@ -170,10 +173,12 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _remove_unlocked(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    handle = open_folder(place)
+    if handle is None:  # nothing says whether its writer lives
+        return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(place, ignore_errors=True)
+        if lock_file(handle, wait=False):
+            shutil.rmtree(place, ignore_errors=True)
     finally:
         os.close(handle)
 

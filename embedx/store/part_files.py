@@ -6,7 +6,6 @@ immutable parts whose names carry time, uuid, length and CRC.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -20,7 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embedx.errors import EmbedxWarning, StoreBusyError, StoreError, StoreFormatError
-from embedx.files import special_kind, sync_folder
+from embedx.file_locks import lock_file
+from embedx.files import BINARY, special_kind, sync_folder, write_at
 from embedx.recipe import Recipe
 
 __all__ = ["PartsFolder", "disk_errors", "part_problem"]
@@ -57,7 +57,7 @@ def write_all(handle: int, data: bytes | memoryview, at: int = 0) -> None:
     """Write all of ``data`` at an offset, however little the system takes at once."""
     view = memoryview(data)
     while len(view):
-        n = os.pwrite(handle, view, at)
+        n = write_at(handle, view, at)
         view, at = view[n:], at + n
 
 
@@ -126,11 +126,11 @@ class PartsFolder:
         self.tidy()
         while self._membership is None:
             try:
-                handle = os.open(self._identity, os.O_RDONLY | os.O_CLOEXEC)
+                handle = os.open(self._identity, os.O_RDONLY)
             except FileNotFoundError:
                 self._claim(recipe)
                 continue
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            lock_file(handle, shared=True)
             if _is_still(handle, self._identity):
                 self._membership = handle
             else:
@@ -196,14 +196,14 @@ class PartsFolder:
         make_folder(self.path)
         handle: int | None
         try:
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
             return None
         try:
-            if _try_flock(handle) and _is_still(handle, self._lock):
+            if lock_file(handle, wait=False) and _is_still(handle, self._lock):
                 with suppress(OSError):  # only for the message of others; a full disk is no reason to stop
                     os.ftruncate(handle, 0)
-                    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                    write_at(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
                 kept, handle = handle, None
                 return kept
         finally:
@@ -226,11 +226,11 @@ class PartsFolder:
             Another process writes.
         """
         try:
-            handle = os.open(self._identity, os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(self._identity, os.O_RDONLY)
         except FileNotFoundError:
             handle = None
         try:
-            if handle is not None and not _try_flock(handle):
+            if handle is not None and not lock_file(handle, wait=False):
                 raise StoreBusyError(f"{self.store} is being written by another process: wait for it, or end it")
             yield
         finally:
@@ -267,7 +267,7 @@ class PartsFolder:
     def new_file(self, place: Path) -> Iterator[int]:
         """Give an empty file that takes its place, for good, when the block ends without an error."""
         temp = self.path / f"{_TEMP}{uuid.uuid4().hex}"
-        handle = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        handle = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
         try:
             yield handle
             os.fsync(handle)
@@ -278,14 +278,6 @@ class PartsFolder:
             raise
         finally:
             os.close(handle)
-
-
-def _try_flock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_still(handle: int, path: Path) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedx.errors import EmbedxWarning, StoreError, StoreFormatError
+from embedx.files import read_at
 from embedx.manifest import ClipKey, Source
 from embedx.recipe import Recipe
 from embedx.store.hdf5_file import CHUNK_ROWS, Clip, Rows, StoreFile, write_store_file
@@ -275,7 +276,7 @@ class _Sink:
         return len(data)
 
     def read(self, size: int) -> bytes:
-        data = os.pread(self._handle, size, self._at)
+        data = read_at(self._handle, size, self._at)
         self._at += len(data)
         return data
 
