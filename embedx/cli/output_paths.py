@@ -23,13 +23,14 @@ OUTPUTS = {
     "tune": ("json", "--json", "file"),
     "fit": ("output", "-o", "folder"),
     "predict": ("csv", "--csv", "file"),
+    "label": ("output", "-o", "file"),
     "search": ("csv", "--csv", "file"),
     "merge": ("output", "-o", "store"),
     "export": ("onnx", "--onnx", "file"),
 }
 """Where the commands write: the attribute of the arguments, its name for people, and what is made there."""
 
-_MARKS = {"inspect": b'"findings"', "search": b"rank,similarity,path", "tune": b'{\n "head": '}
+_MARKS = {"inspect": b'"findings"', "label": b"path,", "search": b"rank,similarity,path", "tune": b'{\n "head": '}
 """By what an older result of a command is known: a file of another kind is never replaced."""
 
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT")

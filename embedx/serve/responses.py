@@ -1,0 +1,62 @@
+"""What every application of the service answers alike: a line for what cannot be answered, and the page."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from string import Template
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from embedx.errors import EmbedxError
+from embedx.serve.guards import BodyTooLargeError
+from embedx.serve.request_batches import QueueFullError
+
+__all__ = ["answer_problems", "healthy", "problem", "refused", "render_page"]
+
+
+def refused(status: int, told: str) -> JSONResponse:
+    """Return a line that says why there is no answer."""
+    headers = {"Retry-After": "1"} if status == 429 else None
+    return JSONResponse({"error": told}, status, headers)
+
+
+async def problem(request: Request | None, error: Exception) -> JSONResponse:
+    """Turn whatever was raised into a line; of what nobody foresaw only the kind is told."""
+    if isinstance(error, HTTPException):
+        return refused(error.status_code, str(error.detail))
+    if isinstance(error, BodyTooLargeError):
+        return refused(413, str(error))
+    if isinstance(error, QueueFullError):
+        return refused(429, str(error))
+    if isinstance(error, ClientDisconnect):
+        return refused(400, "the body ended early")
+    if isinstance(error, OSError):
+        return refused(507, "the service has no room for the recording")
+    return refused(500, f"internal error ({type(error).__name__})")
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Let `problem` answer whatever a route raises."""
+    for kind in (HTTPException, EmbedxError, OSError, Exception):
+        app.add_exception_handler(kind, problem)
+
+
+async def healthy() -> dict[str, str]:
+    """Say that the service runs."""
+    return {"status": "ok"}
+
+
+def render_page(page: str, name: str) -> str:
+    """Return a page of the template with its own style and script: one file, which asks this service and nobody else.
+
+    It is in the style of the report.
+    """
+    own, report = files("embedx.serve") / "template", files("embedx.report") / "template"
+    parts = (report / "style.css", own / "serve.css", report / "base.js", report / "spectrogram.js", own / "service.js")
+    style, more, *scripts = (part.read_text(encoding="utf-8") for part in parts)
+    script = "\n".join((*scripts, (own / f"{name}.js").read_text(encoding="utf-8")))
+    text = (own / page).read_text(encoding="utf-8")
+    return Template(text).substitute(style=style + more, script=script)
