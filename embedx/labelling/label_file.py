@@ -14,7 +14,7 @@ from types import TracebackType
 
 from embedx.dataset import Dataset
 from embedx.errors import ParameterError
-from embedx.files import replace_file, require_replaceable
+from embedx.files import replace_file, require_replaceable, special_kind
 from embedx.manifest import Source, read_manifest
 from embedx.manifest.source import ClipKey, short_number
 
@@ -49,6 +49,9 @@ class LabelFile:
         named = {name for name in ("group", "split") if any(getattr(source, name) for source in dataset.sources)}
         self._columns = [name for name in _COLUMNS if name in named or name not in ("group", "split")]
         self._lock_path = self.path.with_name(f".{self.path.name}.lock")
+        kind = special_kind(self.path)
+        if kind is not None:
+            raise ParameterError(f"-o {path} cannot be written: it is {kind}, and labels are kept in a file")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             require_replaceable(self.path, b"path,start,stop,label")

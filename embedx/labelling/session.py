@@ -237,6 +237,7 @@ class LabellingSession:
             self._turn -= 1
             why = "suspect" if row in self._answers.labels else self._reasons.get(row, "uncertain")
             why = "uncertain" if why == "suspect" and row not in self._answers.labels else why
+            self._asked = {name: one for name, one in self._asked.items() if one[0] != row}
             self._asked[tab] = (row, why, time.monotonic())
             return self._as_question(row, why)
 

@@ -48,7 +48,7 @@ def simulate(
     *,
     strategy: str = "uncertain+diverse",
     n_labels: int = 100,
-    judge_every: int = 5,
+    every: int = 1,
     random_every: int = RANDOM_EVERY,
     seed: int = 0,
     told_after: Sequence[int] = (),
@@ -65,8 +65,8 @@ def simulate(
         One of `STRATEGIES`.
     n_labels : int
         Labels that are given at most.
-    judge_every : int
-        The head is judged after so many labels each time.
+    every : int
+        The head learns and is judged after so many labels each time.
     random_every : int
         One clip in so many is drawn at random, as on the page; 0 for none.
     seed : int
@@ -83,15 +83,16 @@ def simulate(
     --------
     >>> from embedx.testing import make_dataset
     >>> dataset = make_dataset(n=60)
-    >>> found = simulate(dataset.take(range(40)), dataset.take(range(40, 60)), n_labels=20, judge_every=10)
+    >>> found = simulate(dataset.take(range(40)), dataset.take(range(40, 60)), n_labels=20, every=10)
     >>> found.n_labels.tolist(), bool(found.accuracy[-1] > 0.6)
     ([10, 20], True)
     """
     require_number("n_labels", n_labels, 1, whole=True)
-    require_number("judge_every", judge_every, 1, whole=True)
+    require_number("every", every, 1, whole=True)
     asker = Asker(dataset, strategy=strategy, random_every=random_every, seed=seed)
     classes, truth = np.unique(np.asarray(dataset.y), return_inverse=True)
-    judged = test.average_layers(), np.asarray(test.y)
+    both, unknown = np.concatenate([asker.values, test.average_layers()]), np.full(len(test), UNKNOWN)
+    test_labels = np.asarray(test.y)
     codes, folds = np.full(len(dataset), UNKNOWN), group_folds(dataset.groups, asker.order)
     asked: list[int] = []
     told: list[CurvePoint] = []
@@ -104,11 +105,11 @@ def simulate(
         asked.append(row)
         codes[row] = truth[row]
         asker.note([row])
-        both = np.concatenate([asker.values, judged[0]])
-        said = predict_all(both, np.append(codes, np.full(len(test), UNKNOWN)), len(classes))
+        if len(asked) % every:
+            continue
+        said = predict_all(both, np.append(codes, unknown), len(classes))
         proba = said[: len(dataset)] if len(np.unique(codes[asked])) > 1 else None
-        if len(asked) % judge_every == 0:
-            accuracy[len(asked)] = float((classes[said[len(dataset) :].argmax(1)] == judged[1]).mean())
+        accuracy[len(asked)] = float((classes[said[len(dataset) :].argmax(1)] == test_labels).mean())
         if len(asked) in told_after:
             curve = LearningCurve()
             curve.add(learn(asker.values, codes, folds, len(classes)))

@@ -109,11 +109,11 @@ def test_without_two_classes_there_is_no_head(n_known):
 def test_a_simulation_asks_no_clip_twice_and_knows_no_tested_one(strategy):
     dataset = make_dataset(n=72)
     pool, test = dataset.take(range(48)), dataset.take(range(48, 72))
-    found = simulate(pool, test, strategy=strategy, n_labels=100, judge_every=8, told_after=[40])
+    found = simulate(pool, test, strategy=strategy, n_labels=100, every=8, told_after=[40])
     assert sorted(found.asked) == list(range(48))
     assert found.n_labels.tolist() == [8, 16, 24, 32, 40, 48]
     assert found.told[0].n_labels == 40
-    again = simulate(pool, test.relabel(["class 0"] * 24), strategy=strategy, n_labels=100, judge_every=8)
+    again = simulate(pool, test.relabel(["class 0"] * 24), strategy=strategy, n_labels=100, every=8)
     assert again.asked.tolist() == found.asked.tolist()
 
 

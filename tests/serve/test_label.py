@@ -118,13 +118,14 @@ def test_what_cannot_be_labelled_is_one_line(unlabelled, tmp_path, capsys):
     assert "names 'dog' twice" in refused(capsys, unlabelled, "-o", tmp_path / "l.csv", "--classes", "dog,dog")
     assert "strategy" in refused(capsys, unlabelled, "-o", tmp_path / "l.csv", "--strategy", "best")
     assert "no.h5" in refused(capsys, tmp_path / "no.h5", "-o", tmp_path / "l.csv")
+    assert "kept in a file" in refused(capsys, unlabelled, "-o", "/dev/null")
     assert "is a folder" in refused(capsys, unlabelled, "-o", tmp_path)
     assert not (tmp_path / "l.csv").exists()
 
 
 @pytest.mark.browser
 def test_clips_are_labelled_by_keys_on_the_page(labelling, truth, tmp_path_factory):
-    """Fifteen clips by a key each, a new class by typing, one skipped, one undone; the curve and the CSV show it."""
+    """Twenty-one clips by a key each, a new class by typing, one skipped, one undone; the curve and the CSV show it."""
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.wait import WebDriverWait
 
@@ -137,13 +138,12 @@ def test_clips_are_labelled_by_keys_on_the_page(labelling, truth, tmp_path_facto
             return driver.execute_script("return document.documentElement.dataset[arguments[0]]", name)
 
         def press(keys):
-            driver.find_element("tag name", "body" if driver.switch_to.active_element.tag_name != "input" else "html")
             driver.switch_to.active_element.send_keys(keys)
 
         driver.get(f"http://{labelling.host}:{labelling.port}/")
         until("document.documentElement.dataset.ready === 'yes'")
         n_before = len(rows(labelling.place)) if labelling.place.exists() else 0
-        for n in range(1, 16):
+        for n in range(1, 22):
             clip = shown("clip")
             until("document.querySelector('#sound audio')")
             press(str(1 + ["high", "low", "middle"].index(truth[int(clip)])))
@@ -157,11 +157,11 @@ def test_clips_are_labelled_by_keys_on_the_page(labelling, truth, tmp_path_facto
         until(f"document.documentElement.dataset.clip !== '{first}' && !isBusy")
         press("n")
         press("<b>new" + Keys.ENTER)
-        until(f"document.documentElement.dataset.labels === '{n_before + 16}' && !isBusy")
+        until(f"document.documentElement.dataset.labels === '{n_before + 22}' && !isBusy")
         assert rows(labelling.place)[-1]["label"] == "<b>new"
         assert driver.execute_script("return document.querySelectorAll('#classes b').length") == 0
         press("u")
-        until(f"document.documentElement.dataset.labels === '{n_before + 15}' && !isBusy")
+        until(f"document.documentElement.dataset.labels === '{n_before + 21}' && !isBusy")
         written = rows(labelling.place)
         assert [row["label"] for row in written] == [Path(row["path"]).parent.name for row in written]
         size = {"width": 320, "height": 800, "deviceScaleFactor": 1, "mobile": True}
@@ -172,5 +172,5 @@ def test_clips_are_labelled_by_keys_on_the_page(labelling, truth, tmp_path_facto
         told = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
         asked = {one["params"]["request"]["url"] for one in told if one["method"] == "Network.requestWillBeSent"}
         own = f"http://{labelling.host}:{labelling.port}/"
-        assert {url for url in asked if not url.startswith((own, "blob:", "data:", "chrome:"))} == set()
+        assert {url for url in asked if not url.startswith((own, "blob:", "data:", "chrome"))} == set()
         assert driver.get_log("browser") == []

@@ -5,7 +5,7 @@ const WHY = {
   different: ["unlike the labelled ones", "It learns as soon as two classes have a label."],
   suspect: ["is this label right?", "A head that has not learned from this clip says:"],
 };
-let asked = null, isBusy = false, state = null;
+let asked = null, isBusy = false, progress = null;
 
 function tabName() {
   const fresh = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -80,24 +80,24 @@ let following = 0;
 async function follow() {
   const number = ++following;
   for (let wait = 150; number === following; wait = Math.min(2 * wait, 2000)) {
-    try { state = await ask("state"); } catch (error) { say(error.message, true); return; }
+    try { progress = await ask("state"); } catch (error) { say(error.message, true); return; }
     if (number !== following) return;
     draw_state();
-    if (!state.is_learning) return;
+    if (!progress.is_learning) return;
     await new Promise((done) => setTimeout(done, wait));
   }
 }
 function draw_state() {
-  const some = state.counts.map(([name, n]) => `${name} ${n}`).join(", ");
-  $("subline").textContent = `${state.store}: ${state.n_labels} of ${state.n_clips} clips have a label${state.n_passed ? `, ${state.n_passed} passed over` : ""}${some ? ` (${some})` : ""}`;
-  $("file").textContent = state.file;
+  const some = progress.counts.map(([name, n]) => `${name} ${n}`).join(", ");
+  $("subline").textContent = `${progress.store}: ${progress.n_labels} of ${progress.n_clips} clips have a label${progress.n_passed ? `, ${progress.n_passed} passed over` : ""}${some ? ` (${some})` : ""}`;
+  $("file").textContent = progress.file;
   draw_curve();
   const root = document.documentElement.dataset;
-  root.labels = state.n_labels; root.learned = String(!state.is_learning); root.points = state.curve.length;
+  root.labels = progress.n_labels; root.learned = String(!progress.is_learning); root.points = progress.curve.length;
 }
 function draw_curve() {
-  const points = state.curve, last = points[points.length - 1];
-  if (state.n_folds < 2) { $("told").textContent = "All clips are one group: none can be held out, so nothing honest can be said. Name speakers or recordings in the group column."; $("curve").replaceChildren(); return; }
+  const points = progress.curve, last = points[points.length - 1];
+  if (progress.n_folds < 2) { $("told").textContent = "All clips are one group: none can be held out, so nothing honest can be said. Name speakers or recordings in the group column."; $("curve").replaceChildren(); return; }
   if (!last) { $("told").textContent = "Every fifth clip is drawn at random; from the fifth of them on the head is judged on those, by heads that have heard no clip of the same group."; $("curve").replaceChildren(); return; }
   $("told").textContent = `${pct(last.accuracy)} right of ${last.n_judged} clips drawn at random, groups held out (95 % interval ${pct(last.interval[0], 0)} to ${pct(last.interval[1], 0)}); always the most frequent class: ${pct(last.majority)}.`;
   const w = plotWidth(), h = 230, left = 44, low = points[0].n_labels, high = Math.max(last.n_labels, low + 1);
@@ -134,5 +134,5 @@ document.addEventListener("keydown", (event) => {
   const act = name ? () => give(name) : acts[event.key.toLowerCase()];
   if (act) { event.preventDefault(); act(); }
 });
-addEventListener("resize", () => { if (state) draw_curve(); });
+addEventListener("resize", () => { if (progress) draw_curve(); });
 begin().then(() => { document.documentElement.dataset.ready = "yes"; });
