@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app"]
 
+_FOOTER = "Recordings go to this service and nowhere else, and are not kept."
 _RAW = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/x-www-form-urlencoded")
 _UPLOAD = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
@@ -297,7 +298,7 @@ async def _receive(request: Request, path: Path) -> None:
 
 
 async def _page() -> HTMLResponse:
-    return HTMLResponse(render_page("page.html", "serve"))
+    return HTMLResponse(render_page("serve", heading="Try the model", footer=_FOOTER))
 
 
 def _docs(app: FastAPI) -> str:

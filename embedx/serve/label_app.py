@@ -25,6 +25,7 @@ from embedx.serve.sounds import clip_sound
 __all__ = ["build_label_app"]
 
 _MOST_BYTES = 20_000
+_FOOTER = 'Labels go to <code id="file"></code> and nowhere else.'
 
 
 class Tab(BaseModel):
@@ -199,4 +200,4 @@ async def _unreadable(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _page() -> HTMLResponse:
-    return HTMLResponse(render_page("label.html", "label"))
+    return HTMLResponse(render_page("label", heading="Label clips", footer=_FOOTER))

@@ -49,14 +49,16 @@ async def healthy() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def render_page(page: str, name: str) -> str:
-    """Return a page of the template with its own style and script: one file, which asks this service and nobody else.
+def render_page(name: str, *, heading: str, footer: str) -> str:
+    """Return a page in the style of the report: one file, which asks this service and nobody else.
 
-    It is in the style of the report.
+    ``NAME.html`` and ``NAME.js`` of the template are what it has of its own.
     """
     own, report = files("embedx.serve") / "template", files("embedx.report") / "template"
     parts = (report / "style.css", own / "serve.css", report / "base.js", report / "spectrogram.js", own / "service.js")
     style, more, *scripts = (part.read_text(encoding="utf-8") for part in parts)
-    script = "\n".join((*scripts, (own / f"{name}.js").read_text(encoding="utf-8")))
-    text = (own / page).read_text(encoding="utf-8")
-    return Template(text).substitute(style=style + more, script=script)
+    main, script, shell = (
+        (own / part).read_text(encoding="utf-8") for part in (f"{name}.html", f"{name}.js", "shell.html")
+    )
+    facts = {"title": heading.lower(), "heading": heading, "main": main, "footer": footer}
+    return Template(shell).substitute(facts, style=style + more, script="\n".join((*scripts, script)))
