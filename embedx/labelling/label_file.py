@@ -60,6 +60,7 @@ class LabelFile:
         self._lock = self._locked()
         try:
             self._others: tuple[Source, ...] = ()
+            self._known: dict[int, Source] = {}
             self.labels = self._read()
         except BaseException:
             self.close()
@@ -80,18 +81,18 @@ class LabelFile:
         os.close(self._lock)
 
     def write(self, labels: Mapping[int, str]) -> None:
-        """Replace the file by the labels of rows of the dataset, in their order.
+        """Replace the file by the labels of rows of the dataset, in their order; its other rows are kept.
 
         Raises
         ------
         OSError
             It cannot be written; what was there is kept.
         """
-        sources = self._dataset.sources
+        without = (self._located(i, None) for i in self._known if i not in labels)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=self._columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        for source in (*self._others, *(self._located(replace(sources[i], label=labels[i])) for i in labels)):
+        for source in (*self._others, *(self._located(i, labels[i]) for i in labels), *without):
             writer.writerow(self._cells(source))
         with replace_file(self.path, newline="") as file:
             file.write(text.getvalue())
@@ -102,8 +103,13 @@ class LabelFile:
         facts = {name: getattr(source, name) or "" for name in ("label", "group", "split")}
         return {"path": self._shown(source.uri), "start": start, "stop": stop, **facts}
 
-    def _located(self, source: Source) -> Source:
-        return replace(source, uri=os.path.normpath(os.path.join(self._dataset.root, source.uri)))
+    def _located(self, row: int, label: str | None) -> Source:
+        """Return a clip with its whole path, and what the file knew of it that the dataset does not."""
+        source = self._dataset.sources[row]
+        known = self._known.get(row, source)
+        group, split = source.group or known.group, source.split or known.split
+        place = os.path.normpath(os.path.join(self._dataset.root, source.uri))
+        return replace(source, uri=place, label=label, group=group, split=split)
 
     def _shown(self, place: str) -> str:
         folder = os.path.join(self.path.parent, "")
@@ -156,7 +162,8 @@ class LabelFile:
         listed = [replace(source, uri=os.path.normpath(manifest.path_of(source))) for source in manifest]
         rows = rows_of(self._dataset)
         self._others = tuple(source for source in listed if source.key not in rows)
-        return {rows[source.key]: source.label for source in listed if source.key in rows and source.label is not None}
+        self._known = {rows[source.key]: source for source in listed if source.key in rows}
+        return {row: source.label for row, source in self._known.items() if source.label is not None}
 
 
 def rows_of(dataset: Dataset) -> dict[ClipKey, int]:

@@ -235,6 +235,21 @@ def test_rows_of_other_clips_are_kept(clips, tmp_path):
     assert len(rows) == 3
 
 
+def test_what_a_file_knows_beyond_the_store_is_kept(tmp_path):
+    dataset = make_dataset(n=4, groups=False)
+    dataset = dataset.with_sources([replace(source, label=None) for source in dataset.sources])
+    rows = ["/data/clip_0002.wav,,,dog,anna", "/data/clip_0001.wav,,,,berta"]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,start,stop,label,group", *rows, ""]))
+    with LabelFile(tmp_path / "labels.csv", dataset) as file:
+        file.write({**file.labels, 3: "cat"})
+        assert (tmp_path / "labels.csv").read_text().split() == [
+            "path,start,stop,label,group",
+            rows[0],
+            "/data/clip_0003.wav,,,cat,",
+            rows[1],
+        ]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
