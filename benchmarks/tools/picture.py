@@ -60,7 +60,7 @@ def take_picture(page: Path, *, width: int = WIDTH, theme: str = "light") -> byt
         Which of its two looks.
     """
     with tempfile.TemporaryDirectory() as profile:
-        browser = _open_browser(profile)
+        browser = open_browser(profile)
         try:
             size = {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": False}
             browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -68,14 +68,20 @@ def take_picture(page: Path, *, width: int = WIDTH, theme: str = "light") -> byt
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
             browser.get(page.resolve().as_uri())
             height = browser.execute_script(ARRANGE, LEFT_OUT)
-            clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-            shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-            return base64.b64decode(shot["data"])
+            return shoot(browser, width, height)
         finally:
             browser.quit()
 
 
-def _open_browser(profile: str) -> Any:
+def shoot(browser: Any, width: int, height: int) -> bytes:
+    """Return the upper left of a page as PNG."""
+    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    return base64.b64decode(shot["data"])
+
+
+def open_browser(profile: str) -> Any:
+    """Start a headless Chromium, or say what is missing."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

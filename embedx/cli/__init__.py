@@ -35,6 +35,7 @@ COMMANDS = {
     "predict": "label new audio with a saved model",
     "evaluate": "judge what a model hears in long recordings by their true events",
     "serve": "try a saved model on a page, and use it by HTTP",
+    "label": "label clips on a page that asks for those that teach most",
     "search": "find the clips of a store that sound most like one clip, or like those of a label",
     "encoders": "list the encoders that can be used, what they are good at, and which are here",
     "info": "say what is in a store or a saved model",

@@ -23,6 +23,7 @@ OUTPUTS = {
     "tune": ("json", "--json", "file"),
     "fit": ("output", "-o", "folder"),
     "predict": ("csv", "--csv", "file"),
+    "label": ("output", "-o", "file"),
     "search": ("csv", "--csv", "file"),
     "merge": ("output", "-o", "store"),
     "export": ("onnx", "--onnx", "file"),
@@ -32,6 +33,7 @@ OUTPUTS = {
 
 _MARKS = {
     "inspect": b'"findings"',
+    "label": b"path,",
     "search": b"rank,similarity,path",
     "tune": b'{\n "head": ',
     "doctor": b'{\n "doctor": ',

@@ -44,16 +44,15 @@ class Similarity:
 
     def direction(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the mean direction of some rows (m, D), shape (D,), of length 1: what is most like all of them."""
-        return np.asarray(_to_length_one(self._directions(values).mean(axis=0)))
+        return np.asarray(_to_length_one(self.directions(values).mean(axis=0)))
 
     def to(self, direction: NDArray[np.float64], values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the cosine of each row of values (n, D) and a direction, shape (n,)."""
-        parts = [
-            self._directions(values[start : start + _BLOCK]) @ direction for start in range(0, len(values), _BLOCK)
-        ]
+        parts = [self.directions(values[start : start + _BLOCK]) @ direction for start in range(0, len(values), _BLOCK)]
         return np.clip(np.concatenate([np.zeros(0), *parts]), -1.0, 1.0)
 
-    def _directions(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+    def directions(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return each row of values (n, D) in these columns, at length 1."""
         return _to_length_one((values - self.mean) / self.scale)
 
 

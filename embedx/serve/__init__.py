@@ -1,4 +1,4 @@
-"""A saved model as a page to try it on and as HTTP: `create_app` makes it, ``embedx serve`` runs it."""
+"""Pages on this machine, and HTTP: a saved model to try (`create_app`), clips to label (`create_label_app`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from embedx.errors import MissingExtraError, ParameterError
 from embedx.serve.limits import ServiceLimits
 
 if TYPE_CHECKING:
+    from embedx.labelling import LabellingSession
     from embedx.model import Model
 
-__all__ = ["ServiceLimits", "create_app"]
+__all__ = ["ServiceLimits", "create_app", "create_label_app"]
 
 
 def create_app(
@@ -74,3 +75,39 @@ def create_app(
 
         neighbors = Neighbors(store, model.recipe)
     return build_app(model, neighbors=neighbors, limits=limits or ServiceLimits(), token=token, hosts=hosts)
+
+
+def create_label_app(
+    session: LabellingSession,
+    *,
+    store: str = "",
+    file: str = "",
+    token: str | None = None,
+    hosts: tuple[str, ...] | None = None,
+) -> Any:
+    """Return a page to label clips on as an ASGI application.
+
+    Parameters
+    ----------
+    session : LabellingSession
+        What asks and is told.
+    store, file : str
+        What the page calls the store and the CSV.
+    token, hosts
+        As in `create_app`.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        ``POST /next``, ``/label``, ``/skip``, ``/undo``; ``GET /`` (the page), ``/state``, ``/clips/N``, ``/healthz``.
+
+    Raises
+    ------
+    MissingExtraError
+        FastAPI is not installed.
+    """
+    try:
+        from embedx.serve.label_app import build_label_app
+    except ImportError as error:
+        raise MissingExtraError.for_extra("fastapi", "serve", "embedx label") from error
+    return build_label_app(session, store=store, file=file, token=token, hosts=hosts)

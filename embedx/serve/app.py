@@ -1,4 +1,4 @@
-"""The routes. This is the one module that imports FastAPI and the Prometheus client."""
+"""The routes of a model. This is the one module that imports the Prometheus client."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -21,21 +19,22 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from embedx import __version__
-from embedx.errors import EmbedxError
 from embedx.serve.answers import Answerer, Job, Refusal
-from embedx.serve.guards import BodyTooLargeError, Guards
+from embedx.serve.guards import Guards
 from embedx.serve.limits import ServiceLimits
 from embedx.serve.neighbors import Neighbors
-from embedx.serve.request_batches import BatchWorker, QueueFullError
+from embedx.serve.request_batches import BatchWorker
+from embedx.serve.responses import answer_problems, healthy, problem, refused, render_page
+from embedx.serve.sounds import clip_sound
 
 if TYPE_CHECKING:
     from embedx.model import Model
 
 __all__ = ["build_app"]
 
+_FOOTER = "Recordings go to this service and nowhere else, and are not kept."
 _RAW = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/x-www-form-urlencoded")
 _UPLOAD = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
@@ -167,12 +166,11 @@ def build_app(
     for name, shape, told in routes:
         app.add_api_route(f"/{name}", service.answering(name), response_model=shape, summary=told, **posts)
     app.add_api_route("/model", service.facts, response_model=ModelFacts, summary="What answers")
-    app.add_api_route("/healthz", _healthy, summary="Whether the service runs")
+    app.add_api_route("/healthz", healthy, summary="Whether the service runs")
     app.add_api_route("/metrics", service.metrics, summary="Figures for Prometheus", response_class=Response)
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/docs", lambda: HTMLResponse(_docs(app)), include_in_schema=False)
-    for kind in (HTTPException, EmbedxError, OSError, Exception):
-        app.add_exception_handler(kind, _problem)
+    answer_problems(app)
     return app
 
 
@@ -233,7 +231,7 @@ class _Service:
                 async with asyncio.timeout(self.limits.timeout_seconds):
                     await _receive(request, path)
             except TimeoutError:
-                return _refused(408, f"the upload took longer than {self.limits.timeout_seconds:g} s")
+                return refused(408, f"the upload took longer than {self.limits.timeout_seconds:g} s")
             return await self._computed(Job(kind, path), deadline - time.monotonic())
         finally:
             path.unlink(missing_ok=True)
@@ -243,9 +241,9 @@ class _Service:
         try:
             found = await asyncio.wait_for(asyncio.wrap_future(future), max(seconds, 0.001))
         except TimeoutError:
-            return _refused(504, f"the answer took longer than {self.limits.timeout_seconds:g} s: send less at a time")
+            return refused(504, f"the answer took longer than {self.limits.timeout_seconds:g} s: send less at a time")
         if isinstance(found, Refusal):
-            return _refused(found.status, found.told)
+            return refused(found.status, found.told)
         self._audio.inc(found["seconds"] or 0)
         return JSONResponse(found)
 
@@ -259,9 +257,9 @@ class _Service:
     async def clip(self, clip: int) -> Response:
         """Return the sound of a clip of the store."""
         assert self.neighbors is not None
-        sound = await asyncio.to_thread(self.neighbors.sound, clip)
+        sound = await asyncio.to_thread(clip_sound, self.neighbors.dataset, clip)
         if sound is None:
-            return _refused(404, "there is no such clip, or no audio of it")
+            return refused(404, "there is no such clip, or no audio of it")
         return Response(sound, media_type="audio/ogg")
 
     async def metrics(self) -> Response:
@@ -274,7 +272,7 @@ async def _answered(answer: Awaitable[Response]) -> Response:
     try:
         return await answer
     except Exception as error:
-        return await _problem(None, error)
+        return await problem(None, error)
 
 
 async def _receive(request: Request, path: Path) -> None:
@@ -299,41 +297,8 @@ async def _receive(request: Request, path: Path) -> None:
         raise HTTPException(422, "the body is empty: send a recording")
 
 
-def _refused(status: int, told: str) -> JSONResponse:
-    headers = {"Retry-After": "1"} if status == 429 else None
-    return JSONResponse({"error": told}, status, headers)
-
-
-async def _problem(request: Request | None, error: Exception) -> JSONResponse:
-    """Turn whatever was raised into a line; of what nobody foresaw only the kind is told."""
-    if isinstance(error, HTTPException):
-        return _refused(error.status_code, str(error.detail))
-    if isinstance(error, BodyTooLargeError):
-        return _refused(413, str(error))
-    if isinstance(error, QueueFullError):
-        return _refused(429, str(error))
-    if isinstance(error, ClientDisconnect):
-        return _refused(400, "the body ended early")
-    if isinstance(error, OSError):
-        return _refused(507, "the service has no room for the recording")
-    return _refused(500, f"internal error ({type(error).__name__})")
-
-
-async def _healthy() -> dict[str, str]:
-    return {"status": "ok"}
-
-
 async def _page() -> HTMLResponse:
-    return HTMLResponse(render_page())
-
-
-def render_page() -> str:
-    """Return the page: one file in the style of the report, which asks this service and nobody else."""
-    own, report = files("embedx.serve") / "template", files("embedx.report") / "template"
-    text = {name: (own / name).read_text(encoding="utf-8") for name in ("page.html", "serve.css", "serve.js")}
-    shared = {name: (report / name).read_text(encoding="utf-8") for name in ("style.css", "base.js", "spectrogram.js")}
-    script = "\n".join((shared["base.js"], shared["spectrogram.js"], text["serve.js"]))
-    return Template(text["page.html"]).substitute(style=shared["style.css"] + text["serve.css"], script=script)
+    return HTMLResponse(render_page("serve", heading="Try the model", footer=_FOOTER))
 
 
 def _docs(app: FastAPI) -> str:

@@ -73,7 +73,7 @@ class Guards:
         if origin is not None and urlsplit(origin).netloc != host:
             return 403, "pages of other sites may not use this service"
         if self.token is not None and path not in OPEN_TO_ALL and not self._has_token(headers):
-            return 401, "a token is needed: send the header 'Authorization: Bearer TOKEN' that embedx serve printed"
+            return 401, "a token is needed: send the header 'Authorization: Bearer TOKEN' with the one that was printed"
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > self.most_bytes:
             return 413, self._too_large()

@@ -1,26 +1,19 @@
-"""The clips of a store that sound most like a recording, and their sound."""
+"""The clips of a store that sound most like a recording."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.audio.loader import clip_blocks
-from embedx.audio.opus import encode_opus
-from embedx.containers.clip_files import is_clip
 from embedx.dataset import Dataset, load_embeddings
 from embedx.recipe import Recipe
-from embedx.report.players import sound_request
 from embedx.search.similarity import Similarity
 
 __all__ = ["Neighbors"]
-
-_LONGEST_SECONDS = 30.0
 
 
 class Neighbors:
@@ -58,22 +51,3 @@ class Neighbors:
         source = self.dataset.sources[i]
         facts = {"clip": i, "similarity": round(similarity, 4), "label": source.label, "name": Path(source.uri).name}
         return facts | {"start": source.start_seconds, "stop": source.stop_seconds}
-
-    def sound(self, i: int) -> bytes | None:
-        """Return a clip as Ogg Opus, at most half a minute of it; None where there is no such clip, or no audio of it.
-
-        Raises
-        ------
-        DecodeError
-            The audio cannot be read.
-        """
-        if not 0 <= i < len(self.dataset):
-            return None
-        source = self.dataset.sources[i]
-        path = Path(self.dataset.root) / source.uri
-        if not is_clip(path):
-            return None
-        longest = source.start_seconds + _LONGEST_SECONDS
-        stop = longest if source.stop_seconds is None else min(longest, source.stop_seconds)
-        request = sound_request(path, replace(source, stop_seconds=stop), self.dataset.recipe)
-        return encode_opus(np.concatenate(list(clip_blocks(request))))

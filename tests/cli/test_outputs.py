@@ -22,6 +22,7 @@ WRITERS = {
     "tune": ["tune", "emb.h5", "--json"],
     "fit": ["fit", "emb.h5", "-o"],
     "predict": ["predict", "model", "a.wav", "--csv"],
+    "label": ["label", "emb.h5", "-o"],
     "merge": ["merge", "a.h5", "b.h5", "-o"],
     "export": ["export", "model", "--onnx"],
 }

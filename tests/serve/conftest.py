@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from embedx import extract_embeddings, fit_model, load_embeddings, read_manifest
+from embedx import Manifest, extract_embeddings, fit_model, load_embeddings, read_manifest
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def tones(tone_folder):
 
 
 class Server:
-    """``embedx serve`` in a process of its own, and the way to ask it."""
+    """``embedx serve`` or ``embedx label`` in a process of its own, and the way to ask it."""
 
     def __init__(self, process):
         self.process, self.line = process, process.stdout.readline()
@@ -53,8 +53,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(folder, *options, **environment):
-    command = [sys.executable, "-m", "embedx", "serve", str(folder), "--port", "0", *options]
+def served(folder, *options, command="serve", **environment):
+    command = [sys.executable, "-m", "embedx", command, str(folder), "--port", "0", *map(str, options)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **environment)
     try:
         yield Server(process)
@@ -62,6 +62,15 @@ def served(folder, *options, **environment):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tone_folder, tmp_path_factory):
+    """A store of the tones without labels."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    paths = sorted(path.relative_to(tone_folder) for path in tone_folder.rglob("*.wav"))
+    extract_embeddings(Manifest.from_paths(paths, root=tone_folder), folder / "emb.h5", encoder="tiny")
+    return folder / "emb.h5"
 
 
 @pytest.fixture(scope="session")

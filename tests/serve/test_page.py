@@ -104,7 +104,7 @@ def test_the_page_asks_nobody_else_and_nothing_fails_on_it(page, server):
     told = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     asked = {one["params"]["request"]["url"] for one in told if one["method"] == "Network.requestWillBeSent"}
     own = f"http://{server.host}:{server.port}/"
-    assert {url for url in asked if not url.startswith((own, "blob:", "data:", "chrome:"))} == set()
+    assert {url for url in asked if not url.startswith((own, "blob:", "data:", "chrome"))} == set()
     bad = [entry for entry in page.get_log("browser") if "422" not in entry["message"]]
     assert bad == []
 
