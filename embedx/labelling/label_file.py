@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from types import TracebackType
 
 from embedx.dataset import Dataset
 from embedx.errors import ParameterError
+from embedx.file_locks import lock_file
 from embedx.files import replace_file, require_replaceable, special_kind
 from embedx.manifest import Source, read_manifest
 from embedx.manifest.source import ClipKey, short_number
@@ -123,18 +123,17 @@ class LabelFile:
             except OSError as error:
                 raise ParameterError(f"-o {self.path} cannot be written: {error.strerror}") from error
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_still(handle):
-                    return handle
-            except BlockingIOError as error:
-                os.close(handle)
+                is_mine = lock_file(handle, wait=False)
+            except OSError:  # a file system without locks
+                return handle
+            if is_mine and self._is_still(handle):
+                return handle
+            os.close(handle)  # another's, or of a writer that ended and removed it
+            if not is_mine:
                 raise ParameterError(
                     f"-o {self.path}: another embedx label writes it: use its page (in as many tabs as you like), or "
                     "stop it"
-                ) from error
-            except OSError:  # a file system without locks
-                return handle
-            os.close(handle)  # its writer ended and removed it
+                )
 
     def _is_still(self, handle: int) -> bool:
         try:
