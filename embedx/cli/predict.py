@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "clips",
         nargs="+",
         metavar="FILES|FOLDER|CSV|STORE|-",
-        help="audio, or one store of the model's recipe; - reads one path a line from standard input. A CSV with "
-        "the columns path, start and stop (seconds) gets a label for each piece of a file",
+        help="audio (tar archives and Parquet files of clips, too), or one store of the model's recipe; - reads one "
+        "path a line from standard input. A CSV with the columns path, start and stop (seconds) gets a label for each "
+        "piece of a file",
     )
     parser.add_argument(
         "--csv",

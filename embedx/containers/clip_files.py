@@ -117,6 +117,9 @@ def stamp_clip(path: str | os.PathLike[str], on_block: Callable[[], None] | None
         Called at every block that is hashed.
     """
     digest, size = hashlib.sha256(), 0
+    inside = split_member(path)
+    if inside is not None:
+        open_shard(inside[0], on_step=on_block)
     with open_clip(path) as file:
         known = getattr(file, "mtime_ns", None)
         mtime_ns = os.fstat(file.fileno()).st_mtime_ns if known is None else int(known)
@@ -133,7 +136,7 @@ def hash_clip(path: str | os.PathLike[str]) -> bytes:
     return stamp_clip(path)[0]
 
 
-def open_shard(path: str, on_member: OnMember | None = None) -> Shard:
+def open_shard(path: str, on_member: OnMember | None = None, on_step: Callable[[], None] | None = None) -> Shard:
     """Return what a container holds, as it is now; what was found of it is kept.
 
     Parameters
@@ -142,6 +145,8 @@ def open_shard(path: str, on_member: OnMember | None = None) -> Shard:
         A tar archive or a Parquet file.
     on_member : callable, optional
         Called at every member of a tar archive, which is read anew for it.
+    on_step : callable, optional
+        Called now and then while an archive of many members is looked through: a sign of life.
 
     Raises
     ------
@@ -150,7 +155,7 @@ def open_shard(path: str, on_member: OnMember | None = None) -> Shard:
     MissingExtraError
         pyarrow is not installed.
     """
-    return _kept.get(path, on_member)
+    return _kept.get(path, on_member, on_step)
 
 
 class _Kept:
@@ -158,10 +163,10 @@ class _Kept:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._shards: OrderedDict[tuple[str, int], Shard] = OrderedDict()
+        self._shards: OrderedDict[str, Shard] = OrderedDict()
 
-    def get(self, path: str, on_member: OnMember | None) -> Shard:
-        key = (os.path.abspath(path), os.getpid())  # what was open before a fork is the parent's
+    def get(self, path: str, on_member: OnMember | None, on_step: Callable[[], None] | None) -> Shard:
+        key = os.path.abspath(path)
         facts = os.stat(path)
         identity = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
         with self._guard:
@@ -169,7 +174,7 @@ class _Kept:
             is_known = shard is not None and shard.identity == identity and on_member is None
             if shard is None or not is_known:
                 is_tar = path.lower().endswith(".tar")
-                shard = TarArchive(path, on_member) if is_tar else ParquetTable(path)
+                shard = TarArchive(path, on_member, on_step) if is_tar else ParquetTable(path)
             self._shards[key] = shard
             if not is_known:
                 self._forget()
@@ -185,3 +190,4 @@ class _Kept:
 
 
 _kept = _Kept()
+os.register_at_fork(after_in_child=_kept.__init__)  # type: ignore[misc]  # what is open is the parent's

@@ -99,7 +99,8 @@ class ParquetTable:
         kind, feature = str(self._file.schema_arrow.field(name).type), self._features.get(name, {})
         if kind.startswith(("struct", "map")) or "binary" in kind:
             return None
-        names = feature.get("names") or (feature.get("feature") or {}).get("names")
+        inner = feature.get("feature")
+        names = feature.get("names") or (inner.get("names") if isinstance(inner, dict) else None)
         return [_text(value.as_py(), names) for batch in self._batches([name]) for value in batch.column(0)]
 
     def size_of(self, name: str) -> None:
@@ -131,8 +132,8 @@ class ParquetTable:
         """What ``datasets`` wrote of the columns."""
         told = (self._file.schema_arrow.metadata or {}).get(b"huggingface")
         try:
-            features = json.loads(told)["info"]["features"] if told else {}
-        except (ValueError, KeyError, TypeError):
+            features = dict(json.loads(told)["info"]["features"]) if told else {}
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {}
         return {name: one for name, one in features.items() if isinstance(one, dict)}
 

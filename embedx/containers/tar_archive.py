@@ -22,6 +22,7 @@ OnMember = Callable[[str, int, Callable[[], bytes]], None]
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
 _ADVICE = "which cannot be read at random: unpack it, or write the archive without compression (sound hardly shrinks)"
 _BLOCK = 512
+_STEP = 1_000
 
 
 class TarArchive:
@@ -33,6 +34,8 @@ class TarArchive:
         The archive; not compressed.
     on_member : callable, optional
         Called at every member on the way.
+    on_step : callable, optional
+        Called at every thousandth.
 
     Attributes
     ----------
@@ -49,7 +52,7 @@ class TarArchive:
         It is no tar archive, is compressed, or a member's name leads out of it.
     """
 
-    def __init__(self, path: str, on_member: OnMember | None = None) -> None:
+    def __init__(self, path: str, on_member: OnMember | None = None, on_step: Callable[[], None] | None = None) -> None:
         import numpy as np
 
         self.path, self.fault, self.n_links = path, "", 0
@@ -62,6 +65,8 @@ class TarArchive:
                 if missing > 0:
                     self.fault = f"it is cut off in its member {name!r}, {missing:,} bytes are missing"
                 marks.append(_mark(name))
+                if on_step is not None and len(marks) % _STEP == 0:
+                    on_step()
                 begins.append(begin)
                 sizes.append(size)
                 if on_member is not None and missing <= 0:

@@ -227,7 +227,7 @@ def _note(path: str, name: str, ending: str, size: int, read: Callable[[], bytes
         if ending != ".json":
             return {ending[1:]: text or _EMPTY}
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if ending == ".json" else "UTF-8 text"
         raise ManifestError(f"{path}: {name!r} is no {kind}: mend it, or leave it out") from error
     fields = value if isinstance(value, Mapping) else {"json": value}

@@ -13,6 +13,7 @@ from embedx.audio.headers import read_duration
 from embedx.containers.clip_files import hash_clip, is_clip, open_clip, split_member, stamp_clip, stat_clip
 from embedx.containers.tar_archive import TarArchive
 from embedx.errors import DecodeError
+from embedx.manifest import read_manifest
 
 WAYS = ["tar", "parquet"]
 
@@ -106,6 +107,9 @@ def test_names_of_every_form(tmp_path, form):
     with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
         for name in (long, "\u00fcber.wav", "./b.wav", "/c.wav"):
             tar.add(tmp_path / "x", name) if not name.startswith("/") else tar.addfile(_absolute(tar, name))
+    assert {source.uri for source in read_manifest(tmp_path / "a.tar", label_column="")} == {
+        f"a.tar/{name}" for name in (long, "\u00fcber.wav", "b.wav", "c.wav")
+    }
     for name in (long, "\u00fcber.wav", "b.wav"):
         assert open_clip(f"{tmp_path}/a.tar/{name}").read() == b"sound"
     assert is_clip(f"{tmp_path}/a.tar/c.wav")
@@ -123,6 +127,9 @@ def test_an_index_takes_few_bytes_a_member(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for i in range(n):
             tar.addfile(tarfile.TarInfo(f"a/rather/long/name/of/a/folder/{i:07}.wav"))
+    signs = []
+    assert stamp_clip(f"{tmp_path}/a.tar/a/rather/long/name/of/a/folder/0000000.wav", lambda: signs.append(1))[1] == 0
+    assert len(signs) == 4  # so that nobody takes a long look for a decoder that hangs
     tracemalloc.start()
     archive = TarArchive(str(tmp_path / "a.tar"))
     kept = tracemalloc.get_traced_memory()[0]
