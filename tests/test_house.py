@@ -19,7 +19,7 @@ FLOORS = [
     {"extract", "dataset", "heads", "evaluation", "timeline"},
     {"tuning"},
     {"comparison", "inspection", "model"},
-    {"estimators", "report", "search", "doctor"},
+    {"estimators", "report", "search", "doctor", "tracking"},
     {"serve", "adapters"},
     {"cli", "testing"},
 ]
@@ -45,6 +45,9 @@ DOORS = {
     "lightgbm": ("heads/",),
     "skops": ("heads/", "model"),
     "peft": ("heads/",),
+    "mlflow": ("tracking/mlflow.py",),
+    "tensorboard": ("tracking/tensorboard.py",),
+    "wandb": ("tracking/wandb.py",),
     "mteb": ("adapters/mteb.py",),
     "onnx": ("model/export",),
     "onnxruntime": ("model/export",),
@@ -56,12 +59,23 @@ DOORS = {
     "uvicorn": ("cli/serve.py",),
     "transformers": ("encoders/waveform.py", "encoders/", "heads/finetune"),
     "pandas": ("embedding_tables.py",),
+    "anndata": ("embedding_tables.py",),
     "pyarrow": ("embedding_tables.py",),
     "fcntl": ("file_locks.py", "audio/decode_pool.py"),
     "portalocker": ("file_locks.py",),
     "resource": ("cli/__init__.py", "doctor/system.py"),
     "torchaudio": ("encoders/", "heads/"),
-    "torch": ("encoders/", "extract/", "heads/", "model", "comparison", "testing.py", "adapters/", "audio/none"),
+    "torch": (
+        "encoders/",
+        "extract/",
+        "heads/",
+        "model",
+        "comparison",
+        "testing.py",
+        "adapters/",
+        "tracking/",
+        "audio/none",
+    ),
 }
 
 
