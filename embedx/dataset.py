@@ -304,6 +304,25 @@ class Dataset:
 
         return as_dataframe(self)
 
+    def to_anndata(self) -> Any:
+        """Return an AnnData, for scanpy's neighbours, clusters and maps of clips.
+
+        Returns
+        -------
+        anndata.AnnData
+            ``X`` (n, L * D), float32; ``obs`` a row a clip, named by its number, with the columns of `to_dataframe`;
+            ``var`` with ``layer`` (the encoder's) and ``position``; ``obsm["control"]`` (n, 128); ``uns["embedx"]``
+            with the recipe as JSON, its fingerprint and the root.
+
+        Raises
+        ------
+        MissingExtraError
+            anndata is not installed (``embedx[anndata]``).
+        """
+        from embedx.embedding_tables import as_anndata
+
+        return as_anndata(self)
+
     def to_arrow(self) -> Any:
         """Return a table of Arrow: the columns of `to_dataframe`, and a vector a layer.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedx.errors import MissingExtraError, ParameterError
 from embedx.files import replace_file, require_replaceable
 
-__all__ = ["as_arrow", "as_dataframe", "write_parquet"]
+__all__ = ["as_anndata", "as_arrow", "as_dataframe", "write_parquet"]
 
 _PARQUET_MARK = b"PAR1"
 
@@ -23,11 +23,36 @@ def as_dataframe(dataset: Any) -> Any:
     except ImportError as error:
         told = "to_dataframe needs the package 'pandas', which is not installed: pip install pandas"
         raise MissingExtraError(told) from error
+    values = pandas.DataFrame(np.asarray(dataset.X, dtype=np.float32), columns=_names(dataset))
+    return pandas.concat([_facts(pandas, dataset), values], axis=1)
+
+
+def as_anndata(dataset: Any) -> Any:
+    """Return the clips as an AnnData; see `Dataset.to_anndata`."""
+    try:
+        import anndata
+        import pandas
+    except ImportError as error:
+        raise MissingExtraError.for_extra("anndata", "anndata", "to_anndata") from error
+    recipe, layers = dataset.recipe, dataset.layers
+    columns = {"layer": np.repeat(layers, dataset.dim), "position": np.tile(np.arange(dataset.dim), len(layers))}
+    told = {"recipe": recipe.to_json(), "fingerprint": recipe.fingerprint(), "root": str(dataset.root)}
+    return anndata.AnnData(
+        X=np.asarray(dataset.X, dtype=np.float32),
+        obs=_facts(pandas, dataset).set_axis([str(i) for i in range(len(dataset))]),
+        var=pandas.DataFrame(columns, index=_names(dataset)),
+        obsm={"control": np.asarray(dataset.control)},
+        uns={"embedx": told},
+    )
+
+
+def _facts(pandas: Any, dataset: Any) -> Any:
     times = {name: np.array(values, dtype=np.float64) for name, values in _times(dataset).items()}
-    facts = pandas.DataFrame({**_texts(dataset), **times})
-    names = [f"layer{layer}_{i}" for layer in dataset.layers for i in range(dataset.dim)]
-    values = pandas.DataFrame(np.asarray(dataset.X, dtype=np.float32), columns=names)
-    return pandas.concat([facts, values], axis=1)
+    return pandas.DataFrame({**_texts(dataset), **times})
+
+
+def _names(dataset: Any) -> list[str]:
+    return [f"layer{layer}_{i}" for layer in dataset.layers for i in range(dataset.dim)]
 
 
 def as_arrow(dataset: Any) -> Any:

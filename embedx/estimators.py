@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from embedx.audio.clip_inputs import list_clips
 from embedx.checks import require_labels
@@ -70,6 +70,8 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     ----------
     n_features_in_ : int
         1: a column of clips.
+    feature_names_in_ : ndarray of shape (1,)
+        Name of that column, where `fit` was given a data frame; `transform` refuses one with another.
     n_features_out_ : int
         Columns of what `transform` returned last.
 
@@ -117,6 +119,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         self.n_paths_ = len(list_clips(X))
         self.n_features_in_ = 1
+        _check_column(self, X, reset=True)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -140,7 +143,10 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             A clip cannot be used: scikit-learn has no way to leave a row out, so it is named.
         ParameterError
             X holds something else than clips, or arrays without a rate.
+        ValueError
+            X is a data frame whose column has another name than that of `fit`.
         """
+        _check_column(self, X)
         dataset = self.embed(X)
         embedded = self._selected(np.asarray(dataset.X, dtype=np.float32), dataset.n_layers)
         self.n_features_out_ = embedded.shape[1]
@@ -268,6 +274,8 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         1: a column of paths.
+    feature_names_in_ : ndarray of shape (1,)
+        Name of that column, where `fit` was given a data frame; `predict` refuses one with another.
     classes_ : ndarray of shape (n_classes,)
         Labels as they were given to `fit`, sorted.
     model_ : Model
@@ -334,6 +342,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         labels = np.asarray(y)
         texts = _as_texts(labels, "labels", len(list_clips(X)))
         parts = None if groups is None else _as_groups(groups, len(texts))
+        _check_column(self, X, reset=True)
         dataset = self._embedder().embed(X).relabel(texts, groups=parts)
         self.model_: Model = fit_model(
             dataset, self.head, params=self.parameters, seed=self.random_state, sample_weight=sample_weight
@@ -348,6 +357,7 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return probabilities of shape (n, n_classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
+        _check_column(self, X)
         return self.model_.predictions(self._embedder().embed(X)).proba[:, self._order]
 
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
@@ -374,6 +384,12 @@ class AudioClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = tags.input_tags.string = True
         return tags
+
+
+def _check_column(estimator: Any, X: Any, *, reset: bool = False) -> None:
+    """Keep the name of a data frame's column, or compare it with the one that is kept, in scikit-learn's words."""
+    if reset or (hasattr(X, "columns") and hasattr(estimator, "feature_names_in_")):
+        _check_feature_names(estimator, X, reset=reset)
 
 
 def _are_paths(clips: list[Any]) -> bool:

@@ -50,7 +50,24 @@ def test_parquet_is_replaced_whole_and_nothing_else_is(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emb.parquet", "song.wav"]
 
 
-@pytest.mark.parametrize(("package", "way"), [("pandas", "to_dataframe"), ("pyarrow", "to_arrow")])
+def test_anndata_holds_all_of_a_store_and_goes_through_its_own_file(tmp_path):
+    anndata = pytest.importorskip("anndata", reason="needs anndata")
+    dataset = make_dataset(n=12, split=["train", "test"])
+    dataset.to_anndata().write_h5ad(tmp_path / "clips.h5ad")
+    table = anndata.read_h5ad(tmp_path / "clips.h5ad")
+    np.testing.assert_array_equal(table.X, dataset.X.astype(np.float32))
+    np.testing.assert_array_equal(table.obsm["control"], dataset.control)
+    assert table.obs["label"].astype(str).tolist() == dataset.y.tolist()
+    assert table.var["layer"].tolist() == [layer for layer in dataset.layers for _ in range(dataset.dim)]
+    assert Recipe.from_json(table.uns["embedx"]["recipe"]) == dataset.recipe
+    layer = table[:, table.var["layer"] == dataset.layers[1]].X
+    np.testing.assert_array_equal(layer, dataset.X[:, dataset.dim : 2 * dataset.dim].astype(np.float32))
+    assert dataset.take([]).to_anndata().n_obs == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "way"), [("pandas", "to_dataframe"), ("pyarrow", "to_arrow"), ("anndata", "to_anndata")]
+)
 def test_what_is_not_installed_is_said(monkeypatch, package, way):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=f"{way} needs the package '{package}', .*pip install"):

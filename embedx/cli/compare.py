@@ -20,12 +20,14 @@ from embedx.cli.encoder_stores import (
 )
 from embedx.cli.manifest_options import add_label_arguments, add_segment_arguments, asked_separator, read_labels
 from embedx.cli.terminal import show, show_lines
+from embedx.cli.tracking_options import add_tracking_argument, tracked
 from embedx.errors import EmbedxWarning, Interrupted, ParameterError
 from embedx.text import count
 
 if TYPE_CHECKING:
     from embedx.comparison import Comparison, Cost
     from embedx.dataset import Dataset
+    from embedx.tracking import Trackers
 
 __all__ = ["add_arguments", "run", "write_results"]
 
@@ -72,17 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_jobs_arguments(parser, least=-1)
     parser.add_argument("--root", metavar="FOLDER", help="where the stores' audio lies now (for the head finetune)")
     parser.add_argument("-o", "--output", default="results", help="folder for the results (default: %(default)s)")
+    add_tracking_argument(parser)
     add_encoder_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write the files and print the table."""
+    with tracked(args, "compare") as trackers:
+        return _run(args, trackers)
+
+
+def _run(args: argparse.Namespace, trackers: Trackers) -> int:
     from embedx.cli.progress import ProgressBar
     from embedx.comparison import MultiLabelComparison, compare
     from embedx.heads.catalog import as_spec
     from embedx.heads.multi_label import require_multi_label_head
     from embedx.report.multi_label_tables import render_set_text
     from embedx.report.tables import render_text
+    from embedx.tracking import log_comparison
     from embedx.tuning.parallel import require_jobs
 
     _require_folds(args)
@@ -120,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
     several = isinstance(comparison, MultiLabelComparison)
     show_lines(render_set_text(comparison) if isinstance(comparison, MultiLabelComparison) else render_text(comparison))
     write_results(comparison, Path(args.output), None if several else next(iter(stores.values())))
+    log_comparison(trackers, comparison, Path(args.output))
     _forget(fits)
     return 3 if failed else 0
 

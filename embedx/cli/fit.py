@@ -16,6 +16,7 @@ from embedx.cli.finetune_options import (
 from embedx.cli.manifest_options import asked_separator
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import show
+from embedx.cli.tracking_options import add_tracking_argument, logging_steps, tracked
 from embedx.cli.training_options import (
     add_data_arguments,
     add_tuning_arguments,
@@ -27,6 +28,7 @@ from embedx.cli.training_options import (
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
     from embedx.model import Model
+    from embedx.tracking import Trackers
 
 __all__ = ["add_arguments", "run"]
 
@@ -46,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "temperature", "isotonic"),
         help="correct probabilities on held-out folds (auto: isotonic from 1,000 clips on)",
     )
+    add_tracking_argument(parser)
     add_tuning_arguments(parser)
     add_finetune_arguments(parser)
 
@@ -62,26 +65,45 @@ def run(args: argparse.Namespace) -> int:
     params = {**finetune_parameters(args), **parse_parameters(args.param)}
     require_place(Path(args.output), overwrite=args.overwrite)
     require_no_checkpoint(args)
+    with tracked(args, "fit") as trackers:
+        return _run(args, params, trackers)
+
+
+def _run(args: argparse.Namespace, params: dict[str, Any], trackers: Trackers) -> int:
+    from embedx.tracking import log_data, log_model
+
     train, valid = read_parts(args)
     train.require_learnable()
+    log_data(trackers, train)
     if args.trials is not None or args.budget or args.study or args.timeout_seconds is not None:
-        params = {**run_tuning(args, train).params, **params}
+        params = {**_tuned(args, train, trackers), **params}
     with telling_what_is_kept(args):
-        model = _fitted(args, train, valid, params)
+        model = _fitted(args, train, valid, params, trackers)
         if not is_first_process():
             return 0
         folder = _saved(model, args)
     _print_scores(model)
+    log_model(trackers, model, folder)
     show(f"saved {folder}: {args.head} on {len(train)} clips, {len(model.classes)} classes")
     return 0
 
 
-def _fitted(args: argparse.Namespace, train: Dataset, valid: Dataset | None, params: dict[str, Any]) -> Model:
+def _tuned(args: argparse.Namespace, train: Dataset, trackers: Trackers) -> dict[str, Any]:
+    from embedx.tracking import log_tuning
+
+    tuned = run_tuning(args, train, trackers)
+    log_tuning(trackers, tuned)
+    return tuned.params
+
+
+def _fitted(
+    args: argparse.Namespace, train: Dataset, valid: Dataset | None, params: dict[str, Any], trackers: Trackers
+) -> Model:
     from embedx.model import fit_model
 
     calibrate = True if args.calibrate == "auto" else args.calibrate or False
     with ProgressBar(f"fit {args.head}", unit="steps") as bar:
-        progress = bar if is_first_process() else None
+        progress = logging_steps(trackers, bar, "train") if is_first_process() else None
         return fit_model(
             train, args.head, params=params, valid=valid, calibrate=calibrate, seed=args.seed, progress=progress
         )

@@ -13,12 +13,14 @@ from embedx.cli.manifest_options import add_label_arguments, add_segment_argumen
 from embedx.cli.parser import add_renamed
 from embedx.cli.progress import ProgressBar
 from embedx.cli.terminal import interrupted_means, show
+from embedx.cli.tracking_options import logging_steps
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
 from embedx.text import count
 
 if TYPE_CHECKING:
     from embedx.dataset import Dataset
     from embedx.evaluation.splits import Parts
+    from embedx.tracking import Trackers
     from embedx.tuning import Tuned
 
 __all__ = ["add_data_arguments", "add_tuning_arguments", "parse_parameters", "read_parts", "run_tuning", "shown_layer"]
@@ -177,7 +179,7 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
-def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
+def run_tuning(args: argparse.Namespace, dataset: Dataset, trackers: Trackers) -> Tuned:
     """Tune with a bar that shows the best value so far, and say what was found."""
     from embedx.tuning import BUDGETS, tune
 
@@ -194,7 +196,7 @@ def run_tuning(args: argparse.Namespace, dataset: Dataset) -> Tuned:
             seed=args.seed,
             study=args.study,
             pruner=args.pruner,
-            progress=bar,
+            progress=logging_steps(trackers, bar, "study"),
             n_jobs=args.jobs,
             jobs_backend=args.jobs_backend,
             address=args.address,

@@ -144,6 +144,41 @@ def test_names_of_columns_and_data_frames(clips, store):
     assert len(wide.get_feature_names_out()) == 5 * 192 == wide.fit_transform(clips[0][:2]).shape[1]
 
 
+def test_a_column_of_a_data_frame_keeps_its_name(clips, store):
+    pd = pytest.importorskip("pandas", reason="needs pandas")
+    from sklearn.compose import ColumnTransformer
+
+    table = pd.DataFrame({"path": clips[0], "age": np.arange(24.0)})
+    embedder = AudioEmbedder("tiny", store=store).fit(table[["path"]])
+    classifier = AudioClassifier("logreg", encoder="tiny", store=store).fit(table[["path"]], clips[1])
+    assert embedder.feature_names_in_.tolist() == classifier.feature_names_in_.tolist() == ["path"]
+    renamed = table[["path"]].rename(columns={"path": "file"})
+    for refuse in (embedder.transform, classifier.predict):
+        with pytest.raises(ValueError, match="feature names should match"):
+            refuse(renamed)
+    np.testing.assert_array_equal(embedder.transform(table[["path"]]), embedder.transform(clips[0]))
+    assert not hasattr(embedder.fit(clips[0]), "feature_names_in_")
+    sound = ("sound", AudioEmbedder("tiny", store=store), ["path"])
+    parts = ColumnTransformer([sound, ("rest", "passthrough", ["age"])])
+    both = parts.set_output(transform="pandas").fit_transform(table)
+    assert (both.shape, both.columns[0], both.columns[-1]) == ((24, 193), "sound__audioembedder0", "rest__age")
+
+
+def test_a_pipeline_hands_weights_on(clips, store):
+    import sklearn
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    weights = np.where(np.array(clips[1]) == "low", 5.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        head = LogisticRegression(C=0.01).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(AudioEmbedder("tiny", store=store), head).fit(*clips, sample_weight=weights)
+    rows = AudioEmbedder("tiny", store=store).transform(clips[0])
+    alone = LogisticRegression(C=0.01).fit(rows, clips[1], sample_weight=weights)
+    np.testing.assert_allclose(pipeline.predict_proba(clips[0]), alone.predict_proba(rows), atol=1e-6)
+    assert pipeline[:-1].get_feature_names_out()[-1] == "audioembedder191"
+
+
 def test_logarithms_weights_seeds_and_numbers_of_numpy(clips, store, tmp_path):
     weights = [5.0 if label == "low" else 1.0 for label in clips[1]]
     classifier = AudioClassifier(
