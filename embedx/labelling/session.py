@@ -245,15 +245,16 @@ class LabellingSession:
         """Say how far the labelling is, and how good the head."""
         with self._changed:
             given = list(self._answers.labels.values())
-            codes = self._codes(self._answers.labels)
+            codes, n_folds = self._codes(self._answers.labels), int(self._folds.max()) + 1
+            judged = self._asker.drawn(codes != UNKNOWN, self._passed)
             return Progress(
                 n_labels=len(given),
                 n_clips=len(self.dataset),
                 counts=tuple((name, given.count(name)) for name in self._answers.classes),
                 n_passed=int(self._passed.sum()) - self._n_unplayable,
                 is_learning=self._n_learned < self._n_changes,
-                curve=self._curve.points(codes, self._asker.drawn(codes != UNKNOWN, self._passed)),
-                n_folds=int(self._folds.max()) + 1,
+                curve=self._curve.points(codes, judged) if n_folds > 1 else (),
+                n_folds=n_folds,
             )
 
     def learn(self) -> None:

@@ -95,6 +95,15 @@ def test_the_curve_says_what_it_is_and_grows(clips, tmp_path):
         assert [point.n_labels for point in progress.curve] == sorted({point.n_labels for point in progress.curve})
 
 
+def test_of_a_single_group_nothing_is_said(clips, tmp_path):
+    dataset = clips.with_sources([replace(source, group="anna") for source in clips.sources])
+    with LabelFile(tmp_path / "labels.csv", dataset) as file:
+        session = LabellingSession(dataset, file)
+        label(session, 30, learn_every=15)
+        assert (session.progress().n_folds, session.progress().curve) == (1, ())
+        assert session.question("a") is not None
+
+
 def test_labels_without_meaning_are_not_called_good(clips, tmp_path):
     rng = np.random.default_rng(0)
     nonsense = [f"class {i}" for i in rng.integers(0, 2, len(clips))]
