@@ -140,7 +140,7 @@ def _listen(args: argparse.Namespace) -> tuple[dict[str, Sequence[Segment]], int
     _warn_of_unknown(args.truth, model.classes)
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     lines: dict[str, Sequence[Segment]] = {}
-    with RecordingReader(model, **reader_options(args), resources=resources) as reader:
+    with RecordingReader(model, **reader_options(args, model), resources=resources) as reader:
         n_failed = read_all(
             reader,
             sources,

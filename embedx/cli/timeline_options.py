@@ -12,8 +12,9 @@ from embedx.errors import ParameterError
 __all__ = ["add_timeline_arguments", "named_options", "reader_options"]
 
 _BY_CLASS = {
-    "high": "what a segment's probability must reach (default 0.5); several times, and as CLASS=NUMBER for one class",
-    "low": "what it must not fall below from onset to offset (default 0.35); as --high",
+    "high": "what a segment's probability must reach (default 0.5; where a clip may have several labels, the class's "
+    "threshold); several times, and as CLASS=NUMBER for one class",
+    "low": "what it must not fall below from onset to offset (default 0.35, or 0.7 of that threshold); as --high",
     "merge_seconds": "close gaps of one class that are no longer than this (default 0); as --high",
     "min_seconds": "drop segments that are shorter than this (default 0); as --high",
 }
@@ -59,7 +60,7 @@ def named_options(args: argparse.Namespace) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}"
 
 
-def reader_options(args: argparse.Namespace) -> dict[str, Any]:
+def reader_options(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     """Return what `RecordingReader` takes.
 
     Raises
@@ -67,7 +68,7 @@ def reader_options(args: argparse.Namespace) -> dict[str, Any]:
     ParameterError
         An option is no number, or is outside its bounds.
     """
-    from embedx.timeline import SegmentOptions
+    from embedx.model.recording_reader import default_options
 
     given: dict[str, Any] = {}
     by_class: dict[str, dict[str, float]] = {}
@@ -79,7 +80,7 @@ def reader_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.smooth_seconds is not None:
         given["smooth_seconds"] = args.smooth_seconds
     given["leave_out"] = tuple(args.leave_out or ())
-    options = SegmentOptions(**given, by_class=by_class)
+    options = default_options(model, **given, by_class=by_class)
     return {
         "window_seconds": args.window,
         "hop_seconds": args.hop,
