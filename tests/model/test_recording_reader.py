@@ -10,6 +10,7 @@ import pytest
 
 from embedx import fit_model, load_embeddings
 from embedx.errors import DecodeError, EmbedxWarning, ParameterError
+from embedx.extract import in_process
 from embedx.extract.job import extract_embeddings
 from embedx.manifest import Manifest, Source, read_manifest
 from embedx.model import Model
@@ -104,6 +105,14 @@ def test_several_recordings_with_one_encoder(model, recording):
     assert reached[-1] == pytest.approx(12.0)
     assert part.start_seconds[0] == 4.0
     assert part.seconds == pytest.approx(8.0)
+
+
+def test_a_time_line_shares_the_weights_that_label_clips(model, recording):
+    in_process.forget()
+    model.predictions([recording], in_process=True, resources=HERE)
+    (held,) = in_process._kept.encoders.values()
+    model.timeline(recording, window_seconds=1.0, hop_seconds=4.0, resources=HERE)
+    assert [one is held for one in in_process._kept.encoders.values()] == [True]
 
 
 def test_models_say_what_lengths_they_learned_from(dataset, model, recording):
