@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from embedx.cli.argument_types import number
-from embedx.errors import ParameterError
+from embedx.errors import EmbedxWarning, ParameterError
 
 __all__ = ["add_timeline_arguments", "named_options", "reader_options"]
 
@@ -51,11 +52,16 @@ def add_timeline_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--leave-out", action="append", metavar="CLASS", help="a class that is no event, such as background"
     )
+    group.add_argument(
+        "--timeline-options",
+        metavar="FILE",
+        help="take all of this group from a file that embedx evaluate --choose wrote",
+    )
 
 
 def named_options(args: argparse.Namespace) -> Iterator[str]:
     """Yield the options of time lines that were given."""
-    for name in ("window", "hop", "one_pass", *_BY_CLASS, "smooth_seconds", "leave_out"):
+    for name in ("window", "hop", "one_pass", *_BY_CLASS, "smooth_seconds", "leave_out", "timeline_options"):
         if getattr(args, name) not in (None, False):
             yield f"--{name.replace('_', '-')}"
 
@@ -66,8 +72,15 @@ def reader_options(args: argparse.Namespace, model: Any) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        An option is no number, or is outside its bounds.
+        An option is no number, or is outside its bounds; a file that is none, or options beside it.
+
+    Warns
+    -----
+    EmbedxWarning
+        The file's options were chosen for another model.
     """
+    if args.timeline_options is not None:
+        return _from_file(args, model)
     from embedx.model.recording_reader import default_options
 
     given: dict[str, Any] = {}
@@ -87,6 +100,23 @@ def reader_options(args: argparse.Namespace, model: Any) -> dict[str, Any]:
         "one_pass": args.one_pass,
         "options": options,
     }
+
+
+def _from_file(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+    from embedx.timeline import OptionsFile
+
+    lost = next((name for name in named_options(args) if name != "--timeline-options"), None)
+    if lost is not None:
+        raise ParameterError(f"{lost} does not go with --timeline-options {args.timeline_options}, which says it")
+    found = OptionsFile.read(args.timeline_options)
+    if found.trained_on != model.training.get("hash", ""):
+        warnings.warn(
+            f"{args.timeline_options} was chosen for a model that learned from other clips: choose options anew",
+            EmbedxWarning,
+            stacklevel=2,
+        )
+    names = ("window_seconds", "hop_seconds", "one_pass", "options")
+    return {name: getattr(found, name) for name in names}
 
 
 def _number(option: str, text: str, value: str) -> float:

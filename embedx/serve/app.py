@@ -7,7 +7,6 @@ import contextlib
 import html
 import itertools
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
@@ -31,6 +30,7 @@ from embedx.serve.guards import BodyTooLargeError, Guards
 from embedx.serve.limits import ServiceLimits
 from embedx.serve.neighbors import Neighbors
 from embedx.serve.request_batches import BatchWorker, QueueFullError
+from embedx.serve.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from embedx.model import Model
@@ -173,10 +173,10 @@ def build_app(
         app.add_api_route("/clips/{clip}", service.clip, summary="Play a clip of the store", response_class=Response)
     for name, shape, told in routes:
         app.add_api_route(f"/{name}", service.answering(name), response_model=shape, summary=told, **posts)
-    lines: dict[str, Any] = {200: {"model": Heard, "description": "Two lines of JSON (application/x-ndjson)."}}
     told = "Label a recording, find what sounds like it, then say what is heard when: one upload, two lines"
-    posts["responses"] = _RESPONSES | lines
-    app.add_api_route("/listen", service.answering("listen"), response_model=None, summary=told, **posts)
+    posts["responses"] = {**_RESPONSES, 200: {"model": Heard, "description": "The first of two lines of JSON"}}
+    posts |= {"response_model": None, "response_class": _Lines}
+    app.add_api_route("/listen", service.answering("listen"), summary=told, **posts)
     app.add_api_route("/model", service.facts, response_model=ModelFacts, summary="What answers")
     app.add_api_route("/healthz", _healthy, summary="Whether the service runs")
     app.add_api_route("/metrics", service.metrics, summary="Figures for Prometheus", response_class=Response)
@@ -217,8 +217,7 @@ class _Service:
 
         counts = {"most_waiting": self.limits.most_waiting, "most_together": self.limits.most_together}
         self._worker = BatchWorker(counted, **counts)
-        with tempfile.TemporaryDirectory(prefix="embedx-serve-", ignore_cleanup_errors=True) as folder:
-            self._folder = Path(folder)
+        with scratch_folder() as self._folder:
             try:
                 yield
             finally:
@@ -294,8 +293,10 @@ class _Service:
 class _Lines(StreamingResponse):
     """Lines of JSON, each sent when it is there; the recording is removed after the last one, or when nobody reads."""
 
-    def __init__(self, lines: AsyncIterator[bytes], path: Path) -> None:
-        super().__init__(lines, media_type="application/x-ndjson")
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncIterator[bytes], path: Path, status_code: int = 200) -> None:
+        super().__init__(lines, status_code)
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -347,3 +347,25 @@ def test_several_labels_at_once_in_every_format_and_scored(say, sets, tmp_path):
     assert code == 0
     assert json.loads(out) == json.loads(again[1])
     assert json.loads(out)["segments"]["overall"]["f1"] > 0.85
+
+
+def test_options_are_chosen_on_some_recordings_and_judged_on_others(say, place, tmp_path):
+    one, two = (place / "long" / f"{name}.wav" for name in ("one", "two"))
+    (tmp_path / "one.txt").write_text("0\t3\thigh\n3\t6\tlow\n")
+    (tmp_path / "two.txt").write_text("0\t3\tmiddle\n3\t6\thigh\n6\t9\tlow\n")
+    chosen, model = tmp_path / "chosen.json", place / "model"
+    words = ("evaluate", model, one, "--truth", tmp_path / "one.txt", "--collar", "0.5")
+    code, out, _ = say(*words, "--choose", chosen, *QUICK)
+    assert code == 0
+    assert "judge it on other recordings" in out
+    record = json.loads(chosen.read_text())
+    assert record["window_seconds"] == 1.0
+    assert record["facts"]["f1_chosen"] >= record["facts"]["f1_before"]
+    with pytest.raises(ParameterError, match="were chosen on"):
+        say(*words, "--timeline-options", chosen, "--workers", "0")
+    judged = ("evaluate", model, two, "--truth", tmp_path / "two.txt", "--timeline-options", chosen, "--workers", "0")
+    assert say(*judged)[0] == 0
+    code, out, _ = say("predict", model, two, "--timeline", "--timeline-options", chosen, "--workers", "0", "--json")
+    assert (code, len(out.splitlines())) == (0, 3)
+    with pytest.raises(ParameterError, match="--high does not go with --timeline-options"):
+        say(*judged, "--high", "0.9")
