@@ -192,7 +192,7 @@ class Dataset:
         if self.label_separator is not None:
             raise DatasetError(
                 f"{what} takes one label a clip, and these labels are sets (joined by {self.label_separator!r}): for "
-                "several labels a clip there are compare and fit with the heads logreg, lgbm and mlp"
+                "several labels a clip there are compare, tune and fit with the heads logreg, lgbm and mlp"
             )
         return self
 

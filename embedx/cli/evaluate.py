@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,8 @@ from embedx.errors import EmbedxWarning, ManifestError, ParameterError
 from embedx.text import count
 
 if TYPE_CHECKING:
-    from embedx.timeline import Segment
+    from embedx.model.recording_reader import RecordingReader
+    from embedx.timeline import Segment, SegmentOptions, TimeLine
     from embedx.timeline.segment_readers import NamedSegment
 
 __all__ = ["add_arguments", "run"]
@@ -70,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an event's offset may be off by the collar, or by this share of its length (default 0.5)",
     )
     scores.add_argument("--onset-only", action="store_true", help="judge no offsets")
+    scores.add_argument(
+        "--choose",
+        metavar="FILE",
+        help="choose thresholds, lengths and smoothing on these recordings and write them to FILE, which "
+        "--timeline-options reads. Recordings that are chosen on are not judged with them: keep others for that",
+    )
+    scores.add_argument("--choose-by", default="events", metavar="KIND", help="F1 of events (default) or of segments")
     scores.add_argument("--json", action="store_true", help="print all scores as one JSON object")
     add_timeline_arguments(parser)
     parser.add_argument("--path-column", metavar="NAME", help="column of a CSV of recordings that holds the path")
@@ -85,6 +94,10 @@ def run(args: argparse.Namespace) -> int:
 
     truth = _read(args.truth)
     n_failed = 0
+    if args.choose is not None:
+        if args.found or args.timeline_options:
+            raise ParameterError("--choose needs a model and recordings, and chooses the options itself")
+        return _choose(args, truth)
     if args.found:
         if args.inputs or [*named_options(args)]:
             lost = args.inputs or [*named_options(args)]
@@ -93,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
         recordings = name_recordings([*truth, *found])
         lines: dict[str, Sequence[Segment]] = {**by_recording(recordings, found, what="--timeline")}
     else:
-        lines, n_failed = _listen(args)
+        heard, n_failed, _ = _listen(args)
+        lines = {name: line.segments for name, line in heard.items()}
         recordings = tuple(lines)
     true = by_recording(recordings, truth, what="--truth")
     pairs = [(true[name], lines[name]) for name in recordings]
@@ -119,7 +133,50 @@ def _read(places: Sequence[str]) -> list[tuple[str, NamedSegment]]:
     return [(place, named) for place in places for named in read_segments(place)]
 
 
-def _listen(args: argparse.Namespace) -> tuple[dict[str, Sequence[Segment]], int]:
+def _choose(args: argparse.Namespace, truth: Sequence[tuple[str, NamedSegment]]) -> int:
+    """Choose options on the recordings, write them, and say what they are worth there."""
+    from embedx.cli.output_paths import require_output
+    from embedx.files import hash_file
+    from embedx.timeline import OptionsFile, choose_options, score_events, score_segments
+    from embedx.timeline.recordings import by_recording
+
+    require_output(args.choose, "file", option="--choose")
+    lines, n_failed, reader = _listen(args)
+    if n_failed:
+        raise ParameterError(f"{count(n_failed, 'recording')} cannot be read: leave out what cannot be chosen on")
+    true = by_recording(tuple(lines), truth, what="--truth")
+    measures: dict[str, Any] = {"resolution": args.resolution, "collar": args.collar}
+    measures["offset_share"] = None if args.onset_only else args.offset_share
+    chosen = choose_options([(lines[name], true[name]) for name in lines], by=args.choose_by, **measures)
+
+    def worth(options: SegmentOptions) -> float | None:
+        pairs = [(true[name], line.with_options(options).segments) for name, line in lines.items()]
+        events = {name: measures[name] for name in ("collar", "offset_share")}
+        judged = (
+            score_events(pairs, **events)
+            if args.choose_by == "events"
+            else score_segments(pairs, resolution=args.resolution)
+        )
+        mean: float | None = judged["class_mean"]["f1"]
+        return mean
+
+    before, after = worth(reader.options), worth(chosen)
+    OptionsFile(
+        options=chosen,
+        window_seconds=reader.window_seconds,
+        hop_seconds=reader.hop_seconds,
+        one_pass=reader.one_pass,
+        trained_on=reader.model.training.get("hash", ""),
+        chosen_on=tuple(hash_file(line.path).hex() for line in lines.values()),
+        facts={"by": args.choose_by, **measures, "f1_before": before, "f1_chosen": after},
+    ).save(args.choose)
+    told = " -> ".join("-" if value is None else f"{value:.1%}" for value in (before, after))
+    show(f"F1 of {args.choose_by}, mean of classes, {told} on {count(len(lines), 'recording')} (these flatter)")
+    show(f"wrote {args.choose}: judge it on other recordings, with --timeline-options {args.choose}")
+    return 0
+
+
+def _listen(args: argparse.Namespace) -> tuple[dict[str, TimeLine], int, RecordingReader]:
     """Make the time lines of the recordings."""
     from embedx.cli.argument_types import is_store
     from embedx.cli.clips_to_label import read_clips
@@ -139,15 +196,28 @@ def _listen(args: argparse.Namespace) -> tuple[dict[str, Sequence[Segment]], int
     _require_whole(sources)
     _warn_of_unknown(args.truth, model.classes)
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
-    lines: dict[str, Sequence[Segment]] = {}
-    with RecordingReader(model, **reader_options(args), resources=resources) as reader:
+    if args.timeline_options is not None:
+        _require_others(args.timeline_options, [chosen.full_path(source) for source in sources])
+    lines: dict[str, TimeLine] = {}
+    with RecordingReader(model, **reader_options(args, model), resources=resources) as reader:
         n_failed = read_all(
             reader,
             sources,
             chosen.full_path,
-            lambda source, line: lines.__setitem__(source.uri, line.segments),
+            lambda source, line: lines.__setitem__(source.uri, line),
         )
-    return lines, n_failed
+    return lines, n_failed, reader
+
+
+def _require_others(place: str, paths: Sequence[str]) -> None:
+    """Refuse to judge options on what they were chosen on."""
+    from embedx.files import hash_file
+    from embedx.timeline import OptionsFile
+
+    known = set(OptionsFile.read(place).chosen_on)
+    same = next((path for path in paths if os.path.isfile(path) and hash_file(path).hex() in known), None)
+    if same is not None:
+        raise ParameterError(f"the options of {place} were chosen on {same}: judge them on other recordings")
 
 
 def _require_whole(sources: Iterable[Any]) -> None:

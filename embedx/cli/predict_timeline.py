@@ -73,7 +73,7 @@ def run_timeline(args: argparse.Namespace, model: Model, clips: Clips, say: Say)
         raise ParameterError(f"--format {format} holds one recording: give -o FOLDER for {len(sources)} of them")
     resources = Resources(device=args.device, batch_seconds=args.batch_seconds, workers=args.workers)
     table = _Table(args, say, format)
-    with RecordingReader(model, **reader_options(args), resources=resources) as reader:
+    with RecordingReader(model, **reader_options(args, model), resources=resources) as reader:
         output = None if args.output is None else _Output(args, reader, sources, clips.full_path, format)
         todo = [source for source in sources if output is None or not output.is_done(source, clips.full_path(source))]
         if len(todo) < len(sources):

@@ -67,7 +67,10 @@ def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
     add_renamed(tuning, "--timeout", "--timeout-seconds", type=number(0))
     tuning.add_argument("--budget", choices=("fast", "default", "thorough"), help="trials, time and folds by name")
     tuning.add_argument("--study", metavar="FILE|URL", help="keep the study (study.db, study.journal, a database URL)")
-    tuning.add_argument("--metric", default="log_loss", help="log_loss (default) or balanced_accuracy")
+    tuning.add_argument(
+        "--metric",
+        help="log_loss (default) or balanced_accuracy; where a clip may have several labels mean_average_precision",
+    )
     tuning.add_argument("--pruner", default="median", help="median (default), hyperband or none")
     add_jobs_arguments(tuning, least=1)
 

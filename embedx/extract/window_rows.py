@@ -25,6 +25,7 @@ from embedx.encoders.logmel import log_mel_of_each
 from embedx.encoders.waveform import WaveformEncoder
 from embedx.errors import ClipTooShortError, DecodeError, ParameterError, SourceError
 from embedx.extract.compute import ClipEncoder, Row, Window
+from embedx.extract.in_process import loaded_encoder
 from embedx.extract.planning import RecipePlan
 from embedx.recipe import Recipe, Resources
 
@@ -51,7 +52,7 @@ class WindowRows:
 
 
 class WindowRowsEncoder:
-    """Reads recordings and gives rows of their windows; weights are loaded once, at the first recording.
+    """Reads recordings and gives rows of their windows, with the weights that this process holds for clips, too.
 
     Parameters
     ----------
@@ -96,6 +97,9 @@ class WindowRowsEncoder:
             self.chunks = plan_chunks(self.plan, round(recipe.window_seconds * recipe.sample_rate))
         self._compute = _SubWindowEncoder(plan.recipe, plan.info, resources, self.plan, control=control)
         self._pool: DecodePool | None = None
+        self._info, self._is_loaded = plan.info, False
+        if self.chunks != self.plan:
+            self._load()
         if self.chunks != self.plan and not isinstance(self._compute.encoder, WaveformEncoder):
             raise ParameterError(
                 f"one pass needs frames in the order of time, which {recipe.encoder} (it reads spectrograms) is not "
@@ -109,11 +113,17 @@ class WindowRowsEncoder:
         self.close()
 
     def close(self) -> None:
-        """End the decoding process and let the weights go."""
+        """End the decoding process and the threads; the weights stay for the next call (`loaded_encoder`)."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
         self._compute.close()
+        self._is_loaded = False
+
+    def _load(self) -> None:
+        if not self._is_loaded:
+            self._compute.adopt(loaded_encoder(self.recipe, self._info, self.resources))
+            self._is_loaded = True
 
     def rows(self, path: str, start_seconds: float = 0.0, stop_seconds: float | None = None) -> Iterator[WindowRows]:
         """Give the windows of a recording, some at a time, in order.
@@ -138,6 +148,7 @@ class WindowRowsEncoder:
         request = replace(
             request, window_samples=self.chunks.window_samples, hop_samples=self.chunks.hop_samples, min_tail_samples=1
         )
+        self._load()
         if self._pool is None:
             self._pool = DecodePool(0 if self.resources.workers == 0 else 1)
         encoded = self._compute.encode(self._chunks(path, self._pool.load([request])))

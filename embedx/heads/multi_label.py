@@ -34,7 +34,7 @@ def require_multi_label_head(head: Any) -> str:
         It learns one.
     """
     spec = as_spec(head)
-    if spec.name not in MULTI_LABEL_HEADS or spec != CATALOG[spec.name]:
+    if spec.name not in MULTI_LABEL_HEADS or spec.factory != CATALOG[spec.name].factory:
         raise ParameterError(
             f"head {spec.name!r} learns one label a clip: several a clip are learned by logreg, lgbm and mlp"
         )

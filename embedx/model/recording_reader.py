@@ -19,7 +19,7 @@ from embedx.recipe import Resources
 from embedx.text import count
 from embedx.timeline import SegmentOptions, TimeLine
 
-__all__ = ["RecordingReader", "choose_windows"]
+__all__ = ["RecordingReader", "choose_windows", "default_options"]
 
 Progress = Callable[[float], None]
 
@@ -68,6 +68,29 @@ def choose_windows(
     return float(window_seconds), float(hop_seconds or window_seconds / _HOPS_A_WINDOW)
 
 
+def default_options(model: Any, **given: Any) -> SegmentOptions:
+    """Return how a model's probabilities become segments unless told otherwise.
+
+    Where a clip may have several labels, each class has to reach its own threshold of the model
+    (`SegmentOptions.from_thresholds`).
+
+    Parameters
+    ----------
+    model : Model
+        Says what it hears.
+    **given
+        Options that were asked for, of `SegmentOptions`.
+
+    Raises
+    ------
+    ParameterError
+        As `SegmentOptions`.
+    """
+    if model.label_separator is None:
+        return SegmentOptions(**given)
+    return SegmentOptions.from_thresholds(dict(zip(model.classes, model.thresholds, strict=True)), **given)
+
+
 class RecordingReader:
     """Reads one recording after the other; the encoder is loaded once.
 
@@ -80,8 +103,8 @@ class RecordingReader:
     one_pass : bool
         Whether the encoder hears each second once, in chunks as long as the recipe's windows, and a window is pooled
         out of the frames of its chunk.
-    options : SegmentOptions
-        How probabilities become segments.
+    options : SegmentOptions, optional
+        How probabilities become segments: by default, those of `default_options`.
     resources : Resources
         On what.
 
@@ -110,11 +133,10 @@ class RecordingReader:
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
         one_pass: bool = False,
-        options: SegmentOptions = SegmentOptions(),  # noqa: B008
+        options: SegmentOptions | None = None,
         resources: Resources = Resources(),  # noqa: B008
     ) -> None:
-        if model.label_separator is not None:
-            raise ParameterError("a time line has one label at a time, and this model gives several: it makes none")
+        options = default_options(model) if options is None else options
         options.require_classes(model.classes)
         longest = model.recipe.window_seconds
         self.window_seconds, self.hop_seconds = choose_windows(model.training, longest, window_seconds, hop_seconds)

@@ -32,11 +32,15 @@ __all__ = ["Answerer", "Job", "Refusal"]
 
 _MARGIN_SECONDS = 1.0
 _NEIGHBORS = 5
+_LABELLED = ("predict", "listen")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is wanted (``"predict"``, ``"embed"``, ``"search"`` or ``"timeline"``) of which file."""
+    """What is wanted of which file: ``"predict"``, ``"embed"``, ``"search"``, ``"timeline"``, or ``"listen"``.
+
+    The last is ``"predict"`` and, where there is something to compare with, ``"search"``.
+    """
 
     kind: str
     path: Path
@@ -105,7 +109,7 @@ class Answerer:
             return [self._refused(job, found[str(job.path)]) for job in jobs]
         dataset = build_dataset(good, recipe=self.model.recipe, root=manifest.root)
         rows = {source.uri: row for row, source in enumerate(dataset.sources)}
-        predicted = self.model.predictions(dataset) if any(job.kind == "predict" for job in jobs) else None
+        predicted = self.model.predictions(dataset) if any(job.kind in _LABELLED for job in jobs) else None
         return [
             self._answer(job, dataset, rows[place], predicted)
             if (place := str(job.path)) in rows
@@ -126,9 +130,11 @@ class Answerer:
         if job.kind == "embed":
             rows = np.asarray(clip.X).reshape(dataset.n_layers, -1).tolist()
             return told | {"layers": list(dataset.layers), "embedding": rows}
-        if job.kind == "search":
+        if job.kind == "search" or (job.kind == "listen" and self.neighbors is not None):
             assert self.neighbors is not None
-            return told | {"nearest": self.neighbors.nearest(clip.average_layers()[0], _NEIGHBORS)}
+            told["nearest"] = self.neighbors.nearest(clip.average_layers()[0], _NEIGHBORS)
+        if job.kind == "search":
+            return told
         assert predicted is not None
         unlike = {} if predicted.novelty is None else _unlike(predicted, row)
         return told | self._classes(predicted.proba[row], predicted.labels[row]) | unlike
@@ -141,10 +147,10 @@ class Answerer:
 
     def _from_audio(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Refusal]:
         """Let a model that learned from audio hear the files itself."""
-        if any(job.kind != "predict" for job in jobs):
+        if any(job.kind not in _LABELLED for job in jobs):
             unable = Refusal(501, "this model learned from audio and has no embeddings of its own")
-            others = iter(self._from_audio([job for job in jobs if job.kind == "predict"]))
-            return [next(others) if job.kind == "predict" else unable for job in jobs]
+            others = iter(self._from_audio([job for job in jobs if job.kind in _LABELLED]))
+            return [next(others) if job.kind in _LABELLED else unable for job in jobs]
         if not jobs:
             return []
         found = self.model.predictions(self._manifest(jobs))

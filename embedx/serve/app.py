@@ -7,18 +7,18 @@ import contextlib
 import html
 import itertools
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from embedx import __version__
 from embedx.serve.answers import Answerer, Job, Refusal
@@ -27,6 +27,7 @@ from embedx.serve.limits import ServiceLimits
 from embedx.serve.neighbors import Neighbors
 from embedx.serve.request_batches import BatchWorker
 from embedx.serve.responses import answer_problems, healthy, problem, refused, render_page
+from embedx.serve.scratch import scratch_folder
 from embedx.serve.sounds import clip_sound
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ class Nearest(BaseModel):
     nearest: list[Neighbor]
 
 
+class Heard(Prediction):
+    """The first of the lines of ``/listen``; the second one is a `TimeLine`, or why there is none."""
+
+    nearest: list[Neighbor] | None = None
+
+
 class ModelFacts(BaseModel):
     """What answers."""
 
@@ -165,6 +172,10 @@ def build_app(
         app.add_api_route("/clips/{clip}", service.clip, summary="Play a clip of the store", response_class=Response)
     for name, shape, told in routes:
         app.add_api_route(f"/{name}", service.answering(name), response_model=shape, summary=told, **posts)
+    told = "Label a recording, find what sounds like it, then say what is heard when: one upload, two lines"
+    posts["responses"] = {**_RESPONSES, 200: {"model": Heard, "description": "The first of two lines of JSON"}}
+    posts |= {"response_model": None, "response_class": _Lines}
+    app.add_api_route("/listen", service.answering("listen"), summary=told, **posts)
     app.add_api_route("/model", service.facts, response_model=ModelFacts, summary="What answers")
     app.add_api_route("/healthz", healthy, summary="Whether the service runs")
     app.add_api_route("/metrics", service.metrics, summary="Figures for Prometheus", response_class=Response)
@@ -204,8 +215,7 @@ class _Service:
 
         counts = {"most_waiting": self.limits.most_waiting, "most_together": self.limits.most_together}
         self._worker = BatchWorker(counted, **counts)
-        with tempfile.TemporaryDirectory(prefix="embedx-serve-", ignore_cleanup_errors=True) as folder:
-            self._folder = Path(folder)
+        with scratch_folder() as self._folder:
             try:
                 yield
             finally:
@@ -226,25 +236,36 @@ class _Service:
     async def _answer(self, kind: str, request: Request) -> Response:
         deadline = time.monotonic() + self.limits.timeout_seconds
         path = self._folder / f"{next(self._numbers)}.upload"
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(path.unlink, missing_ok=True)
             try:
                 async with asyncio.timeout(self.limits.timeout_seconds):
                     await _receive(request, path)
             except TimeoutError:
                 return refused(408, f"the upload took longer than {self.limits.timeout_seconds:g} s")
-            return await self._computed(Job(kind, path), deadline - time.monotonic())
-        finally:
-            path.unlink(missing_ok=True)
+            answer = await self._computed(Job(kind, path), deadline)
+            if kind == "listen" and answer.status_code == 200:
+                answer = _Lines(self._lines(answer, path, deadline), path)
+                stack.pop_all()  # it is needed for the second line
+            return answer
 
-    async def _computed(self, job: Job, seconds: float) -> Response:
+    async def _lines(self, first: Response, path: Path, deadline: float) -> AsyncIterator[bytes]:
+        """Yield the label as soon as it is there, then the time line or why there is none."""
+        yield bytes(first.body) + b"\n"
+        second = await _answered(self._computed(Job("timeline", path), deadline, is_counted=False))
+        yield bytes(second.body) + b"\n"
+
+    async def _computed(self, job: Job, deadline: float, *, is_counted: bool = True) -> Response:
         future = self._worker.submit(job)
         try:
-            found = await asyncio.wait_for(asyncio.wrap_future(future), max(seconds, 0.001))
+            seconds = max(deadline - time.monotonic(), 0.001)
+            found = await asyncio.wait_for(asyncio.wrap_future(future), seconds)
         except TimeoutError:
             return refused(504, f"the answer took longer than {self.limits.timeout_seconds:g} s: send less at a time")
         if isinstance(found, Refusal):
             return refused(found.status, found.told)
-        self._audio.inc(found["seconds"] or 0)
+        if is_counted:
+            self._audio.inc(found["seconds"] or 0)
         return JSONResponse(found)
 
     async def facts(self) -> ModelFacts:
@@ -265,6 +286,22 @@ class _Service:
     async def metrics(self) -> Response:
         """Return all figures as Prometheus reads them."""
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Lines(StreamingResponse):
+    """Lines of JSON, each sent when it is there; the recording is removed after the last one, or when nobody reads."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncIterator[bytes], path: Path, status_code: int = 200) -> None:
+        super().__init__(lines, status_code)
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._path.unlink(missing_ok=True)
 
 
 async def _answered(answer: Awaitable[Response]) -> Response:

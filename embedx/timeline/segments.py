@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from embedx.errors import ParameterError
 __all__ = ["Segment", "SegmentOptions", "find_segments", "window_cells"]
 
 _OF_A_CLASS = ("high", "low", "merge_seconds", "min_seconds")
+_LOW_SHARE = 0.7
+"""Of ``high``, where ``low`` follows from a threshold; that of the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,44 @@ class SegmentOptions:
                 where = f" of {name!r}" if name else ""
                 raise ParameterError(f"low={low:g}{where} lies above high={high:g}: give a number from 0 to {high:g}")
 
+    @classmethod
+    def from_thresholds(
+        cls,
+        thresholds: Mapping[str, float],
+        *,
+        by_class: Mapping[str, Mapping[str, float]] | None = None,
+        **given: Any,
+    ) -> SegmentOptions:
+        """Return options whose ``high`` is, class by class, the threshold from which on a model gives the class.
+
+        ``low`` is 0.7 of ``high``, as it is by default.
+
+        Parameters
+        ----------
+        thresholds : mapping of str to float
+            By class, from 0 to 1.
+        by_class, **given
+            Options that were asked for; they come before the thresholds.
+
+        Raises
+        ------
+        ParameterError
+            As `SegmentOptions`.
+
+        Examples
+        --------
+        >>> options = SegmentOptions.from_thresholds({"dog": 0.3, "rain": 0.6}, by_class={"rain": {"high": 0.8}})
+        >>> [round(options.of(name, end), 2) for name in ("dog", "rain") for end in ("high", "low")]
+        [0.3, 0.21, 0.8, 0.56]
+        """
+        asked = by_class or {}
+        merged = {name: dict(values) for name, values in asked.items()}
+        for name, threshold in thresholds.items():
+            own = merged.setdefault(name, {})
+            high = own.setdefault("high", given.get("high", threshold))
+            own.setdefault("low", given.get("low", _LOW_SHARE * high))
+        return cls(**given, by_class=merged)
+
     def of(self, name: str, option: str) -> float:
         """Return an option of one class."""
         found: float = self.by_class.get(name, {}).get(option, getattr(self, option))
@@ -178,7 +219,7 @@ def find_segments(
     Returns
     -------
     tuple of Segment
-        By onset, then by class; those of one class do not overlap.
+        By onset, then by class; those of one class do not overlap, those of several may.
 
     Raises
     ------

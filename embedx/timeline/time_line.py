@@ -26,14 +26,14 @@ class TimeLine:
     start_seconds, end_seconds : ndarray of shape (n,), float64
         Bounds of the windows in the recording, ordered, in seconds.
     proba : ndarray of shape (n, n_classes), float64
-        Probabilities of the windows; rows sum to one.
+        Probabilities of the windows; rows sum to one, unless a clip of the model may have several labels.
     options : SegmentOptions
         How the segments were found.
 
     Attributes
     ----------
     segments : tuple of Segment
-        By onset; found when the time line is made.
+        By onset; found when the time line is made. Those of different classes may overlap.
 
     Examples
     --------

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from embedx.errors import EmbedxError
 from embedx.evaluation.metrics import score
+from embedx.evaluation.multi_label_metrics import score_sets
 from embedx.evaluation.splits import Fold
 from embedx.heads.catalog import HeadSpec, fit_head, make_head
+from embedx.heads.multi_label import make_multi_label_head
 from embedx.heads.search_space import Choice, Dimension, Integer
 from embedx.text import first_line
 
@@ -52,7 +54,7 @@ class Task:
     spec : HeadSpec
         The head.
     X, y : ndarray
-        As the head takes them; labels (n,).
+        As the head takes them; labels (n,), or (n, k), bool, where a clip may have several.
     groups : ndarray of shape (n,) or None
         For early stopping.
     folds : tuple of Fold
@@ -60,29 +62,41 @@ class Task:
     n_layers : int
         Layers in X.
     metric : str
-        ``"log_loss"`` or ``"balanced_accuracy"``.
+        ``"log_loss"`` or ``"balanced_accuracy"``; ``"mean_average_precision"`` where a clip may have several labels.
     seed : int
         Seed of the heads.
     """
 
     spec: HeadSpec
     X: Any
-    y: NDArray[np.str_]
+    y: NDArray[Any]
     groups: NDArray[np.str_] | None
     folds: tuple[Fold, ...]
     n_layers: int
     metric: str
     seed: int
 
+    def make(self, params: Mapping[str, Any]) -> Any:
+        """Return the head with these parameters, unfitted."""
+        make = make_head if self.y.ndim == 1 else make_multi_label_head
+        return make(self.spec, n_layers=self.n_layers, random_state=self.seed, **params)
+
     def score(
         self, params: Mapping[str, Any], fold: Fold, on_epoch: Callable[[int, float], None] | None = None
     ) -> float:
         """Fit on one fold's training part and score its test part, the clips of classes that were learned."""
-        head = make_head(self.spec, n_layers=self.n_layers, random_state=self.seed, **params)
+        head = self.make(params)
         groups = None if self.groups is None else self.groups[fold.train]
         fit_head(head, self.X[fold.train], self.y[fold.train], groups=groups, on_epoch=on_epoch)
+        if self.y.ndim == 2:
+            return self._score_sets(head, fold)
         test = fold.test[np.isin(self.y[fold.test], self.y[fold.train])]
         return float(score(self.y[test], head.predict_proba(self.X[test]), head.classes_)[self.metric])
+
+    def _score_sets(self, head: Any, fold: Fold) -> float:
+        learned = self.y[fold.train].any(0)
+        proba = head.predict_proba(self.X[fold.test])[:, learned]
+        return score_sets(self.y[fold.test][:, learned], proba, proba >= 0.5)[self.metric]
 
 
 @dataclass(frozen=True, slots=True)

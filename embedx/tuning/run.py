@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from embedx.checks import require_choice, require_number, require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, EmbedxWarning
-from embedx.evaluation.splits import most_folds, plan_folds
-from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, make_head, search_space, with_recipe
+from embedx.evaluation.iterative_stratification import assign_folds
+from embedx.evaluation.splits import Fold, most_folds, plan_folds
+from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, search_space, with_recipe
+from embedx.heads.multi_label import require_multi_label_head
 from embedx.heads.search_space import Dimension, holds
 from embedx.tuning.objective import HeadError, HeadRefusal, Objective, Task
 from embedx.tuning.parallel import joined, require_jobs
@@ -25,6 +27,7 @@ from embedx.tuning.parallel import joined, require_jobs
 __all__ = ["METRICS", "PRUNERS", "Tuned", "tune"]
 
 METRICS = {"log_loss": "minimize", "balanced_accuracy": "maximize"}
+METRICS_OF_SETS = {"mean_average_precision": "maximize"}
 PRUNERS = ("median", "hyperband", "none")
 
 
@@ -39,7 +42,7 @@ class Tuned:
     value : float
         Their mean score over the inner folds.
     metric : str
-        ``"log_loss"`` or ``"balanced_accuracy"``.
+        ``"log_loss"``, ``"balanced_accuracy"`` or ``"mean_average_precision"``.
     estimator : estimator
         Unfitted head with these parameters.
     n_trials : int
@@ -69,7 +72,7 @@ def tune(
     space: Mapping[str, Dimension] | None = None,
     n_trials: int = 50,
     timeout_seconds: float | None = None,
-    metric: str = "log_loss",
+    metric: str | None = None,
     n_folds: int = 5,
     seed: int = 0,
     study: str | None = None,
@@ -96,11 +99,13 @@ def tune(
         Trials, those of an earlier run of the same study and of other processes included.
     timeout_seconds : float, optional
         No trial starts later; a running one is given up at its next fold.
-    metric : {'log_loss', 'balanced_accuracy'}
-        What is optimised.
+    metric : {'log_loss', 'balanced_accuracy'} or 'mean_average_precision'
+        What is optimised: log-loss by default. Where a clip may have several labels (`Dataset.multi_label`) it is the
+        mean over the classes of their average precision, which needs no threshold.
     n_folds : int
-        Inner folds; fewer when the smallest class of two clips or more or the groups do not allow so many. A clip
-        whose class a fold does not learn is not scored there.
+        Inner folds, stratified by class (iteratively where a clip may have several labels); fewer when the smallest
+        class of two clips or more or the groups do not allow so many. A clip whose class a fold does not learn is not
+        scored there.
     seed : int
         Seed of folds, heads and sampler.
     study : str, optional
@@ -142,10 +147,14 @@ def tune(
     if isinstance(head, Dataset):  # the order of an earlier version
         warnings.warn("tune(head, dataset) is now tune(dataset, head)", EmbedxWarning, stacklevel=2)
         dataset, head = head, dataset
-    _check(metric, pruner, timeout_seconds, n_trials, n_folds, n_jobs)
+    metrics = METRICS if dataset.label_separator is None else METRICS_OF_SETS
+    metric = next(iter(metrics)) if metric is None else metric
+    require_choice("metric", metric, tuple(metrics))
+    _check(pruner, timeout_seconds, n_trials, n_folds, n_jobs)
     require_jobs(n_jobs, jobs_backend, address)
     seed = require_seed(seed)
-    dataset.require_single_label("tuning")
+    if dataset.label_separator is not None:
+        require_multi_label_head(head)
     spec = as_spec(with_recipe(head, dataset.recipe), space=space)
     task = _task(spec, dataset, metric=metric, n_folds=n_folds, seed=seed)
     dimensions = search_space(task.spec, n_layers=task.n_layers)
@@ -168,8 +177,7 @@ def tune(
         return _tuned(found, task, time.monotonic() - started)
 
 
-def _check(metric: str, pruner: str, timeout_seconds: Any, n_trials: Any, n_folds: Any, n_jobs: Any) -> None:
-    require_choice("metric", metric, tuple(METRICS))
+def _check(pruner: str, timeout_seconds: Any, n_trials: Any, n_folds: Any, n_jobs: Any) -> None:
     require_choice("pruner", pruner, PRUNERS)
     for name, value, least in (("n_trials", n_trials, 1), ("n_folds", n_folds, 2), ("n_jobs", n_jobs, 1)):
         require_number(name, value, least, whole=True)
@@ -178,10 +186,11 @@ def _check(metric: str, pruner: str, timeout_seconds: Any, n_trials: Any, n_fold
 
 def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: int) -> Task:
     learnable = dataset.require_learnable(least=1)
-    y, groups = learnable.y, learnable.groups
+    is_several = learnable.label_separator is not None
+    y = learnable.label_matrix(learnable.classes) if is_several else learnable.y
+    groups = learnable.groups
     assert y is not None
-    folds = plan_folds(y, groups=groups, n_folds=min(n_folds, _most_folds(y, groups)), seed=seed)
-    usable = tuple(f for f in folds if len(np.unique(y[f.train])) > 1 and np.isin(y[f.test], y[f.train]).any())
+    usable = (_folds_of_sets if is_several else _folds)(y, groups, n_folds, seed)
     if not usable:
         raise DatasetError(
             "no inner fold has two classes to learn from and a clip of them to score: "
@@ -197,6 +206,22 @@ def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: 
         metric=metric,
         seed=seed,
     )
+
+
+def _folds(y: NDArray[Any], groups: NDArray[Any] | None, n_folds: int, seed: int) -> tuple[Fold, ...]:
+    folds = plan_folds(y, groups=groups, n_folds=min(n_folds, _most_folds(y, groups)), seed=seed)
+    return tuple(f for f in folds if len(np.unique(y[f.train])) > 1 and np.isin(y[f.test], y[f.train]).any())
+
+
+def _folds_of_sets(Y: NDArray[Any], groups: NDArray[Any] | None, n_folds: int, seed: int) -> tuple[Fold, ...]:
+    """Return folds by iterative stratification, groups whole, that test a class that they learn."""
+    n_groups = len(Y) if groups is None else len(np.unique(groups))
+    if n_groups < 2:
+        raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
+    number = assign_folds(Y, groups, n_folds=min(n_folds, n_groups), seed=seed)
+    parts = ((np.flatnonzero(number != i), np.flatnonzero(number == i)) for i in range(min(n_folds, n_groups)))
+    folds = (Fold(str(i), train, test) for i, (train, test) in enumerate(parts, start=1))
+    return tuple(f for f in folds if (Y[f.train].any(0) & Y[f.test].any(0)).any())
 
 
 def _most_folds(y: NDArray[Any], groups: NDArray[Any] | None) -> int:
@@ -217,7 +242,7 @@ def _open(place: str | None, objective: Objective, dataset: Dataset, pruner: str
     study = open_study(
         place,
         name=f"{task.spec.name}-{_fingerprint(objective, dataset)[:16]}",
-        direction=METRICS[task.metric],  # type: ignore[arg-type]
+        direction=(METRICS | METRICS_OF_SETS)[task.metric],  # type: ignore[arg-type]
         seed=task.seed,
         pruner=make_pruner(pruner, n_folds=len(task.folds)),
     )
@@ -307,7 +332,7 @@ def _tuned(study: Any, task: Task, seconds: float) -> Tuned:
         params=params,
         value=float(study.best_value),
         metric=task.metric,
-        estimator=make_head(task.spec, n_layers=task.n_layers, random_state=task.seed, **params),
+        estimator=task.make(params),
         n_trials=sum(t.state.name in ("COMPLETE", "PRUNED") for t in trials),
         n_pruned=sum(t.state.name == "PRUNED" for t in trials),
         seconds=seconds,

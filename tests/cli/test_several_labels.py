@@ -38,7 +38,8 @@ def test_a_dry_run_counts_classes_not_sets(clips, capsys):
     [
         (["extract", "{csv}", "--label-separator", "x"], "--label-separator 'x': it stands between the classes"),
         (["extract", "{csv}", "--label-columns", "cat"], "unknown column 'cat'"),
-        (["tune", "{store}", "--multi-label", "--trials", "1"], "tuning takes one label a clip"),
+        (["tune", "{store}", "--multi-label", "--trials", "1", "--metric", "log_loss"], "unknown metric 'log_loss'"),
+        (["tune", "{store}", "--multi-label", "--trials", "1", "--head", "knn"], "learns one label a clip"),
         (["compare", "{store}", "--multi-label", "--heads", "knn"], "head 'knn' learns one label a clip"),
         (["compare", "{store}", "--multi-label", "--per-class", "2"], "takes one label a clip"),
         (["fit", "{store}", "--multi-label", "--head", "finetune", "-o", "{new}"], "learns one label a clip"),

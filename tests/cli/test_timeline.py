@@ -18,7 +18,7 @@ from embedx.cli.parser import build_parser
 from embedx.errors import EmbedxWarning, ManifestError, ParameterError
 from embedx.manifest import read_manifest
 from embedx.testing import make_tone, write_wav
-from embedx.timeline import read_segments
+from embedx.timeline import FORMATS, read_segments
 
 QUICK = ("--workers", "0", "--window", "1", "--hop", "0.5")
 
@@ -299,3 +299,73 @@ def test_a_run_that_is_ended_goes_on(place, tmp_path, end):
     assert "of 12 done before" in again.stderr
     assert len(list((tmp_path / "out").glob("*.csv"))) == 12
     assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.fixture(scope="module")
+def sets(tone_folder, tmp_path_factory):
+    """A model of tones that may sound at once, a recording of two that overlap, and what is in it."""
+    from embedx import extract_embeddings, fit_model, load_embeddings
+
+    folder = tmp_path_factory.mktemp("sets")
+    pitches = {"high": 1_500.0, "low": 200.0}
+    rows = ["path,label,group"]
+    for i in range(24):
+        names = (("high",), ("low",), ("high", "low"), ())[i % 4]
+        parts = [make_tone(pitches[name], seed=i) for name in names]
+        write_wav(str(folder / f"{i}.wav"), sum(parts, make_tone(1.0, noise=0.05, seed=100 + i)))
+        rows.append(f"{i}.wav,{'|'.join(names) or '|'},g{i // 4}")
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    extract_embeddings(read_manifest(folder / "clips.csv", label_separator="|"), folder / "emb.h5", encoder="tiny")
+    fit_model(load_embeddings(folder / "emb.h5", label_separator="|"), "logreg").save(folder / "model")
+    samples = make_tone(1.0, seconds=9.0, noise=0.05)
+    samples[: 6 * 16_000] += make_tone(pitches["high"], seconds=6.0)
+    samples[3 * 16_000 :] += make_tone(pitches["low"], seconds=6.0)
+    write_wav(str(folder / "both.wav"), samples)
+    (folder / "truth.txt").write_text("0\t6\thigh\n3\t9\tlow\n")
+    return folder
+
+
+def test_several_labels_at_once_in_every_format_and_scored(say, sets, tmp_path):
+    spans = []
+    for format in FORMATS:
+        out = tmp_path / format
+        code, *_ = say(
+            "predict", sets / "model", sets / "both.wav", "--timeline", "--format", format, "-o", out, *QUICK
+        )
+        assert code == 0
+        (file,) = (path for path in out.iterdir() if path.name.startswith("both"))
+        read = [one.segment for one in read_segments(file)]
+        spans.append(sorted((s.label, round(s.onset_seconds, 3), round(s.offset_seconds, 3)) for s in read))
+    assert [label for label, *_ in spans[0]] == ["high", "low"]
+    assert spans[0][0][2] > spans[0][1][1]  # they overlap
+    assert all(one == spans[0] for one in spans)
+    tiers = read_segments(tmp_path / "textgrid" / "both.TextGrid")
+    assert "size = 2" in (tmp_path / "textgrid" / "both.TextGrid").read_text()
+    assert len(tiers) == 2
+    code, out, _ = say("evaluate", sets / "model", sets / "both.wav", "--truth", sets / "truth.txt", "--json", *QUICK)
+    again = say("evaluate", "--timeline", tmp_path / "csv" / "both.csv", "--truth", sets / "truth.txt", "--json")
+    assert code == 0
+    assert json.loads(out) == json.loads(again[1])
+    assert json.loads(out)["segments"]["overall"]["f1"] > 0.85
+
+
+def test_options_are_chosen_on_some_recordings_and_judged_on_others(say, place, tmp_path):
+    one, two = (place / "long" / f"{name}.wav" for name in ("one", "two"))
+    (tmp_path / "one.txt").write_text("0\t3\thigh\n3\t6\tlow\n")
+    (tmp_path / "two.txt").write_text("0\t3\tmiddle\n3\t6\thigh\n6\t9\tlow\n")
+    chosen, model = tmp_path / "chosen.json", place / "model"
+    words = ("evaluate", model, one, "--truth", tmp_path / "one.txt", "--collar", "0.5")
+    code, out, _ = say(*words, "--choose", chosen, *QUICK)
+    assert code == 0
+    assert "judge it on other recordings" in out
+    record = json.loads(chosen.read_text())
+    assert record["window_seconds"] == 1.0
+    assert record["facts"]["f1_chosen"] >= record["facts"]["f1_before"]
+    with pytest.raises(ParameterError, match="were chosen on"):
+        say(*words, "--timeline-options", chosen, "--workers", "0")
+    judged = ("evaluate", model, two, "--truth", tmp_path / "two.txt", "--timeline-options", chosen, "--workers", "0")
+    assert say(*judged)[0] == 0
+    code, out, _ = say("predict", model, two, "--timeline", "--timeline-options", chosen, "--workers", "0", "--json")
+    assert (code, len(out.splitlines())) == (0, 3)
+    with pytest.raises(ParameterError, match="--high does not go with --timeline-options"):
+        say(*judged, "--high", "0.9")

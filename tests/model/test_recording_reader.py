@@ -10,10 +10,11 @@ import pytest
 
 from embedx import fit_model, load_embeddings
 from embedx.errors import DecodeError, EmbedxWarning, ParameterError
+from embedx.extract import in_process
 from embedx.extract.job import extract_embeddings
 from embedx.manifest import Manifest, Source, read_manifest
 from embedx.model import Model
-from embedx.model.recording_reader import RecordingReader, choose_windows
+from embedx.model.recording_reader import RecordingReader, choose_windows, default_options
 from embedx.recipe import Resources
 from embedx.testing import make_tone, write_wav
 from embedx.timeline import SegmentOptions
@@ -106,6 +107,14 @@ def test_several_recordings_with_one_encoder(model, recording):
     assert part.seconds == pytest.approx(8.0)
 
 
+def test_a_time_line_shares_the_weights_that_label_clips(model, recording):
+    in_process.forget()
+    model.predictions([recording], in_process=True, resources=HERE)
+    (held,) = in_process._kept.encoders.values()
+    model.timeline(recording, window_seconds=1.0, hop_seconds=4.0, resources=HERE)
+    assert [one is held for one in in_process._kept.encoders.values()] == [True]
+
+
 def test_models_say_what_lengths_they_learned_from(dataset, model, recording):
     assert model.training["median_clip_seconds"] == pytest.approx(np.median(dataset.seconds))
     long = replace(model, training={**model.training, "median_clip_seconds": 5.0})
@@ -155,3 +164,50 @@ def test_windows_are_as_long_as_what_was_learned_from(learned, asked, expected):
 def test_what_does_not_suit_the_model(model, options, told):
     with pytest.raises(ParameterError, match=told):
         RecordingReader(model, **options)
+
+
+@pytest.fixture(scope="module")
+def sets_model(tmp_path_factory):
+    """A model of high and low tones, which may sound at once."""
+    folder = tmp_path_factory.mktemp("sets")
+    rng = np.random.default_rng(0)
+    rows = ["path,label,group"]
+    for i in range(24):
+        names = (("high",), ("low",), ("high", "low"), ())[i % 4]
+        samples = sum((make_tone(PITCHES[n] * rng.uniform(0.95, 1.05), noise=0.0, seed=i) for n in names), _noise(i))
+        write_wav(str(folder / f"{i}.wav"), samples)
+        rows.append(f"{i}.wav,{'|'.join(names) or '|'},g{i // 4}")
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    extract_embeddings(read_manifest(folder / "clips.csv", label_separator="|"), folder / "emb.h5", encoder="tiny")
+    return fit_model(load_embeddings(folder / "emb.h5", label_separator="|"), "logreg")
+
+
+PITCHES = {"high": 1_500.0, "low": 200.0}
+
+
+def _noise(seed, seconds=1.0):
+    return 0.05 * np.random.default_rng(seed).standard_normal(round(16_000 * seconds)).astype(np.float32)
+
+
+def test_classes_that_sound_at_once_have_segments_over_each_other(sets_model, tmp_path):
+    samples = _noise(0, 12.0)
+    samples[: 8 * 16_000] += make_tone(1_500.0, seconds=8.0)
+    samples[4 * 16_000 :] += make_tone(200.0, seconds=8.0)
+    write_wav(str(tmp_path / "both.wav"), samples)
+    line = sets_model.timeline(tmp_path / "both.wav", window_seconds=1.0, resources=HERE)
+    spans = {one.label: (one.onset_seconds, one.offset_seconds) for one in line.segments}
+    assert [one.label for one in line.segments] == ["high", "low"]
+    assert spans["high"] == pytest.approx((0.0, 8.0), abs=0.5)
+    assert spans["low"] == pytest.approx((4.0, 12.0), abs=0.5)
+    thresholds = dict(zip(sets_model.classes, sets_model.thresholds, strict=True))
+    assert {name: line.options.of(name, "high") for name in thresholds} == thresholds
+    other = sets_model.timeline(tmp_path / "both.wav", options=SegmentOptions(high=0.99, low=0.9), resources=HERE)
+    assert other.options == SegmentOptions(high=0.99, low=0.9)
+
+
+def test_options_that_are_asked_for_come_before_the_models_thresholds(sets_model):
+    options = default_options(sets_model, high=0.6, by_class={"low": {"high": 0.9, "min_seconds": 1.0}})
+    assert [options.of("high", name) for name in ("high", "low")] == pytest.approx([0.6, 0.42])
+    assert [options.of("low", name) for name in ("high", "low", "min_seconds")] == pytest.approx([0.9, 0.63, 1.0])
+    with pytest.raises(ParameterError, match=r"low=0\.7 lies above high=0\.5"):
+        default_options(sets_model, low=0.7, high=0.5)

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -55,6 +56,9 @@ class Server:
 @contextlib.contextmanager
 def served(folder, *options, command="serve", **environment):
     command = [sys.executable, "-m", "embedx", command, str(folder), "--port", "0", *map(str, options)]
+    scratch = folder.parent / "scratch"  # what a kill leaves is the test's own
+    scratch.mkdir(exist_ok=True)
+    environment.setdefault("env", {**os.environ, "TMPDIR": str(scratch)})
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **environment)
     try:
         yield Server(process)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import json
 import os
 import signal
 import socket
@@ -61,6 +62,19 @@ def test_a_time_line_is_the_models_own(server, model_folder, tones, tmp_path):
     assert np.allclose(told["windows"]["probabilities"], line.proba, atol=2e-3)
     assert told["seconds"] == pytest.approx(line.seconds, abs=0.01)
     assert server.ask("/timeline", b"no audio at all")[0] == 422
+
+
+def test_one_upload_is_labelled_compared_and_drawn(server, model_folder, tones, tmp_path):
+    parts = [decode(paths[0]) for paths in tones.values()]
+    write_wav(tmp_path / "all.wav", np.concatenate([np.resize(part, 32_000) for part in parts]))
+    content = (tmp_path / "all.wav").read_bytes()
+    status, text = server.ask("/listen", content)
+    first, second = map(json.loads, text.splitlines())
+    assert status == 200
+    assert first == {**server.ask("/search", content)[1], **server.ask("/predict", content)[1]}
+    assert second == server.ask("/timeline", content)[1]
+    assert server.ask("/listen", b"no audio at all")[0] == 422
+    assert not list((model_folder.parent / "scratch").rglob("*.upload"))
 
 
 def test_the_nearest_clips_are_those_of_the_class_and_can_be_played(server, tones):

@@ -86,6 +86,30 @@ def test_as_many_events_as_possible_are_matched():
     assert score_events([(truth, found)], collar=0.11)["overall"]["n_right"] == 2
 
 
+def test_overlapping_events_by_hand():
+    """A dog from 0 to 4 under rain from 2 to 6; found: the dog, rain two seconds late, and a siren of nothing."""
+    truth = [Segment(0.0, 4.0, "dog"), Segment(2.0, 6.0, "rain")]
+    found = [Segment(0.0, 4.0, "dog"), Segment(4.0, 6.0, "rain"), Segment(2.0, 3.0, "siren")]
+    pieces = score_segments([(truth, found)])
+    # Pieces of 1 s: true dog 4, rain 4; found dog 4, rain 2, siren 1. Rain lacks in two, siren in one of them.
+    assert pieces["overall"] == {
+        "f1": 12 / 15,
+        "precision": 6 / 7,
+        "recall": 6 / 8,
+        "error_rate": 2 / 8,
+        "substitutions": 1 / 8,
+        "deletions": 1 / 8,
+        "insertions": 0.0,
+        "n_true": 8,
+        "n_found": 7,
+        "n_right": 6,
+    }
+    events = score_events([(truth, found)], offset_share=None)["overall"]  # the siren has the onset of the rain
+    assert [events[name] for name in ("n_right", "substitutions", "deletions", "insertions")] == [1, 0.5, 0.0, 0.5]
+    strict = score_events([(truth, found)])["overall"]  # and not its offset
+    assert [strict[name] for name in ("n_right", "substitutions", "deletions", "insertions")] == [1, 0.0, 0.5, 1.0]
+
+
 def test_nothing_there_and_nothing_found():
     for scores in (score_segments([]), score_events([]), score_events([([], [])])):
         assert scores["overall"]["f1"] is None

@@ -14,10 +14,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from embedx.errors import DatasetError, EmbedxWarning, ParameterError
+from embedx.heads.catalog import as_spec
 from embedx.heads.search_space import Choice, Integer, Real
 from embedx.tuning import BUDGETS, tune
 from embedx.tuning.objective import FOLD_STEP
 from embedx.tuning.pruners import SameStepPruner
+from embedx.tuning.run import _task
 
 
 def facts(tuned):
@@ -262,3 +264,21 @@ def two_classes(dataset):
 
 def test_budgets_are_ordered():
     assert BUDGETS["fast"].n_trials < BUDGETS["default"].n_trials < BUDGETS["thorough"].n_trials
+
+
+@pytest.mark.parametrize("head", ["logreg", "mlp"])
+def test_sets_of_labels_are_tuned_by_average_precision_with_groups_whole(head, make_dataset):
+    dataset = make_dataset(n=60, multi_label=True)
+    found = tune(dataset, head, n_trials=2, n_folds=3)
+    assert (found.metric, found.n_trials) == ("mean_average_precision", 2)
+    assert found.value == max(trial["value"] for trial in found.history if trial["value"] is not None)
+    assert 0.5 < found.value <= 1
+    task = _task(as_spec(head), dataset, metric=found.metric, n_folds=3, seed=0)
+    for fold in task.folds:
+        assert not set(dataset.groups[fold.train]) & set(dataset.groups[fold.test])
+        assert task.y[fold.test].any(0).all()
+    value = np.mean([task.score(dict(found.params), fold) for fold in task.folds])
+    assert value == pytest.approx(found.value)
+    assert found.estimator.fit(dataset.X, dataset.Y).predict_proba(dataset.X).shape == (60, 3)
+    with pytest.raises(ParameterError, match="learns one label a clip"):
+        tune(dataset, "knn", n_trials=1)

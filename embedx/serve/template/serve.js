@@ -1,6 +1,19 @@
 const MOST_RECORDED_SECONDS = 30;
 let model = null, recorder = null, sent = 0;
 
+/* what is told line by line is drawn line by line */
+async function* lines(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (held + value).split("\n");
+    held = parts.pop();
+    for (const part of parts) yield JSON.parse(part);
+  }
+}
+
 async function begin() {
   $("curl").textContent = `curl ${token ? "-H 'Authorization: Bearer TOKEN' " : ""}--data-binary @recording.wav ${location.origin}/predict`;
   try {
@@ -18,11 +31,13 @@ async function give(blob, name) {
   say(`Listening to ${name} …`);
   show(blob);
   try {
-    const told = await ask("predict", blob);
+    const parts = lines(await post("listen", blob)), told = (await parts.next()).value;
     if (number !== sent) return; /* another recording was given meanwhile */
     draw(told);
     say(`${name}: ${told.seconds === null ? "" : seconds(told.seconds)}`);
-    draw_more(blob, told, number);
+    drawNearest(told.nearest);
+    const line = await parts.next().catch(() => ({})); /* it takes longer than the label, which stays without it */
+    if (number === sent && line.value && line.value.segments && !(told.seconds < 3 && told.seconds !== null)) drawTimeLine(line.value);
   } catch (error) { if (number === sent) { $("result").hidden = true; say(`${name}: ${error.message}`, true); } }
 }
 
@@ -34,17 +49,10 @@ function draw(told) {
   $("result").hidden = false;
 }
 
-/* what takes longer than the label: the time line of a longer recording, and the nearest clips */
-async function draw_more(blob, told, number) {
+function drawNearest(nearest) {
   $("timeline").replaceChildren(); $("near-card").hidden = true;
-  if (told.seconds === null || told.seconds >= 3) {
-    const line = await ask("timeline", blob).catch(() => null);
-    if (line && number === sent) drawTimeLine(line);
-  }
-  if (!model || !model.has_search) return;
-  const found = await ask("search", blob).catch(() => null);
-  if (!found || number !== sent) return;
-  $("near").replaceChildren(...found.nearest.map((one) => {
+  if (!nearest) return;
+  $("near").replaceChildren(...nearest.map((one) => {
     const more = el("button", { class: "more", type: "button" }, "Listen");
     more.addEventListener("click", () => play(one.clip, more));
     return el("li", {}, el("span", { class: "what" }, el("b", {}, one.label || "no label"), one.name, el("small", {}, `similarity ${one.similarity.toFixed(2)}`)), more);

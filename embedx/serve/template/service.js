@@ -7,15 +7,16 @@ remember(token);
 
 function say(text, isWrong = false) { $("status").textContent = text; $("status").classList.toggle("wrong", isWrong); }
 
-async function ask(path, body, type) {
+async function post(path, body, type) {
   const headers = token ? { Authorization: "Bearer " + token } : {};
   if (body) headers["Content-Type"] = type || (body.type && /^(audio|video)\//.test(body.type) ? body.type : "application/octet-stream");
   const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body });
   if (answer.status === 401) { $("token-card").hidden = false; $("token").focus(); }
-  const told = await answer.json().catch(() => ({ error: "the service answered " + answer.status }));
-  if (!answer.ok) throw Object.assign(new Error(told.error || "the service answered " + answer.status), { status: answer.status });
-  return told;
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({}));
+  throw Object.assign(new Error(told.error || "the service answered " + answer.status), { status: answer.status });
 }
+async function ask(path, body, type) { return (await post(path, body, type)).json(); }
 
 async function sound_of(clip) {
   const answer = await fetch(`clips/${clip}`, { headers: token ? { Authorization: "Bearer " + token } : {} });
