@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from embedx.file_locks import lock_file, open_folder
 
 __all__ = ["scratch_folder"]
 
@@ -36,9 +38,7 @@ def scratch_folder() -> Iterator[Path]:
     _remove_left()
     folder = Path(tempfile.mkdtemp(prefix="embedx-serve-"))
     with contextlib.ExitStack() as stack:
-        handle = os.open(folder, os.O_RDONLY)
-        stack.callback(os.close, handle)
-        if _try_lock(handle):  # before it has the name of those that are removed when nobody holds them
+        if _is_mine(folder, stack):  # before it has the name of those that are removed when nobody holds them
             folder = folder.rename(folder.with_name(folder.name.replace("embedx-serve-", _HELD, 1)))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
@@ -47,15 +47,18 @@ def scratch_folder() -> Iterator[Path]:
 def _remove_left() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_HELD}*"):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            stack.callback(os.close, handle)
-            if os.fstat(handle).st_uid == os.getuid() and _try_lock(handle):
+            facts = os.lstat(folder)
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and _is_mine(folder, stack):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try_lock(handle: int) -> bool:
+def _is_mine(folder: Path, stack: contextlib.ExitStack) -> bool:
+    """Lock a folder until the end of a block; False where another holds it, or where no folder can be locked."""
+    handle = open_folder(folder)
+    if handle is None:
+        return False
+    stack.callback(os.close, handle)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(handle, wait=False)
     except OSError:
         return False
-    return True

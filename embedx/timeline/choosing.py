@@ -61,7 +61,7 @@ def choose_options(
     """
     require_choice("by", by, ("events", "segments"))
     judge: Any = {"events": score_events, "segments": score_segments}[by]
-    facts = {"events": {"collar": collar, "offset_share": offset_share}, "segments": {"resolution": resolution}}[by]
+    facts: Any = {"events": {"collar": collar, "offset_share": offset_share}, "segments": {"resolution": resolution}}[by]
     true = {segment.label for _, truth in recordings for segment in truth}
     start = recordings[0][0].options if recordings else SegmentOptions()
     classes = [n for line, _ in recordings[:1] for n in line.classes if n in true and n not in start.leave_out]
