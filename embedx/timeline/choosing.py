@@ -61,7 +61,7 @@ def choose_options(
     """
     require_choice("by", by, ("events", "segments"))
     judge: Any = {"events": score_events, "segments": score_segments}[by]
-    facts: Any = {"events": {"collar": collar, "offset_share": offset_share}, "segments": {"resolution": resolution}}[by]
+    sizes: Any = {"collar": collar, "offset_share": offset_share} if by == "events" else {"resolution": resolution}
     true = {segment.label for _, truth in recordings for segment in truth}
     start = recordings[0][0].options if recordings else SegmentOptions()
     classes = [n for line, _ in recordings[:1] for n in line.classes if n in true and n not in start.leave_out]
@@ -70,7 +70,7 @@ def choose_options(
 
     def worth(name: str, options: SegmentOptions) -> float:
         pairs = [(_only(truth, name), _of_class(line, name, options)) for line, truth in recordings]
-        return float(judge(pairs, **facts)["overall"]["f1"] or 0.0)
+        return float(judge(pairs, **sizes)["overall"]["f1"] or 0.0)
 
     window = float((recordings[0][0].end_seconds - recordings[0][0].start_seconds).max())
     found = [_best_with(start, smooth, classes, window, worth) for smooth in _near(start.smooth_seconds, window)]
