@@ -1,4 +1,4 @@
-"""Linear layers laid out for the device: on a CPU in bfloat16, oneDNN's packed weights with the activation fused."""
+"""Linear layers laid out for the device: on a CPU, oneDNN's packed weights with the activation fused."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ _ROWS_HINT = 512
 
 
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
-    """Say whether oneDNN takes packed weights of this dtype here."""
-    return (
-        dtype is torch.bfloat16
-        and device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
+    """Say whether oneDNN takes packed weights of this dtype here, and computes with them as fast as this CPU can.
+
+    In float32 torch's own products are MKL's, which leaves half of an AMD core with AVX-512 idle; oneDNN does not.
+    """
+    has_ops = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if device.type != "cpu" or not has_ops:
+        return False
+    if dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32 and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 class Linear:
@@ -39,14 +41,22 @@ class Linear:
         Whether GELU (erf) follows.
     dtype : torch.dtype
         What is computed in.
+    pack : bool
+        Whether weights are packed where that can be.
     """
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor | None, *, gelu: bool = False, dtype: torch.dtype
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        gelu: bool = False,
+        dtype: torch.dtype,
+        pack: bool = True,
     ) -> None:
         self.weight: Any = weight.detach().to(dtype).contiguous()
         self.bias = None if bias is None else bias.detach().to(dtype).contiguous()
-        self.gelu, self.packed = gelu, can_pack(dtype, weight.device)
+        self.gelu, self.packed = gelu, pack and can_pack(dtype, weight.device)
         if self.packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS_HINT)
 

@@ -8,6 +8,7 @@ products over all heads at once leave the cache.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,17 +33,19 @@ class LayerStack:
         ``model.encoder`` of transformers, in float32.
     dtype : torch.dtype
         What is computed in.
+    pack : bool
+        Whether weights are packed where that can be; what is packed cannot be compiled.
     """
 
     FAMILIES = frozenset({"wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio"})
 
-    def __init__(self, encoder: Any, *, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, encoder: Any, *, dtype: torch.dtype, pack: bool = True) -> None:
+        self.is_packed = pack and can_pack(dtype, encoder.layer_norm.weight.device)
         self.is_stable = type(encoder).__name__.endswith("StableLayerNorm")
         self._positions = encoder.pos_conv_embed.to(dtype)
         self._norm = encoder.layer_norm.to(dtype)
         self._layers: list[Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]] = [
-            _Layer(layer, dtype=dtype, is_stable=self.is_stable) for layer in encoder.layers
+            _Layer(layer, dtype=dtype, is_stable=self.is_stable, pack=pack) for layer in encoder.layers
         ]
 
     @classmethod
@@ -55,7 +58,7 @@ class LayerStack:
 
     def compile(self) -> None:
         """Let torch compile the layers when they are first called."""
-        if can_pack(self.dtype, self._norm.weight.device):
+        if self.is_packed:
             say_why_not("oneDNN's packed products, which are used here, cannot be compiled")
         else:
             self._layers = compile_each(self._layers)
@@ -85,7 +88,7 @@ class LayerStack:
 class _Layer:
     """One transformer layer; norms behind the residual (base) or ahead of the branch (stable, large)."""
 
-    def __init__(self, layer: Any, *, dtype: torch.dtype, is_stable: bool) -> None:
+    def __init__(self, layer: Any, *, dtype: torch.dtype, is_stable: bool, pack: bool) -> None:
         attention, feed = layer.attention, layer.feed_forward
         self.is_stable, self.n_heads = is_stable, attention.num_heads
         self._norms = (layer.layer_norm.to(dtype), layer.final_layer_norm.to(dtype))
@@ -93,10 +96,11 @@ class _Layer:
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
         weights = torch.cat([part.weight * (scale if i == 0 else 1) for i, part in enumerate(parts)])
         biases = torch.cat([part.bias * (scale if i == 0 else 1) for i, part in enumerate(parts)])
-        self._qkv = Linear(weights, biases, dtype=dtype)
-        self._out = Linear(attention.out_proj.weight, attention.out_proj.bias, dtype=dtype)
-        self._up = Linear(feed.intermediate_dense.weight, feed.intermediate_dense.bias, gelu=True, dtype=dtype)
-        self._down = Linear(feed.output_dense.weight, feed.output_dense.bias, dtype=dtype)
+        linear = functools.partial(Linear, dtype=dtype, pack=pack)
+        self._qkv = linear(weights, biases)
+        self._out = linear(attention.out_proj.weight, attention.out_proj.bias)
+        self._up = linear(feed.intermediate_dense.weight, feed.intermediate_dense.bias, gelu=True)
+        self._down = linear(feed.output_dense.weight, feed.output_dense.bias)
 
     def __call__(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         first, second = self._norms

@@ -77,11 +77,12 @@ class WaveformEncoder(EncoderFacts):
         self.compute_dtype, self.dtype = compute_dtype, DTYPES[compute_dtype]
         self.batched = self.device.type == "cuda" if batched is None else batched
         self._kept = threading.local()
-        self._take_apart(load_model(info).eval().requires_grad_(False))
+        pack = not compiled or self.dtype is torch.bfloat16  # torch compiles float32 better than it computes it alone
+        self._take_apart(load_model(info).eval().requires_grad_(False), pack=pack)
         if compiled:
             self._compile()
 
-    def _take_apart(self, model: Any) -> None:
+    def _take_apart(self, model: Any, *, pack: bool) -> None:
         """Keep the parts in the form that this device computes fastest; what is not needed is let go."""
         self._config = model.config
         for module in model.modules():
@@ -97,7 +98,7 @@ class WaveformEncoder(EncoderFacts):
                 part.to(self.dtype)
         self._stack = None
         if LayerStack.fits(self.info.model_type, model.encoder):
-            self._stack, self._pass.encoder = LayerStack(model.encoder, dtype=self.dtype), None
+            self._stack, self._pass.encoder = LayerStack(model.encoder, dtype=self.dtype, pack=pack), None
         else:
             model.encoder.to(self.dtype)
             self._watch_layers()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from embedx.encoders import waveform
 from embedx.encoders.forward import ForwardPass
 from embedx.encoders.frame_pooling import pool_frames
-from embedx.encoders.packed_linear import can_pack
+from embedx.encoders.packed_linear import Linear, can_pack
 from embedx.encoders.resolve import SUPPORTED, load_encoder, resolve_encoder
 from embedx.encoders.waveform import WaveformEncoder, least_samples
 from embedx.errors import EmbedxWarning, ParameterError
@@ -210,7 +210,19 @@ def test_where_compiling_fails_the_layers_go_on_with_one_warning(monkeypatch):
     with pytest.warns(EmbedxWarning, match=r"does not work here \(RuntimeError: no C\+\+ compiler\)") as caught:
         rows = pool_frames(encoder.encode(clips))
     assert len(caught) == 1
-    assert np.array_equal(rows, pool_frames(load_encoder(info, layers=(0, 2)).encode(clips)))
+    assert np.allclose(rows, pool_frames(load_encoder(info, layers=(0, 2)).encode(clips)), atol=1e-5)
+
+
+@pytest.mark.parametrize("gelu", [False, True])
+def test_packed_products_in_float32_are_those_of_torch(gelu):
+    if not can_pack(torch.float32, torch.device("cpu")):
+        pytest.skip("needs a CPU with AVX-512")
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(250, 96), torch.randn(192, 96), torch.randn(192)
+    packed, plain = (Linear(weight, bias, gelu=gelu, dtype=torch.float32, pack=pack) for pack in (True, False))
+    assert (packed.packed, plain.packed) == (True, False)
+    for rows in (x[:1], x[:49], x, x[None]):
+        torch.testing.assert_close(packed(rows), plain(rows), atol=1e-4, rtol=1e-5)
 
 
 def test_packed_products_are_not_compiled_and_that_is_said():
