@@ -78,7 +78,7 @@ class Task:
 
     def make(self, params: Mapping[str, Any]) -> Any:
         """Return the head with these parameters, unfitted."""
-        make = make_head if self.y.ndim == 1 else make_multi_label_head
+        make: Callable[..., Any] = make_head if self.y.ndim == 1 else make_multi_label_head
         return make(self.spec, n_layers=self.n_layers, random_state=self.seed, **params)
 
     def score(
