@@ -92,9 +92,16 @@ def entry() -> NoReturn:
     An interrupted process ends at once: everything is on disk by then, and taking torch down takes seconds.
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # no Python that is started from here runs a json.py that lies among recordings
-    code = main()
+    try:
+        code = main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `embedx ... --help | head`
+        code = _reader_left()
+    except OSError as error:
+        show(f"embedx: what is printed cannot be written: {error.strerror}", file=sys.stderr)
+        code = _reader_left() or EXIT_BAD_INPUT
     if code == EXIT_INTERRUPTED:
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
@@ -165,12 +172,17 @@ def _guarded(command: str, module: Any, args: argparse.Namespace, words: Sequenc
         show(f"embedx: interrupted{'; ' if what_is_kept else ''}{what_is_kept}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
+        return _reader_left()
     except Exception as error:
         return _fail(error, parser, is_debugging=args.debug)
     finally:
         _say_cost(command, time.monotonic() - started)
+
+
+def _reader_left() -> int:
+    """Write nothing more to a pipe that nobody reads, not even when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_DONE
 
 
 def _showing_downloads() -> contextlib.AbstractContextManager[None]:

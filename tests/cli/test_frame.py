@@ -274,3 +274,13 @@ def test_one_clip_is_not_called_clips(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "1 clip (1 s of audio) embedded" in out
     assert "1 clip failed and has no rows" in out
+
+
+@pytest.mark.parametrize("words", ["--help", "predict --help", "--version", "encoders"])
+def test_a_reader_that_leaves_is_no_error(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "embedx", *words.split()]
+    with os.fdopen(write, "wb") as nobody:
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
