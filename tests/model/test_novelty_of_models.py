@@ -139,7 +139,7 @@ def rows_of(folder, *words):
 def test_the_command_adds_the_columns_after_all_others(saved, tmp_path):
     for store, share in (("near", (0.8, 1.0)), ("far", (0.0, 0.0))):
         rows_of(saved, saved / f"{store}.h5", "--csv", tmp_path / "rows.csv", "--unknown-at", "0.1")
-        rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+        rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
         assert list(rows[0]) == ["path", "label", "probability", "error", "novelty", "known"]
         assert share[0] <= np.mean([row["known"] == "True" for row in rows]) <= share[1]
 

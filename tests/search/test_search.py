@@ -135,7 +135,7 @@ def test_the_table_the_lines_and_the_file(store, tmp_path, capsys):
     for _ in range(2):  # an earlier result is replaced
         assert main(words) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     assert list(rows[0]) == ["rank", "similarity", "path", "start", "stop", "label"]
     assert [row["path"] for row in rows] == [line["path"] for line in lines[:3]]
     assert lines[0]["label"] is None
