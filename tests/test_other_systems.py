@@ -49,7 +49,7 @@ def test_the_whole_way_needs_nothing_that_only_posix_systems_have(tone_folder, t
     assert main(["extract", str(tmp_path / "tones"), "-o", str(tmp_path / "here.h5"), "--encoder", "tiny"]) == 0
     from embedx import load_embeddings
 
-    np.testing.assert_allclose(embedded, load_embeddings(tmp_path / "here.h5").X, atol=2e-3)
+    np.testing.assert_allclose(embedded, load_embeddings(tmp_path / "here.h5").X, atol=2e-2)
 
 
 def test_the_help_of_every_command_needs_no_posix_either():

@@ -48,7 +48,8 @@ def test_an_embedding_is_the_models_own(server, model_folder, tones):
     dataset = Model.load(model_folder).embed([path])
     assert status == 200
     assert told["layers"] == list(dataset.layers)
-    assert np.allclose(np.ravel(told["embedding"]), np.asarray(dataset.X)[0], atol=1e-3)
+    # in bfloat16, another number of threads adds up in another order
+    assert np.allclose(np.ravel(told["embedding"]), np.asarray(dataset.X)[0], atol=2e-2)
 
 
 def test_a_time_line_is_the_models_own(server, model_folder, tones, tmp_path):
