@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedx.dataset import Dataset
+from embedx.dataset import Dataset, describe_doubts
 from embedx.errors import DatasetError, ParameterError
 from embedx.evaluation.iterative_stratification import holdout_of_sets
 from embedx.evaluation.splits import (
@@ -81,9 +81,9 @@ def choose_groups(dataset: Dataset) -> tuple[NDArray[Any] | None, list[str]]:
     groups = dataset.groups
     if all(source.group is None for source in dataset.sources):
         together = [] if groups is None else ["no groups were given: segments and copies of one file are kept together"]
-        notes = [*together, UNKNOWN_GROUPS, *dataset.describe_doubts()]
+        notes = [*together, UNKNOWN_GROUPS, *describe_doubts(dataset)]
     else:
-        notes = dataset.describe_doubts()
+        notes = describe_doubts(dataset)
     if groups is not None and len(np.unique(groups)) == len(groups):
         return None, [*notes, "every clip is a group of its own: clips are treated as independent"]
     return groups, notes

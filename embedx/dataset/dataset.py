@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -15,26 +15,19 @@ from numpy.typing import NDArray
 
 from embedx.checks import require_number, require_seed
 from embedx.containers.clip_files import hash_clip, is_clip
-from embedx.errors import DatasetError, EmbedxWarning, SkippedSourcesWarning
+from embedx.errors import DatasetError, SkippedSourcesWarning
 from embedx.manifest import (
     DEFAULT_SEPARATOR,
-    Manifest,
     Source,
     as_set,
-    describe_alike,
-    describe_sets,
-    read_manifest,
     require_separator,
-    shorten_pair,
     split_classes,
-    with_labels,
 )
-from embedx.pooling import StoredLayers, average_layers, pool_windows
+from embedx.pooling import StoredLayers, average_layers
 from embedx.recipe import Recipe
-from embedx.store.rows import CONTROL_DIM, ClipResult, Embedded
-from embedx.text import as_html, count
+from embedx.text import as_html
 
-__all__ = ["Dataset", "build_dataset", "list_audio", "load_embeddings"]
+__all__ = ["Dataset"]
 
 
 class _DeclaresInput(Protocol):
@@ -388,62 +381,6 @@ class Dataset:
             )
         return self
 
-    def describe_doubts(self) -> list[str]:
-        """Say what may be wrong with groups, labels, parts and times as they are written, a sentence each."""
-        told = [self.describe_missing_groups(), self._describe_files_of_several_groups()]
-        labels = () if self.label_separator is not None else (source.label for source in self.sources)
-        told += [self.describe_short_segments(), describe_sets(labels)]
-        return [*filter(None, told), *describe_alike(self._named_apart())]
-
-    def _named_apart(self) -> Iterable[Source]:
-        """Return sources whose labels are single classes: of a clip of several, one for each."""
-        if self.label_separator is None:
-            return self.sources
-        blank = (replace(source, label=None) for source in self.sources)
-        return (*blank, *(Source("", label=name) for name in self.classes))
-
-    def _describe_files_of_several_groups(self) -> str:
-        """Say how many files are cut apart by the named groups of their segments; empty when none is."""
-        named: dict[str, set[str]] = {}
-        for source in self.sources:
-            if source.group is not None:
-                named.setdefault(source.uri, set()).add(source.group)
-        several = {uri: groups for uri, groups in named.items() if len(groups) > 1}
-        if not several:
-            return ""
-        first, groups = next(iter(several.items()))
-        return (
-            f"{count(len(several), 'file')} with clips of several groups (the first, {first}: "
-            f"{', '.join(map(repr, sorted(groups)[:2]))}): one recording may be learned from and tested on. If the "
-            "room or device could give the class away, name the recording in the group column"
-        )
-
-    def describe_short_segments(self) -> str:
-        """Say how many segments end with their file, well before their own end; empty when none does."""
-        recipe = self.recipe
-        spans = np.array([(s.start_seconds, s.stop_seconds) for s in self.sources], dtype=np.float64)  # None is NaN
-        wanted = np.fmin(spans[:, 1] - spans[:, 0], np.inf if recipe.max_seconds is None else recipe.max_seconds)
-        lacking = np.where(np.isnan(spans[:, 1]) | (self.seconds <= 0), 0.0, wanted - self.seconds)
-        short = lacking > np.maximum(max(0.5, recipe.min_tail_seconds), 0.1 * wanted)
-        if recipe.offset != "start" or recipe.hop_seconds > recipe.window_seconds or not short.any():
-            return ""
-        first = int(np.flatnonzero(short)[0])
-        return (
-            f"{count(int(short.sum()), 'segment')} of {len(self):,} ended with the file, before the stop (the first, "
-            f"{self.sources[first].id}, after {self.seconds[first]:.1f} of {wanted[first]:.1f} s): are the times in "
-            "seconds of the file?"
-        )
-
-    def describe_missing_groups(self) -> str:
-        """Say how many clips have no group although others have one; empty when there is nothing to say."""
-        n = sum(source.group is None for source in self.sources)
-        if not 0 < n < len(self):
-            return ""
-        return (
-            f"{n} of {len(self)} clips have no group: only segments and copies of one file are kept together there. "
-            "If a speaker or recording is behind them, name it in the group column"
-        )
-
     def labelled(self) -> Dataset:
         """Return the clips that have a label, with a warning when some have none.
 
@@ -477,37 +414,7 @@ class Dataset:
         DatasetError
             No labels, a single class, or a class with too few clips.
         """
-        dataset = self.labelled()
-        if self.label_separator is not None:
-            return dataset._require_learnable_sets(least)
-        names, counts = np.unique([s.label for s in dataset.sources if s.label is not None], return_counts=True)
-        if len(names) < 2:
-            raise DatasetError(f"every clip is labelled {str(names[0])!r}: a classifier needs at least two classes")
-        if counts.min() < least:
-            few = ", ".join(f"{str(n)!r} ({c})" for n, c in zip(names, counts, strict=True) if c < least)
-            raise DatasetError(
-                f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
-            )
-        return dataset
-
-    def _require_learnable_sets(self, least: int) -> Dataset:
-        counts = self.label_matrix(self.classes).sum(0)
-        if len(counts) < 2:
-            named = f"the one class {self.classes[0]!r}" if self.classes else "no class"
-            raise DatasetError(
-                f"the labels name {named}: several labels a clip need two classes or more (for one, give the clips "
-                "without it a label of their own, and leave the separator out)"
-            )
-        pairs = [(name, int(n)) for name, n in zip(self.classes, counts, strict=True)]
-        few = ", ".join(f"{name!r} ({n})" for name, n in pairs if n < least)
-        if few:
-            raise DatasetError(
-                f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
-            )
-        everywhere = ", ".join(repr(name) for name, n in pairs if n == len(self))
-        if everywhere:
-            raise DatasetError(f"every clip has the class {everywhere}: there is nothing to tell it from; leave it out")
-        return self
+        return _require_classes(self.labelled(), least)
 
     def balanced(self, per_class: int, *, seed: int = 0) -> Dataset:
         """Draw the same number of clips from every class.
@@ -541,201 +448,42 @@ class Dataset:
         return dataset.take(sorted(chosen))
 
 
-def list_audio(manifest: Manifest, *, recipe: Recipe) -> Dataset:
-    """Make a dataset of audio alone, for heads that learn from it: X has no columns.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        The clips; every file exists.
-    recipe : Recipe
-        The encoder that training begins from, and which part of a file is used.
-    """
-    digests = {source.uri: hash_clip(manifest.path_of(source)) for source in manifest}
-    dataset = Dataset(
-        X=np.zeros((len(manifest), 0), dtype=np.float32),
-        control=np.zeros((len(manifest), CONTROL_DIM), dtype=np.float32),
-        sources=tuple(manifest),
-        recipe=recipe,
-        root=str(manifest.root),
-        seconds=np.zeros(len(manifest)),
-        label_separator=manifest.label_separator,
-        hashes=np.stack([np.frombuffer(digests[source.uri], dtype=np.uint8) for source in manifest]),
-    )
-    for told in dataset.describe_doubts():
-        warnings.warn(told, EmbedxWarning, stacklevel=2)
-    return dataset
-
-
-def load_embeddings(
-    path: str | PathLike[str],
-    *,
-    layers: Sequence[int] | None = None,
-    labels: str | PathLike[str] | Manifest | None = None,
-    label_separator: str | None = None,
-    most_bytes: int | None = None,
-) -> Dataset:
-    """Load what can be learned from a store, one row a clip.
-
-    A clip of several windows is their mean, weighted by the seconds that each adds.
-
-    Parameters
-    ----------
-    path : path-like
-        A store written by ``embedx extract``.
-    layers : sequence of int, optional
-        Layer numbers to read; all that the store holds by default. The others are not read from disk.
-    labels : path-like or Manifest, optional
-        Labels, groups and splits to use instead of those that the store saw.
-    label_separator : str, optional
-        What stands between the classes of a label where a clip may have several, such as ``"|"``; that of ``labels``
-        by default.
-    most_bytes : int, optional
-        Embeddings that take more stay on disk, and ``X`` is `StoredLayers`: a head reads the layers that it learns
-        from. By default X is an array, whatever its size.
-
-    Returns
-    -------
-    Dataset
-        The clips that have rows; failed ones are left out with a `SkippedSourcesWarning`.
-
-    Raises
-    ------
-    StoreFormatError
-        The file is no store, or a damaged one.
-    DatasetError
-        The store holds no embedding, or ``labels`` names none of its clips.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from embedx.testing import make_store
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     dataset = load_embeddings(make_store(f"{folder}/emb.h5"), layers=[1, 2])
-    >>> dataset.layers, dataset.X.shape
-    ((1, 2), (60, 16))
-    """
-    from embedx.store.store import read_store
-
-    table = read_store(path, layers=layers, most_bytes=most_bytes)
-    kept = np.flatnonzero((table.status == 0) & (table.n_rows > 0))
-    _warn_left_out(len(table.sources) - len(kept), len(table.sources), str(path))
-    if not len(kept):
-        raise DatasetError(f"{path} holds no embedding: all {len(table.sources)} clips failed (embedx info --failures)")
-    order = kept[np.argsort(table.row0[kept], kind="stable")]
-    counts = table.n_rows[order]
-    rows = table.embeddings[:, :, :0] if table.left_on_disk else table.embeddings
-    pooled = pool_windows(
-        rows, table.control, table.start_seconds, table.end_seconds, counts, pooling=table.recipe.pooling
-    )
-    dataset = Dataset(
-        X=StoredLayers.of(table, path) if table.left_on_disk else pooled[0],
-        control=pooled[1],
-        sources=tuple(table.sources[i] for i in order),
-        recipe=table.recipe,
-        root=str(table.root),
-        seconds=pooled[2],
-        hashes=table.hashes[order],
-        embedding_seconds=table.embedding_seconds[order],
-        store_bytes=os.path.getsize(path) if os.path.isfile(path) else None,
-    )
-    dataset = dataset if labels is None else _relabelled(dataset, labels)
-    separator = label_separator or dataset.label_separator
-    dataset = dataset if separator is None else dataset.multi_label(separator)
-    for told in dataset.describe_doubts():
-        warnings.warn(told, EmbedxWarning, stacklevel=2)
-    return dataset
-
-
-def build_dataset(results: Iterable[ClipResult], *, recipe: Recipe, root: str | PathLike[str]) -> Dataset:
-    """Make a dataset from an extraction that was kept in memory.
-
-    Parameters
-    ----------
-    results : iterable of Embedded or Failure
-        In any order; the dataset keeps it.
-    recipe : Recipe
-        What they were computed by.
-    root : path-like
-        Folder that relative uris are relative to.
-
-    Returns
-    -------
-    Dataset
-        Failures are left out with a `SkippedSourcesWarning`.
+def _require_classes(dataset: Dataset, least: int) -> Dataset:
+    """Return labelled clips if they are of two classes or more, with so many clips each at least.
 
     Raises
     ------
     DatasetError
-        There is no embedding among the results.
+        They are not.
     """
-    everything = list(results)
-    clips = [result for result in everything if isinstance(result, Embedded) and len(result.embeddings)]
-    _warn_left_out(len(everything) - len(clips), len(everything), "the extraction")
-    if not clips:
-        raise DatasetError(f"no embedding: all {len(everything)} clips failed")
-    counts = np.array([len(clip.embeddings) for clip in clips])
-    joined = [
-        np.concatenate([getattr(clip, name) for clip in clips])
-        for name in ("embeddings", "control", "start_seconds", "end_seconds")
-    ]
-    x, control, seconds = pool_windows(joined[0], joined[1], joined[2], joined[3], counts, pooling=recipe.pooling)
-    return Dataset(
-        X=x,
-        control=control,
-        sources=tuple(clip.source for clip in clips),
-        recipe=recipe,
-        root=str(root),
-        seconds=seconds,
-        hashes=np.stack([np.frombuffer(clip.stamp.sha256, dtype=np.uint8) for clip in clips]),
-        embedding_seconds=np.array([len(c.embeddings) * (c.seconds_per_row or np.nan) for c in clips]),
-    )
-
-
-def _warn_left_out(n_left_out: int, n_all: int, where: str) -> None:
-    if n_left_out and n_left_out < n_all:
-        warnings.warn(
-            f"{where}: {n_left_out} of {n_all} clips have no embedding and are left out",
-            SkippedSourcesWarning,
-            stacklevel=3,
-        )
-
-
-def _relabelled(dataset: Dataset, labels: str | PathLike[str] | Manifest) -> Dataset:
-    manifest = labels if isinstance(labels, Manifest) else read_manifest(labels, must_exist=False)
-    manifest.require_labels("the labels" if isinstance(labels, Manifest) else labels)
-    absolute = Manifest(tuple(replace(source, uri=str(manifest.path_of(source))) for source in manifest), manifest.root)
-    root = Path(dataset.root)
-    located = [replace(source, uri=str(root / source.uri)) for source in dataset.sources]
-    found = with_labels(located, absolute)
-    if all(source.label is None for source in manifest):
-        read = ", ".join(f"{role} = {column!r}" for role, column in manifest.columns.items())
+    if dataset.label_separator is not None:
+        return _require_sets(dataset, least)
+    names, counts = np.unique([s.label for s in dataset.sources if s.label is not None], return_counts=True)
+    if len(names) < 2:
+        raise DatasetError(f"every clip is labelled {str(names[0])!r}: a classifier needs at least two classes")
+    if counts.min() < least:
+        few = ", ".join(f"{str(n)!r} ({c})" for n, c in zip(names, counts, strict=True) if c < least)
         raise DatasetError(
-            f"the labels hold no label: no column was read as one{f' (read: {read})' if read else ''}. "
-            "Name it with --label-column NAME"
+            f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
         )
-    if all(source.label is None for source in found):
-        named = {source.key for source in absolute} & {source.key for source in located}
-        if named:
-            raise DatasetError(f"the {len(named)} clips of the store that the labels name have no label there")
-        clip, row = shorten_pair(located[0].id, absolute[0].id)
+    return dataset
+
+
+def _require_sets(dataset: Dataset, least: int) -> Dataset:
+    counts = dataset.label_matrix(dataset.classes).sum(0)
+    if len(counts) < 2:
+        named = f"the one class {dataset.classes[0]!r}" if dataset.classes else "no class"
         raise DatasetError(
-            f"the labels name none of the {len(dataset)} clips (first clip: {clip}, first label row: {row}): "
-            "paths must lead to the same files, and segments begin and end alike"
+            f"the labels name {named}: several labels a clip need two classes or more (for one, give the clips "
+            "without it a label of their own, and leave the separator out)"
         )
-    _warn_of_unused(dataset.sources, manifest)
-    renamed = dataset.with_sources([replace(new, uri=old.uri) for new, old in zip(found, dataset.sources, strict=True)])
-    return replace(renamed, label_separator=manifest.label_separator)
-
-
-def _warn_of_unused(sources: Sequence[Source], manifest: Manifest) -> None:
-    """Say that groups or parts which the store knows are lost with labels that have none."""
-    for role, then in (("group", "learned from and tested on"), ("split", "of the test part and learned from")):
-        known = {getattr(source, role) for source in sources} - {None}
-        if known and not any(getattr(source, role) for source in manifest):
-            warnings.warn(
-                f"the labels have no {role}, and what the store knows of it ({count(len(known), role)}) is not used: "
-                f"clips may be {then}. Add the column, or name it with --{role}-column",
-                EmbedxWarning,
-                stacklevel=4,
-            )
+    pairs = [(name, int(n)) for name, n in zip(dataset.classes, counts, strict=True)]
+    few = ", ".join(f"{name!r} ({n})" for name, n in pairs if n < least)
+    if few:
+        raise DatasetError(
+            f"a class needs at least {least} clips, these have fewer: {few}. Add clips or drop the class"
+        )
+    everywhere = ", ".join(repr(name) for name, n in pairs if n == len(dataset))
+    if everywhere:
+        raise DatasetError(f"every clip has the class {everywhere}: there is nothing to tell it from; leave it out")
+    return dataset
