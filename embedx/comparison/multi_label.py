@@ -218,7 +218,7 @@ def _notes(
     if n_groups < MIN_GROUPS:
         told.append(f"{n_groups} groups: no intervals, because fewer than {MIN_GROUPS} cannot tell how another differs")
     if left_out:
-        told.append(f"several labels a clip: {' and '.join(left_out)} are not made for them and were left out")
+        told.append(f"for several labels a clip there is no {' and no '.join(left_out)}: left out")
     return [*filter(None, told), *describe_shared_groups(cuts, groups)]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedx.comparison.provenance import data_hash
 from embedx.tracking.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ def log_comparison(trackers: Trackers, comparison: Comparison, folder: Path | No
     >>> with open_trackers([], name="compare") as trackers:
     ...     log_comparison(trackers, comparison)
     """
+    if trackers.is_empty:
+        return
     facts = comparison.facts
     trackers.log_facts(
         {
@@ -100,6 +101,10 @@ def log_tuning(trackers: Trackers, tuned: Tuned) -> None:
 
 def log_data(trackers: Trackers, dataset: Dataset) -> None:
     """Log what is learned from: the fingerprints of its recipe and of clips and labels, and how much there is."""
+    if trackers.is_empty:
+        return
+    from embedx.comparison.provenance import data_hash
+
     facts = {"data_sha256": data_hash(dataset), "recipe": dataset.recipe.fingerprint(), "clips": len(dataset)}
     trackers.log_facts({**facts, "encoder": dataset.recipe.encoder})
 

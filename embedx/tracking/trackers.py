@@ -56,6 +56,11 @@ class Trackers:
     def __init__(self, runs: Mapping[str, Tracker]) -> None:
         self._runs = dict(runs)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is logged anywhere."""
+        return not self._runs
+
     def log_facts(self, facts: Mapping[str, Any]) -> None:
         """Log options, fingerprints and versions as text; None is left out."""
         given = {_ODD.sub("_", name): str(value) for name, value in facts.items() if value is not None}
