@@ -1,9 +1,11 @@
 """What only POSIX systems have is missed by nothing that has to work elsewhere; locks are the same by both doors."""
 
+import io
 import multiprocessing
 import os
 import subprocess
 import sys
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +59,23 @@ def test_the_help_of_every_command_needs_no_posix_either():
         f"import sys; sys.path.insert(0, {str(TESTS)!r}); import as_windows; as_windows.hide()\n"
         "import embedx.cli\n"
         f"for name in {list(COMMANDS)!r}: assert embedx.cli.main([name, '--help']) == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_member_of_an_archive_is_read_without_posix(tmp_path):
+    pytest.importorskip("portalocker", reason="needs portalocker")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        info = tarfile.TarInfo("key.wav")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"\r\n\x1a\0"))
+    code = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r}); import as_windows; as_windows.hide()\n"
+        "from embedx.containers.clip_files import open_clip, stat_clip\n"
+        f"path = {(tmp_path / 'a.tar/key.wav').as_posix()!r}\n"
+        "assert stat_clip(path).size == 4\n"
+        "assert open_clip(path).read() == b'\\r\\n\\x1a\\0'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

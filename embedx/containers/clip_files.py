@@ -190,4 +190,5 @@ class _Kept:
 
 
 _kept = _Kept()
-os.register_at_fork(after_in_child=_kept.__init__)  # type: ignore[misc]  # what is open is the parent's
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kept.__init__)  # type: ignore[misc]  # what is open is the parent's

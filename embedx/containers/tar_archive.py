@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from embedx.containers.members import SliceMember, as_error, no_member, plain_name
-from embedx.files import read_at
+from embedx.files import BINARY, read_at
 
 __all__ = ["OnMember", "TarArchive"]
 
@@ -92,7 +92,7 @@ class TarArchive:
             The archive ends in it.
         """
         begin, size = self._place(name)
-        handle = os.open(self.path, os.O_RDONLY)
+        handle = os.open(self.path, os.O_RDONLY | BINARY)
         facts = os.fstat(handle)
         if _identity(facts) != self.identity or begin + size > facts.st_size:
             os.close(handle)
