@@ -15,7 +15,7 @@ from embedx.manifest.source import KNOWN, require_short, short_number
 from embedx.manifest.table import Table, is_data
 from embedx.manifest.time_columns import is_amount, is_seconds, meaning, parse_seconds, unit_of
 
-__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows", "is_usual"]
+__all__ = ["ROLES", "ClipRow", "Columns", "choose_columns", "choose_roles", "choose_times", "clip_rows", "usual_names"]
 
 TIMES: tuple[str, ...] = ("start", "stop", "duration")
 ROLES = ("path", *KNOWN, *TIMES)
@@ -103,16 +103,16 @@ def choose_columns(
     return chosen
 
 
-def is_usual(role: str, header: Sequence[str]) -> bool:
-    """Say whether one of the names is usual for a role.
+def usual_names(role: str, header: Sequence[str]) -> list[str]:
+    """Return the names that are usual for a role, the most usual first.
 
     Examples
     --------
-    >>> is_usual("label", ["id", "Class Name"]), is_usual("label", ["id"])
-    (True, False)
+    >>> usual_names("label", ["id", "Class Name", "label"])
+    ['label', 'Class Name']
     """
-    usual = set(map(_squash, _USUAL[role]))
-    return any(_squash(name) in usual for name in header)
+    order = {_squash(name): i for i, name in reversed(list(enumerate(_USUAL[role])))}
+    return sorted((name for name in header if _squash(name) in order), key=lambda name: order[_squash(name)])
 
 
 def _require_single(place: str, header: Sequence[str], chosen: Mapping[str, str]) -> None:

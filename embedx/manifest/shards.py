@@ -17,7 +17,7 @@ from typing import Any
 from embedx.containers.clip_files import SHARD_ENDINGS, open_shard
 from embedx.containers.parquet_table import ParquetTable
 from embedx.errors import ManifestError, SkippedSourcesWarning, unknown_name
-from embedx.manifest.columns import is_usual
+from embedx.manifest.columns import usual_names
 from embedx.manifest.file_types import is_audio_name
 from embedx.manifest.paths import is_text, relative_uri, shorten, shorten_path
 from embedx.manifest.split_folders import find_layout, is_part
@@ -28,7 +28,7 @@ __all__ = ["find_shards", "is_shard_name", "read_shards", "shards_below"]
 _COMPRESSED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4|z)|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _NOTES = (".cls", ".txt", ".json")
 _MOST_NOTE_BYTES = 1 << 20
-_MEMBER, _FOLDER, _PART = "(member)", "(folder)", "(part)"
+_MEMBER, _FOLDER, _PART, _EITHER = "(member)", "(folder)", "(part)", "(label)"
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_IN_BRACES = 1_000_000
 
@@ -135,8 +135,9 @@ def read_shards(
         raise ManifestError(f"{where}: no audio file in it (it holds {told or 'nothing'})")
     table = _table(where, rows)
     table, chosen = _with_folders(table, {**wanted, "path": _MEMBER}, shards, root)
-    if chosen["label"] in ("cls", "txt"):
-        _require_text(where, table, chosen["label"])
+    named = "cls" if chosen["label"] == _EITHER and "cls" in table.header else chosen["label"]
+    if named in ("cls", "txt"):
+        _require_text(where, table, named)
     return table, chosen
 
 
@@ -300,7 +301,7 @@ def _with_folders(
     table: Table, wanted: dict[str, str | None], shards: Sequence[_Shard], root: Path
 ) -> tuple[Table, dict[str, str | None]]:
     """Add what the names say where no column does: the label by folders in the archives, the part by shards' names."""
-    if wanted.get("label") is None and not is_usual("label", table.header):
+    if wanted.get("label") is None and not usual_names("label", table.header):
         named = next((name for name in ("cls", "txt") if name in table.header), None)
         inner = [name for shard in shards for name in shard.clips]
         if named is not None:
@@ -312,14 +313,24 @@ def _with_folders(
                 table, wanted["label"] = table.with_column(_FOLDER, [label or "" for label, _ in read]), _FOLDER
             if any(part for _, part in read) and wanted.get("split") is None:
                 table, wanted["split"] = table.with_column(_PART, [part or "" for _, part in read]), _PART
-    elif wanted.get("label") is None and "cls" in table.header:
-        wanted["label"] = "cls"
-    if wanted.get("split") is None and not is_usual("split", table.header):
+    elif wanted.get("label") is None and len(names := _label_names(table.header)) > 1:
+        table, wanted["label"] = _with_either(table, names), _EITHER
+    if wanted.get("split") is None and not usual_names("split", table.header):
         parts = [_part_of(relative_uri(os.path.abspath(shard.path), root)) for shard in shards]
         if len(set(parts)) > 1 and None not in parts:
             told = [part or "" for part, shard in zip(parts, shards, strict=True) for _ in shard.clips]
             table, wanted["split"] = table.with_column(_PART, told), _PART
     return table, wanted
+
+
+def _label_names(header: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*(name for name in header if name == "cls"), *usual_names("label", header)]))
+
+
+def _with_either(table: Table, names: Sequence[str]) -> Table:
+    """Add the label that each clip has, by the first of some columns that says one: samples of one list may differ."""
+    places = [table.header.index(name) for name in names]
+    return table.with_column(_EITHER, [next((row[at] for at in places if row[at].strip()), "") for row in table.rows])
 
 
 def _part_of(uri: str) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -255,3 +256,14 @@ def test_a_dataset_that_ends_in_the_middle_leaves_no_archive(tmp_path, clips):
     with pytest.raises(ManifestError, match="row 1 has no audio"):
         Manifest.from_dataset(dataset, shard=tmp_path / "x.tar")
     assert not list(tmp_path.iterdir())
+
+
+def test_each_clip_has_its_own_label_however_the_samples_beside_it_say_theirs(tmp_path, pack_tar):
+    first = pack_tar(
+        tmp_path / "a.tar", [("x.wav", b"1"), ("x.json", b'{"label": "dog"}'), ("y.wav", b"2"), ("y.cls", b"cat")]
+    )
+    second = pack_tar(tmp_path / "b.tar", [("z.wav", b"3"), ("z.json", b'{"class": "cow"}'), ("u.wav", b"4")])
+    both = [("v.wav", b"5"), ("v.cls", b"owl"), ("v.json", b'{"label": "bird"}')]
+    third = pack_tar(tmp_path / "c.tar", both)
+    labels = {Path(source.uri).stem: source.label for source in read_manifest([first, second, third])}
+    assert labels == {"x": "dog", "y": "cat", "z": "cow", "u": None, "v": "owl"}
