@@ -136,6 +136,8 @@ def _print_novelty(model: Model) -> None:
 def _why_not(model: Model) -> str:
     if model.input_kind == "sources":
         return "a fine-tuned network has no novelty score"
+    if model.label_separator is not None:
+        return "a model of several labels a clip has no novelty score"
     return "that needs clips of several groups, of which some can be held out"
 
 

@@ -216,8 +216,8 @@ class _Output:
         if self.mixed:
             more = f" (and {count(len(self.mixed) - 1, 'more file')})" if len(self.mixed) > 1 else ""
             show(
-                f"one label may be too few for {self.mixed[0]}{more}: a CSV with the columns path, start and stop "
-                "(seconds) gets a label for each piece",
+                f"one label may be too few for {self.mixed[0]}{more}: --timeline says what is heard when, and a CSV "
+                "with the columns path, start and stop (seconds) gets a label for each piece",
                 file=sys.stderr,
             )
         if self.n_failed:

@@ -388,6 +388,7 @@ def test_a_file_whose_windows_disagree_gets_a_hint(say, model, tone_folder, tmp_
     assert module.run(parser.parse_args([str(model), str(tmp_path / "long.wav")])) == 0
     told = capsys.readouterr().err
     assert "4 windows: " in told
+    assert "--timeline says what is heard when" in told
     assert "columns path, start and stop" in told
 
 

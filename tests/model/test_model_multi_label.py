@@ -157,6 +157,7 @@ def test_the_commands_fit_predict_and_export(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "class prevalence" in out
     assert "3 classes" in out
+    assert "unknown sounds are not told: a model of several labels a clip has no novelty score" in out
     assert main(["predict", model, store, "--proba", "--csv", str(table)]) == 0
     assert main(["predict", model, store, "--proba", "--csv", str(table)]) == 0  # over its own
     rows = list(csv.DictReader(table.read_text().splitlines()))
