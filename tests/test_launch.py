@@ -68,6 +68,10 @@ def test_fork_server_encoder_and_decoders(run_among, tmp_path):
     run_among(*EXTRACT, "-o", tmp_path / "emb.h5")
 
 
+def test_what_looks_at_libraries(run_among):
+    run_among(*EMBEDX, "doctor")
+
+
 def test_a_child_of_a_prompt_is_safe_too(hostile, monkeypatch):
     folder, notes = hostile
     monkeypatch.chdir(folder)
@@ -119,6 +123,8 @@ def test_no_other_way_is_in_use():
         "audio/decode_pool.py": ["subprocess.Popen"],
         "download/prerequisites.py": ["subprocess.run"],  # ffmpeg and deno, by their whole path
         "child_process.py": ["subprocess.Popen"],  # the fork server
+        "doctor/libraries.py": ["subprocess.run"],
+        "doctor/system.py": ["subprocess.run"],  # sysctl of macOS, by its whole path
         "extract/fork_server.py": ["os.fork"],
         "tuning/objective.py": ["Parallel"],
         "tuning/parallel.py": ["joblib.Parallel", "joblib.Parallel"],  # folds of a comparison, here or on Ray

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from embedx.cli.argument_types import add_compute_arguments, add_trust_argument, number
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from embedx.timeline.segment_readers import NamedSegment
 
 __all__ = ["add_arguments", "run"]
+
+_FEW_EVENTS = 20
+"""Of a class: options that are chosen by fewer are likely to fit the noise of these."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +110,14 @@ def run(args: argparse.Namespace) -> int:
         recordings = name_recordings([*truth, *found])
         lines: dict[str, Sequence[Segment]] = {**by_recording(recordings, found, what="--timeline")}
     else:
-        heard, n_failed, _ = _listen(args)
+        heard, n_failed, reader = _listen(args)
+        if 2 * args.collar < reader.hop_seconds:
+            warnings.warn(
+                f"--collar {args.collar:g}: onsets are known to half of the hop ({reader.hop_seconds / 2:g} s) only, "
+                "so few events can be right: give a wider collar, or a shorter --hop",
+                EmbedxWarning,
+                stacklevel=2,
+            )
         lines = {name: line.segments for name, line in heard.items()}
         recordings = tuple(lines)
     true = by_recording(recordings, truth, what="--truth")
@@ -149,6 +160,8 @@ def _choose(args: argparse.Namespace, truth: Sequence[tuple[str, NamedSegment]])
     measures["offset_share"] = None if args.onset_only else args.offset_share
     chosen = choose_options([(lines[name], true[name]) for name in lines], by=args.choose_by, **measures)
 
+    _warn_of_few(lines, true)
+
     def worth(options: SegmentOptions) -> float | None:
         pairs = [(true[name], line.with_options(options).segments) for name, line in lines.items()]
         events = {name: measures[name] for name in ("collar", "offset_share")}
@@ -174,6 +187,27 @@ def _choose(args: argparse.Namespace, truth: Sequence[tuple[str, NamedSegment]])
     show(f"F1 of {args.choose_by}, mean of classes, {told} on {count(len(lines), 'recording')} (these flatter)")
     show(f"wrote {args.choose}: judge it on other recordings, with --timeline-options {args.choose}")
     return 0
+
+
+def _warn_of_few(lines: Mapping[str, TimeLine], true: Mapping[str, Sequence[Segment]]) -> None:
+    """Say of which classes there is too little to choose by."""
+    counts = Counter(segment.label for segments in true.values() for segment in segments)
+    classes = sorted({name for line in lines.values() for name in line.classes if name not in line.options.leave_out})
+    few = ", ".join(f"{name!r} ({counts[name]})" for name in classes if 0 < counts[name] < _FEW_EVENTS)
+    if few:
+        warnings.warn(
+            f"fewer than {_FEW_EVENTS} true events of {few}: what is chosen may fit these recordings alone. Choose on "
+            "more recordings, and see on others whether it helps",
+            EmbedxWarning,
+            stacklevel=2,
+        )
+    none = ", ".join(repr(name) for name in classes if not counts[name])
+    if none:
+        warnings.warn(
+            f"no true event of {none}: these classes keep the options that they had, and may be found where nothing is",
+            EmbedxWarning,
+            stacklevel=2,
+        )
 
 
 def _listen(args: argparse.Namespace) -> tuple[dict[str, TimeLine], int, RecordingReader]:

@@ -122,12 +122,12 @@ def _cpu_flags() -> set[str]:
 
 
 def _mac_flags() -> set[str]:
-    command = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16", "hw.optional.AdvSIMD"]
+    command = ["/usr/sbin/sysctl", "-n", "hw.optional.arm.FEAT_BF16", "hw.optional.AdvSIMD"]
     try:
-        words = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout.split()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return set()
-    return {name for name, word in zip(("bf16", "asimd"), words, strict=False) if word == "1"}
+    return {name for name, word in zip(("bf16", "asimd"), done.stdout.split(), strict=False) if word == "1"}
 
 
 def _memory() -> tuple[int, int]:

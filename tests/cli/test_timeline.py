@@ -355,7 +355,11 @@ def test_options_are_chosen_on_some_recordings_and_judged_on_others(say, place, 
     (tmp_path / "two.txt").write_text("0\t3\tmiddle\n3\t6\thigh\n6\t9\tlow\n")
     chosen, model = tmp_path / "chosen.json", place / "model"
     words = ("evaluate", model, one, "--truth", tmp_path / "one.txt", "--collar", "0.5")
-    code, out, _ = say(*words, "--choose", chosen, *QUICK)
+    with pytest.warns(EmbedxWarning) as told:
+        code, out, _ = say(*words, "--choose", chosen, *QUICK)
+    warned = " ".join(str(one.message) for one in told)
+    assert "fewer than 20 true events of 'high' (1), 'low' (1)" in warned
+    assert "no true event of 'middle'" in warned
     assert code == 0
     assert "judge it on other recordings" in out
     record = json.loads(chosen.read_text())
