@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from embedx.adapters.waveforms import Waveforms
+from embedx.encoders.resolve import DEFAULT_ENCODER
 
 __all__ = ["HearModel", "get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
@@ -39,7 +40,7 @@ class HearModel(torch.nn.Module):
         Columns of `get_scene_embeddings` and `get_timestamp_embeddings`.
     """
 
-    def __init__(self, encoder: str = "facebook/wav2vec2-base", **choices: Any) -> None:
+    def __init__(self, encoder: str = DEFAULT_ENCODER, **choices: Any) -> None:
         super().__init__()
         self.waveforms = Waveforms(encoder, **choices)
         self.sample_rate = self.waveforms.sample_rate
@@ -72,7 +73,7 @@ def load_model(model_file_path: str = "", **choices: Any) -> HearModel:
     >>> model.sample_rate, model.scene_embedding_size, model.timestamp_embedding_size
     (16000, 192, 192)
     """
-    return HearModel(model_file_path or "facebook/wav2vec2-base", **choices)
+    return HearModel(model_file_path or DEFAULT_ENCODER, **choices)
 
 
 def get_scene_embeddings(audio: torch.Tensor, model: HearModel) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedx.encoders.resolve import DEFAULT_ENCODER, resolve_encoder
 from embedx.errors import MissingExtraError, ParameterError
 from embedx.estimators import AudioEmbedder
 
@@ -37,9 +38,7 @@ class MtebEncoder:
     (1, 192)
     """
 
-    def __init__(self, encoder: str = "facebook/wav2vec2-base", revision: str | None = None, **choices: Any) -> None:
-        from embedx.encoders.resolve import resolve_encoder
-
+    def __init__(self, encoder: str = DEFAULT_ENCODER, revision: str | None = None, **choices: Any) -> None:
         self.info = resolve_encoder(encoder)
         if revision not in (None, self.info.revision):
             raise ParameterError(
@@ -115,6 +114,7 @@ def _clips_of(batch: Mapping[str, Any]) -> list[tuple[Any, int]]:
 
 
 def _unit(embeddings: Any) -> NDArray[np.float32]:
-    rows = np.atleast_2d(np.asarray(embeddings, dtype=np.float32))
-    unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    from sklearn.preprocessing import normalize
+
+    unit: NDArray[np.float32] = normalize(np.atleast_2d(np.asarray(embeddings, dtype=np.float32)))
     return unit

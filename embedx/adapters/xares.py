@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from embedx.adapters.waveforms import Waveforms
+from embedx.encoders.resolve import DEFAULT_ENCODER
 
 __all__ = ["XaresEncoder"]
 
@@ -47,7 +48,7 @@ class XaresEncoder(torch.nn.Module):
     (torch.Size([2, 156, 192]), 192, 20.0)
     """
 
-    def __init__(self, encoder: str = "facebook/wav2vec2-base", **choices: Any) -> None:
+    def __init__(self, encoder: str = DEFAULT_ENCODER, **choices: Any) -> None:
         super().__init__()
         self.waveforms = Waveforms(encoder, **choices)
         self.sampling_rate = self.waveforms.sample_rate

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
+from embedx.cli.output_paths import write_json
 from embedx.cli.terminal import show
-from embedx.errors import ParameterError
-from embedx.files import replace_file
 from embedx.text import count
 
 __all__ = ["add_arguments", "run"]
@@ -41,13 +39,5 @@ def run(args: argparse.Namespace) -> int:
         show(f"problem: {one.name}: {one.value}: {one.advice}")
     show(f"{count(len(problems), 'problem')}" if problems else "no problem: this machine can run embedx")
     if args.json:
-        _write(args.json, {"doctor": __version__, "findings": [asdict(one) for one in found]})
+        write_json(args.json, {"doctor": __version__, "findings": [asdict(one) for one in found]})
     return 1 if problems else 0
-
-
-def _write(place: str, record: dict[str, object]) -> None:
-    try:
-        with replace_file(place) as file:
-            file.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise ParameterError(f"{place} cannot be written: {error.strerror}") from error

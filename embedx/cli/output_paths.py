@@ -1,18 +1,21 @@
-"""Outputs that cannot be written are refused before any computing, by every command in the same words."""
+"""Outputs that cannot be written are refused before any computing, by every command in the same words; JSON."""
 
 from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from embedx.errors import ParameterError
-from embedx.files import require_replaceable, special_kind
+from embedx.files import replace_file, require_replaceable, special_kind
 
-__all__ = ["OUTPUTS", "require_log", "require_output", "require_outputs"]
+__all__ = ["OUTPUTS", "require_log", "require_output", "require_outputs", "write_json"]
 
 OUTPUTS = {
     "quickstart": ("output", "-o", "folder"),
@@ -61,6 +64,21 @@ def require_outputs(command: str, args: argparse.Namespace) -> None:
         require_output(place, kind, option=option)
         if command in _MARKS and os.path.isfile(place):
             _require_own(place, _MARKS[command], option)
+
+
+def write_json(place: str, record: Mapping[str, Any]) -> None:
+    """Write what a command found as JSON, whole or not at all.
+
+    Raises
+    ------
+    ParameterError
+        It cannot be written.
+    """
+    try:
+        with replace_file(place) as file:
+            file.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise ParameterError(f"{place} cannot be written: {error.strerror}") from error
 
 
 def _require_own(place: str, mark: bytes, option: str) -> None:

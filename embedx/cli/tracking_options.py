@@ -65,6 +65,9 @@ def logging_steps(trackers: Trackers, bar: Callable[..., None] | None, prefix: s
         What stands before the names.
     """
 
+    if trackers.is_empty and bar is not None:
+        return bar
+
     def progress(done: int, total: int, **facts: Any) -> None:
         trackers.log_metrics({f"{prefix}/{name}": _number(value) for name, value in facts.items()}, step=done)
         if bar is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
+from embedx.cli.output_paths import write_json
 from embedx.cli.terminal import show
 from embedx.cli.tracking_options import add_tracking_argument, tracked
 from embedx.cli.training_options import add_data_arguments, add_tuning_arguments, read_parts, run_tuning
-from embedx.errors import ParameterError
-from embedx.files import replace_file
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,9 +38,5 @@ def run(args: argparse.Namespace) -> int:
         show(f"  trial {trial['number']:>4}: {trial['value']:.4f}  {json.dumps(trial['params'])}")
     if args.json:
         record = {"head": args.head, "metric": tuned.metric, "value": tuned.value, "params": tuned.params}
-        try:
-            with replace_file(args.json) as file:
-                file.write(json.dumps({**record, "trials": tuned.history}, indent=1) + "\n")
-        except OSError as error:
-            raise ParameterError(f"{args.json} cannot be written: {error.strerror}") from error
+        write_json(args.json, {**record, "trials": tuned.history})
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from embedx.child_process import program_of, python_command
 from embedx.doctor.findings import Finding
+from embedx.versions import installed_versions
 
 __all__ = ["download", "extras", "installed"]
 
@@ -104,10 +105,7 @@ def _applies(requirement: str) -> bool:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return installed_versions([name]).get(name)
 
 
 def _is_wanted_version(requirement: str, version: str) -> bool:

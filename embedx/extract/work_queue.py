@@ -161,10 +161,9 @@ class WorkQueue:
         self, item: WorkItem, results: Sequence[Any], environment: Mapping[str, str] = MappingProxyType({})
     ) -> UnitDone | None:
         """Take an item's results; returns the unit once it is complete."""
-        self._n_out -= 1
+        self._take_in(item)
         self._n_deaths = 0
         if item.is_probe:
-            self._is_probing = False
             return None
         fine = next((result.source for result in results if not isinstance(result, Failure)), None)
         self._fine = self._fine if fine is None else replace(item.unit, sources=(fine,))
@@ -175,10 +174,8 @@ class WorkQueue:
 
     def give_back(self, item: WorkItem) -> None:
         """Take back an item whose worker is gone for a reason that is not in the item."""
-        self._n_out -= 1
-        if item.is_probe:
-            self._is_probing = False
-        else:
+        self._take_in(item)
+        if not item.is_probe:
             self._put(item)
 
     def died(self, item: WorkItem, why: str, *, computing: Container[ClipKey] = ()) -> UnitDone | None:
@@ -199,11 +196,11 @@ class WorkQueue:
             Too many deaths in a row: the reason is in no clip.
         """
         self.count_death(why, item)
-        self._n_out -= 1
+        self._take_in(item)
         item.n_deaths += 1
         if item.is_probe:
-            self._is_probing = False
-        elif not item.alone:
+            return None
+        if not item.alone:
             self._quarantine(item, computing)
         elif item.n_deaths < DEATHS_OF_A_CLIP:
             self._put(item)
@@ -227,6 +224,10 @@ class WorkQueue:
                 f"{self._n_deaths} workers died in a row without finishing anything{where}, so no single clip is to "
                 f"blame: {why}. What was reported as done is kept; correct the cause and run the same command again"
             )
+
+    def _take_in(self, item: WorkItem) -> None:
+        self._n_out -= 1
+        self._is_probing = self._is_probing and not item.is_probe
 
     def _put(self, item: WorkItem) -> None:
         """Queue an item behind the suspects and before everything that nobody has tried."""

@@ -235,8 +235,8 @@ class LabellingSession:
             self._confirmed.discard(row)
             self._curve.drop_after(len(self._answers.labels))
             self._turn -= 1
-            why = "suspect" if row in self._answers.labels else self._reasons.get(row, "uncertain")
-            why = "uncertain" if why == "suspect" and row not in self._answers.labels else why
+            before = self._reasons.get(row, "uncertain")
+            why = "suspect" if row in self._answers.labels else "uncertain" if before == "suspect" else before
             self._asked = {name: one for name, one in self._asked.items() if one[0] != row}
             self._asked[tab] = (row, why, time.monotonic())
             return self._as_question(row, why)

@@ -26,9 +26,8 @@ from embedx.serve.guards import Guards
 from embedx.serve.limits import ServiceLimits
 from embedx.serve.neighbors import Neighbors
 from embedx.serve.request_batches import BatchWorker
-from embedx.serve.responses import answer_problems, healthy, problem, refused, render_page
+from embedx.serve.responses import answer_problems, healthy, play_clip, problem, refused, render_page
 from embedx.serve.scratch import scratch_folder
-from embedx.serve.sounds import clip_sound
 
 if TYPE_CHECKING:
     from embedx.model import Model
@@ -278,10 +277,7 @@ class _Service:
     async def clip(self, clip: int) -> Response:
         """Return the sound of a clip of the store."""
         assert self.neighbors is not None
-        sound = await asyncio.to_thread(clip_sound, self.neighbors.dataset, clip)
-        if sound is None:
-            return refused(404, "there is no such clip, or no audio of it")
-        return Response(sound, media_type="audio/ogg")
+        return await play_clip(self.neighbors.dataset, clip)
 
     async def metrics(self) -> Response:
         """Return all figures as Prometheus reads them."""

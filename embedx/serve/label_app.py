@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +18,7 @@ from embedx import __version__
 from embedx.errors import EmbedxError
 from embedx.labelling import AnsweredElsewhereError, LabellingSession, Question
 from embedx.serve.guards import Guards
-from embedx.serve.responses import answer_problems, healthy, refused, render_page
-from embedx.serve.sounds import clip_sound
+from embedx.serve.responses import answer_problems, healthy, play_clip, refused, render_page
 
 __all__ = ["build_label_app"]
 
@@ -183,14 +181,7 @@ class _Service:
 
     async def clip(self, clip: int) -> Response:
         """Return the sound of a clip."""
-        try:
-            sound = await asyncio.to_thread(clip_sound, self.session.dataset, clip)
-        except EmbedxError as error:
-            told = str(error).replace(os.path.join(self.session.dataset.root, ""), "")
-            return refused(422, told)
-        if sound is None:
-            return refused(404, "there is no such clip, or no audio of it")
-        return Response(sound, media_type="audio/ogg")
+        return await play_clip(self.session.dataset, clip)
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from importlib.resources import files
 from string import Template
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from embedx.dataset import Dataset
 from embedx.errors import EmbedxError
 from embedx.serve.guards import BodyTooLargeError
 from embedx.serve.request_batches import QueueFullError
+from embedx.serve.sounds import clip_sound
 
-__all__ = ["answer_problems", "healthy", "problem", "refused", "render_page"]
+__all__ = ["answer_problems", "healthy", "play_clip", "problem", "refused", "render_page"]
 
 
 def refused(status: int, told: str) -> JSONResponse:
@@ -47,6 +51,17 @@ def answer_problems(app: FastAPI) -> None:
 async def healthy() -> dict[str, str]:
     """Say that the service runs."""
     return {"status": "ok"}
+
+
+async def play_clip(dataset: Dataset, clip: int) -> Response:
+    """Return the sound of a clip, or the line that says why it has none; no folder of this machine is named."""
+    try:
+        sound = await asyncio.to_thread(clip_sound, dataset, clip)
+    except EmbedxError as error:
+        return refused(422, str(error).replace(os.path.join(dataset.root, ""), ""))
+    if sound is None:
+        return refused(404, "there is no such clip, or no audio of it")
+    return Response(sound, media_type="audio/ogg")
 
 
 def render_page(name: str, *, heading: str, footer: str) -> str:

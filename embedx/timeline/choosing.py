@@ -10,13 +10,12 @@ from typing import Any
 from embedx.checks import require_choice
 from embedx.errors import ParameterError
 from embedx.timeline.event_scores import score_events, score_segments
-from embedx.timeline.segments import Segment, SegmentOptions, find_segments
+from embedx.timeline.segments import LOW_SHARE, Segment, SegmentOptions, find_segments
 from embedx.timeline.time_line import TimeLine
 
 __all__ = ["choose_options"]
 
 _HIGH = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_LOW_SHARE = 0.7
 _WINDOWS = (0.0, 0.5, 1.0)
 """Smoothing, shortest segments and closed gaps that are tried, in windows."""
 
@@ -99,7 +98,7 @@ def _tries(start: SegmentOptions, name: str, window: float) -> Iterator[dict[str
     limits = sorted(_HIGH, key=lambda high: abs(high - own["high"]))
     lengths = (_near(own["merge_seconds"], window), _near(own["min_seconds"], window))
     for high, merge, least in itertools.product(limits, *lengths):
-        yield {"high": high, "low": round(_LOW_SHARE * high, 6), "merge_seconds": merge, "min_seconds": least}
+        yield {"high": high, "low": round(LOW_SHARE * high, 6), "merge_seconds": merge, "min_seconds": least}
 
 
 def _near(own: float, window: float) -> list[float]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from embedx.checks import require_choice, require_number
 from embedx.errors import ParameterError
 
-__all__ = ["Segment", "SegmentOptions", "find_segments", "window_cells"]
+__all__ = ["LOW_SHARE", "Segment", "SegmentOptions", "find_segments", "window_cells"]
 
 _OF_A_CLASS = ("high", "low", "merge_seconds", "min_seconds")
-_LOW_SHARE = 0.7
+LOW_SHARE = 0.7
 """Of ``high``, where ``low`` follows from a threshold; that of the defaults."""
 
 
@@ -145,7 +145,7 @@ class SegmentOptions:
         for name, threshold in thresholds.items():
             own = merged.setdefault(name, {})
             high = own.setdefault("high", given.get("high", threshold))
-            own.setdefault("low", given.get("low", _LOW_SHARE * high))
+            own.setdefault("low", given.get("low", LOW_SHARE * high))
         return cls(**given, by_class=merged)
 
     def of(self, name: str, option: str) -> float:

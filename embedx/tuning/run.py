@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from embedx.checks import require_choice, require_number, require_seed
 from embedx.dataset import Dataset
 from embedx.errors import DatasetError, EmbedxError, EmbedxWarning
-from embedx.evaluation.iterative_stratification import assign_folds
 from embedx.evaluation.splits import Fold, most_folds, plan_folds
 from embedx.heads.catalog import HeadSpec, as_spec, default_parameters, search_space, with_recipe
 from embedx.heads.multi_label import require_multi_label_head
@@ -190,7 +189,8 @@ def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: 
     y = learnable.label_matrix(learnable.classes) if is_several else learnable.y
     groups = learnable.groups
     assert y is not None
-    usable = (_folds_of_sets if is_several else _folds)(y, groups, n_folds, seed)
+    folds = plan_folds(y, groups=groups, n_folds=min(n_folds, _most_folds(y, groups)), seed=seed)
+    usable = tuple(fold for fold in folds if _can_be_scored(y, fold))
     if not usable:
         raise DatasetError(
             "no inner fold has two classes to learn from and a clip of them to score: "
@@ -208,28 +208,20 @@ def _task(spec: HeadSpec, dataset: Dataset, *, metric: str, n_folds: int, seed: 
     )
 
 
-def _folds(y: NDArray[Any], groups: NDArray[Any] | None, n_folds: int, seed: int) -> tuple[Fold, ...]:
-    folds = plan_folds(y, groups=groups, n_folds=min(n_folds, _most_folds(y, groups)), seed=seed)
-    return tuple(f for f in folds if len(np.unique(y[f.train])) > 1 and np.isin(y[f.test], y[f.train]).any())
-
-
-def _folds_of_sets(Y: NDArray[Any], groups: NDArray[Any] | None, n_folds: int, seed: int) -> tuple[Fold, ...]:
-    """Return folds by iterative stratification, groups whole, that test a class that they learn."""
-    n_groups = len(Y) if groups is None else len(np.unique(groups))
-    if n_groups < 2:
-        raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
-    number = assign_folds(Y, groups, n_folds=min(n_folds, n_groups), seed=seed)
-    parts = ((np.flatnonzero(number != i), np.flatnonzero(number == i)) for i in range(min(n_folds, n_groups)))
-    folds = (Fold(str(i), train, test) for i, (train, test) in enumerate(parts, start=1))
-    return tuple(f for f in folds if (Y[f.train].any(0) & Y[f.test].any(0)).any())
+def _can_be_scored(y: NDArray[Any], fold: Fold) -> bool:
+    """Say whether a fold has classes to tell apart, and tests one that it learns."""
+    if y.ndim == 2:
+        return bool((y[fold.train].any(0) & y[fold.test].any(0)).any())
+    return len(np.unique(y[fold.train])) > 1 and bool(np.isin(y[fold.test], y[fold.train]).any())
 
 
 def _most_folds(y: NDArray[Any], groups: NDArray[Any] | None) -> int:
     """Return how many inner folds there can be; a class of a single clip is learned or left out, never scored."""
-    most = most_folds(y, groups)
+    n_units = len(y) if groups is None else len(np.unique(groups))
+    most = most_folds(y, groups) if y.ndim == 1 else n_units
     if most > 1:
         return most
-    if groups is not None and len(np.unique(groups)) < 2:
+    if groups is not None and n_units < 2:
         raise DatasetError("every clip is of one group: tuning needs two groups or more for its inner folds")
     raise DatasetError("every class has a single clip: tuning needs classes of two or more for its inner folds")
 
